@@ -1,0 +1,22 @@
+"""Networks: position encoding, windowed attention, SW-ViT encoder, segmentation U-Net."""
+
+from asa.nn.config import DecoderConfig, EncoderConfig, SegmenterConfig, decoder_preset, encoder_preset, segmenter_preset
+from asa.nn.encoder import Encoder, inflate_channels, patchify, unpatchify
+from asa.nn.position import PositionEncoding
+from asa.nn.segmenter import Segmenter, parameter_count
+
+__all__ = [
+    "DecoderConfig",
+    "Encoder",
+    "EncoderConfig",
+    "PositionEncoding",
+    "Segmenter",
+    "SegmenterConfig",
+    "decoder_preset",
+    "encoder_preset",
+    "inflate_channels",
+    "parameter_count",
+    "patchify",
+    "segmenter_preset",
+    "unpatchify",
+]

@@ -1,0 +1,105 @@
+"""Architecture settings and the two presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from asa.nn.position import Grid3, Scheme
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """SW-ViT encoder. ``frame`` is the patch grid (T, H, W) of the brain frame that the model knows."""
+
+    frame: Grid3 = (16, 16, 16)
+    in_channels: int = 1
+    patch: int = 8
+    dim: int = 384
+    depth: int = 12
+    heads: int = 12
+    window: int = 32
+    mlp_ratio: float = 4.0
+    position: Scheme = "symmetric"
+    double_softmax: bool = False
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Decoder of the masked auto-encoder."""
+
+    dim: int = 384
+    depth: int = 8
+    heads: int = 12
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """U-Net over the encoder (paper Fig. 3).
+
+    Attributes:
+        classes: output channels (background included where the task uses softmax).
+        widths: channels at 1/1, 1/2, 1/4, ... of the input resolution; six levels as published.
+        taps: encoder blocks after which hidden states feed the levels between the first and the last (1/2, 1/4,
+            1/8, 1/16 as published); the encoder's normalised output feeds the last level.
+        pyramid: also carry the image itself down to 1/8 by strided convolutions (not in the paper; small
+            models trained from few heads learn fine borders much faster with it).
+        norm: ``instance`` as published, or ``batch`` (folds into the convolutions at inference).
+        deep_supervision: number of coarser outputs trained beside the full-resolution one.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    classes: int = 4
+    widths: tuple[int, ...] = (24, 48, 96, 192, 384, 768)
+    taps: tuple[int, ...] = (2, 4, 6, 8)
+    pyramid: bool = False
+    norm: Literal["instance", "batch"] = "instance"
+    deep_supervision: int = 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for model.json and checkpoints."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> SegmenterConfig:
+        """Inverse of :meth:`to_dict`; lists (as JSON gives them) become tuples.
+
+        Raises:
+            TypeError: a key that this version does not know.
+        """
+        encoder = dict(values["encoder"])
+        encoder["frame"] = tuple(encoder["frame"])
+        rest = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "encoder"}
+        return SegmenterConfig(encoder=EncoderConfig(**encoder), **rest)
+
+
+STARTER_FRAME: Grid3 = (20, 24, 20)  # 160 x 192 x 160 mm in patches of 8: every adult head, aligned to MNI152
+
+
+def encoder_preset(name: str, **changes: Any) -> EncoderConfig:
+    """Encoder of preset ``paper`` (published sizes) or ``starter`` (two CPU cores); ``changes`` override fields.
+
+    Raises:
+        KeyError: unknown preset.
+    """
+    presets = {
+        "paper": EncoderConfig(),
+        "starter": EncoderConfig(frame=STARTER_FRAME, dim=192, depth=8, heads=6),
+    }
+    return dataclasses.replace(presets[name], **changes)
+
+
+def decoder_preset(name: str) -> DecoderConfig:
+    """Auto-encoder decoder of a preset."""
+    return {"paper": DecoderConfig(), "starter": DecoderConfig(dim=192, depth=4, heads=6)}[name]
+
+
+def segmenter_preset(name: str, *, in_channels: int, classes: int, **encoder_changes: Any) -> SegmenterConfig:
+    """Segmentation network of a preset for ``in_channels`` modalities and ``classes`` outputs."""
+    encoder = encoder_preset(name, in_channels=in_channels, **encoder_changes)
+    if name == "paper":
+        return SegmenterConfig(encoder=encoder, classes=classes)
+    return SegmenterConfig(
+        encoder=encoder, classes=classes, widths=(16, 32, 64, 128, 160), taps=(2, 4, 6), pyramid=True, norm="batch"
+    )

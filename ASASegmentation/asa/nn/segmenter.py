@@ -1,0 +1,162 @@
+"""U-Net over the ASA encoder (paper Fig. 3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from asa.nn.config import SegmenterConfig
+from asa.nn.encoder import Encoder, patch_grid
+from asa.nn.position import Grid3
+
+Norm = Literal["instance", "batch"]
+
+
+def make_norm(kind: Norm, channels: int) -> nn.Module:
+    """3-D normalisation with learned scale and shift."""
+    if kind == "batch":
+        return nn.BatchNorm3d(channels, momentum=0.05)
+    return nn.InstanceNorm3d(channels, affine=True)
+
+
+class ConvUnit(nn.Module):
+    """3x3x3 convolution, normalisation, leaky ReLU (0.01)."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, stride: int = 1, *, active: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=norm == "batch")
+        self.norm = make_norm(norm, outputs)
+        self.act = nn.LeakyReLU(0.01) if active else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.norm(self.conv(x)))
+        return y
+
+    def fuse(self) -> None:
+        """Fold batch normalisation into the convolution (inference only)."""
+        if isinstance(self.norm, nn.BatchNorm3d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
+
+class ResidualBlock(nn.Module):
+    """Two convolution units around a shortcut (1x1x1 where the channels change)."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
+        super().__init__()
+        self.first = ConvUnit(inputs, outputs, norm)
+        self.second = ConvUnit(outputs, outputs, norm, active=False)
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1)
+        self.act = nn.LeakyReLU(0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.second(self.first(x)) + self.shortcut(x))
+        return y
+
+
+class TokenTap(nn.Sequential):
+    """Hidden state on the 1/8 grid -> features at ``level`` of the pyramid (level l is 1/2^l resolution)."""
+
+    def __init__(self, dim: int, width: int, level: int, norm: Norm) -> None:
+        layers: list[nn.Module]
+        if level < 3:
+            middle = [max(width, dim // 2)] * (2 - level)
+            widths = [dim, *middle, width]
+            layers = [nn.ConvTranspose3d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)]
+        elif level == 3:
+            layers = [ConvUnit(dim, dim, norm), ConvUnit(dim, width, norm)]
+        else:
+            widths = [dim, *[width] * (level - 3)]
+            layers = [ConvUnit(a, b, norm, stride=2) for a, b in zip(widths, widths[1:], strict=False)]
+        super().__init__(*layers)
+
+
+class UpBlock(nn.Module):
+    """Transposed convolution by 2, concatenation with the skip, residual block."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, *, light: bool = False) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose3d(inputs, outputs, 2, stride=2)
+        block = ConvUnit if light else ResidualBlock
+        self.block = block(2 * outputs, outputs, norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        y: Tensor = self.block(torch.cat((self.up(x), skip), dim=1))
+        return y
+
+
+class Segmenter(nn.Module):
+    """Segmentation network: ASA encoder, skips from its hidden states, convolutional decoder.
+
+    Input (B, C, T, H, W) in the brain frame, axes multiples of 32; output logits (B, classes, T, H, W).
+    """
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, dim, norm = config.widths, config.encoder.dim, config.norm
+        levels = range(1, len(widths))
+        if len(config.taps) != len(widths) - 2 or list(config.taps) != sorted(config.taps):
+            raise ValueError("taps must name one encoder block, in order, for each level but the first and the last")
+        self.encoder = Encoder(config.encoder)
+        light = config.pyramid  # at full resolution convolutions cost more than the whole transformer
+        self.stem = (ConvUnit if light else ResidualBlock)(config.encoder.in_channels, widths[0], norm)
+        self.taps = nn.ModuleList(TokenTap(dim, widths[level], level, norm) for level in levels)
+        self.downs = nn.ModuleList(
+            ConvUnit(widths[level - 1], widths[level], norm, stride=2) for level in levels if config.pyramid
+        )
+        # 1/2, 1/4 and 1/16 get a residual block; 1/8 and the last have convolutions enough in their tap
+        self.blocks = nn.ModuleList(
+            ResidualBlock(widths[level], widths[level], norm)
+            if config.pyramid or level in (1, 2, 4)
+            else nn.Identity()
+            for level in levels
+        )
+        self.ups = nn.ModuleList(
+            UpBlock(widths[level], widths[level - 1], norm, light=light and level == 1) for level in levels
+        )
+        self.heads = nn.ModuleList(
+            nn.Conv3d(width, config.classes, 1) for width in widths[: 1 + config.deep_supervision]
+        )
+
+    def features(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> list[Tensor]:
+        """Decoder features at 1/1, 1/2, 1/4, ... (finest first)."""
+        grid = patch_grid(image.shape, self.config.encoder.patch)
+        last, states = self.encoder.encode(self.encoder.tokens(image, origin), self.config.taps)
+        skips = [self.stem(image)]
+        for level, state in enumerate((*states, last)):
+            volume = state.transpose(1, 2).unflatten(2, grid)
+            if self.config.norm == "batch":  # convolutions of few channels are several times faster this way
+                volume = volume.contiguous(memory_format=torch.channels_last_3d)
+            x = self.taps[level](volume)
+            if self.config.pyramid:
+                x = x + self.downs[level](skips[-1])
+            skips.append(self.blocks[level](x))
+        outputs = [skips.pop()]
+        for up in reversed(self.ups):
+            outputs.append(up(outputs[-1], skips.pop()))
+        return outputs[::-1]
+
+    def forward(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> Tensor:
+        """Logits (B, classes, T, H, W) at full resolution."""
+        logits: Tensor = self.heads[0](self.features(image, origin)[0])
+        return logits
+
+    def forward_deep(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> list[Tensor]:
+        """Logits at 1/1, 1/2, ... for deep supervision, finest first."""
+        return [head(x) for head, x in zip(self.heads, self.features(image, origin), strict=False)]
+
+    def fuse(self) -> Segmenter:
+        """Fold batch normalisation into convolutions, in place; the network must be in evaluation mode."""
+        for module in self.modules():
+            if isinstance(module, ConvUnit):
+                module.fuse()
+        return self
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in module.parameters())
