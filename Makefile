@@ -52,10 +52,11 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@touch $@
 
-# PyTorch goes first and alone: pip then never weighs other releases of it, and no other package is sought on its index.
+# PyTorch goes first and alone: pip then never weighs other releases of it, and seeks nothing else on its index (what it
+# depends on follows with the next step).
 $(VENV)/.torch: $(VENV)/.created constraints.txt
 	@echo "Installing PyTorch"
-	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@$(PIP) --no-deps $(if $(TORCH_INDEX),--retries 1 --extra-index-url $(TORCH_INDEX)) torch
 	@touch $@
 
 $(VENV)/.sample: $(VENV)/.torch pyproject.toml
