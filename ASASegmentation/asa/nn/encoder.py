@@ -12,6 +12,8 @@ from asa.nn.attention import block_stack, xavier_uniform
 from asa.nn.config import EncoderConfig
 from asa.nn.position import Grid3, PositionEncoding
 
+Origin = Grid3 | list[Grid3]
+
 
 def patch_grid(shape: tuple[int, ...], patch: int) -> Grid3:
     """Patches along the last three axes of ``shape``.
@@ -61,12 +63,20 @@ class Encoder(nn.Module):
         self.checkpointing = False  # trade compute for memory: recompute blocks in the backward pass
         self.apply(xavier_uniform)
 
-    def tokens(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> Tensor:
-        """Embedded patches plus position codes: (B, C, T, H, W) -> (B, N, D); ``origin`` in patches of the frame."""
+    def codes(self, grid: Grid3, origin: Origin = (0, 0, 0)) -> Tensor:
+        """Position codes (1 or B, N, D) of a crop, or of a batch of crops with an origin each."""
+        origins = [origin] if isinstance(origin[0], int) else origin
+        return torch.stack([self.position(grid, o) for o in origins])  # type: ignore[arg-type]
+
+    def tokens(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
+        """Embedded patches plus position codes: (B, C, T, H, W) -> (B, N, D).
+
+        ``origin``: where the crop starts in the frame grid, in patches; one for all, or a list with one for each
+        image of the batch.
+        """
         patch = self.config.patch
         embedded: Tensor = self.embed(patchify(image, patch))
-        code = self.position(patch_grid(image.shape, patch), origin)
-        return embedded + code.to(embedded)
+        return embedded + self.codes(patch_grid(image.shape, patch), origin).to(embedded)
 
     def encode(self, tokens: Tensor, taps: Collection[int] = ()) -> tuple[Tensor, list[Tensor]]:
         """Run the blocks over (B, N, D) tokens, which may be any subset of a grid (visible tokens, say).
@@ -84,7 +94,7 @@ class Encoder(nn.Module):
                 states.append(tokens)
         return self.norm(tokens), states
 
-    def forward(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> Tensor:
+    def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """(B, C, T, H, W) -> (B, N, D)."""
         return self.encode(self.tokens(image, origin))[0]
 

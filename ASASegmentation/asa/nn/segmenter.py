@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from asa.nn.config import SegmenterConfig
-from asa.nn.encoder import Encoder, patch_grid
-from asa.nn.position import Grid3
+from asa.nn.encoder import Encoder, Origin, patch_grid
 
 Norm = Literal["instance", "batch"]
 
@@ -122,7 +121,7 @@ class Segmenter(nn.Module):
             nn.Conv3d(width, config.classes, 1) for width in widths[: 1 + config.deep_supervision]
         )
 
-    def features(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> list[Tensor]:
+    def features(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
         """Decoder features at 1/1, 1/2, 1/4, ... (finest first)."""
         grid = patch_grid(image.shape, self.config.encoder.patch)
         last, states = self.encoder.encode(self.encoder.tokens(image, origin), self.config.taps)
@@ -140,12 +139,12 @@ class Segmenter(nn.Module):
             outputs.append(up(outputs[-1], skips.pop()))
         return outputs[::-1]
 
-    def forward(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> Tensor:
+    def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """Logits (B, classes, T, H, W) at full resolution."""
         logits: Tensor = self.heads[0](self.features(image, origin)[0])
         return logits
 
-    def forward_deep(self, image: Tensor, origin: Grid3 = (0, 0, 0)) -> list[Tensor]:
+    def forward_deep(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
         """Logits at 1/1, 1/2, ... for deep supervision, finest first."""
         return [head(x) for head, x in zip(self.heads, self.features(image, origin), strict=False)]
 

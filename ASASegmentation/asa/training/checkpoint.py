@@ -1,0 +1,77 @@
+"""Checkpoints: one safetensors file with weights, optimiser and progress. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from asa.errors import ModelError
+from asa.files import atomic_path
+
+FORMAT = "asa-checkpoint-1"
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """State of each parameter as ``optimiser.<index>.<name>``."""
+    state = optimiser.state_dict()["state"]
+    return {f"optimiser.{i}.{k}": v for i, values in state.items() for k, v in values.items() if torch.is_tensor(v)}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of :func:`optimiser_tensors`; learning rates follow from the step and are not stored."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def save(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Write atomically; ``record`` is any JSON.
+
+    Raises:
+        OutputError: no room or no permission; what was there before is untouched.
+    """
+    plain = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and record of a checkpoint.
+
+    Raises:
+        ModelError: missing, damaged, or not one of ours.
+    """
+    if not path.is_file():
+        raise ModelError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelError(f"{path} is not a checkpoint of this program (format '{metadata.get('format')}')")
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+        return tensors, json.loads(metadata["record"])
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise ModelError(f"{path} is damaged or not a checkpoint: {error}") from error
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, source: str) -> None:
+    """Copy ``prefix`` tensors into ``module``.
+
+    Raises:
+        ModelError: names or shapes differ; the first offenders are named.
+    """
+    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    own = module.state_dict()
+    wrong = sorted(set(own) ^ set(weights)) + [k for k in own if k in weights and own[k].shape != weights[k].shape]
+    if wrong:
+        raise ModelError(f"{source} belongs to another network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ...")
+    module.load_state_dict(weights)

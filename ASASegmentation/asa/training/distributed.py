@@ -1,0 +1,53 @@
+"""Where this process stands among its peers; one process without torchrun is a world of one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank, number of processes, and the device of this one."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """True in the one process that writes."""
+        return self.rank == 0
+
+
+def join(device: str = "auto") -> World:
+    """Join the group that torchrun describes in the environment (NCCL on GPUs, gloo on CPUs)."""
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    if gpu:
+        local = int(os.environ.get("LOCAL_RANK", 0)) if size > 1 else torch.device(device if device != "auto" else "cuda").index or 0
+        torch.cuda.set_device(local)
+        chosen = torch.device("cuda", local)
+    else:
+        chosen = torch.device("cpu" if device == "auto" else device)
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if gpu else "gloo")
+    return World(rank, size, chosen)
+
+
+def leave() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def mean_over_world(values: dict[str, float], world: World) -> dict[str, float]:
+    """Average of each value over all processes."""
+    if world.size == 1:
+        return values
+    packed = torch.tensor([values[k] for k in sorted(values)], dtype=torch.float64, device=world.device)
+    dist.all_reduce(packed)
+    return dict(zip(sorted(values), (packed / world.size).tolist(), strict=True))

@@ -1,0 +1,50 @@
+"""Segmentation losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def dice_cross_entropy(logits: Tensor, target: Tensor, smooth: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Soft Dice loss over the batch (foreground classes) and mean cross-entropy.
+
+    Args:
+        logits: (B, K, T, H, W).
+        target: (B, T, H, W) integer classes.
+        smooth: voxels added to numerator and denominator, so that an absent class costs nothing when not predicted.
+    """
+    classes = logits.shape[1]
+    rows = logits.movedim(1, -1).reshape(-1, classes).float()
+    labels = target.reshape(-1).long()
+    log_probability = F.log_softmax(rows, dim=-1)
+    cross_entropy = F.nll_loss(log_probability, labels)
+    probability = log_probability.exp()
+    wanted = F.one_hot(labels, classes)[:, 1:].to(probability.dtype)
+    shown = probability[:, 1:]
+    overlap = (shown * wanted).sum(0)
+    dice = (2 * overlap + smooth) / (shown.sum(0) + wanted.sum(0) + smooth)
+    return 1 - dice.mean(), cross_entropy
+
+
+def deep_supervision(outputs: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
+    """Dice + cross-entropy at every resolution, weights halving by level and summing to 1.
+
+    Args:
+        outputs: logits at 1/1, 1/2, 1/4, ... (B, K, ...).
+        target: (B, T, H, W) integer classes; coarser levels take every 2^l-th voxel.
+    """
+    weights = [0.5**level for level in range(len(outputs))]
+    total = sum(weights)
+    losses: dict[str, Tensor] = {}
+    combined = torch.zeros((), device=target.device)
+    for level, (logits, weight) in enumerate(zip(outputs, weights, strict=True)):
+        step = 2**level
+        dice, cross_entropy = dice_cross_entropy(logits, target[:, ::step, ::step, ::step])
+        combined = combined + weight / total * (dice + cross_entropy)
+        if level == 0:
+            losses = {"dice_loss": dice.detach(), "cross_entropy": cross_entropy.detach()}
+    return {"loss": combined, **losses}

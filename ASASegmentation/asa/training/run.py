@@ -1,0 +1,120 @@
+"""A run is a folder: settings, events, checkpoints, previews, log. Everything else reads it, nothing talks to it.
+
+    run.yaml        resolved settings, versions, seeds, data fingerprint
+    events.jsonl    one JSON object a line, append-only
+    checkpoints/    last.safetensors, best.safetensors
+    previews/       pictures
+    log.txt         what a person wants to read when it failed
+    state.json      pid, host, heartbeat, phase (running, finished, stopped, failed)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asa.errors import InputError
+from asa.files import write_json, write_text
+
+FORMAT = 1
+PACKAGES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "monai")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Run:
+    """One run folder, opened for writing (by rank 0) or for reading."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def events_path(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    def checkpoint_path(self, name: str) -> Path:
+        """``last`` or ``best``."""
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    @staticmethod
+    def create(folder: Path, kind: str, settings: dict[str, Any], data: dict[str, Any]) -> Run:
+        """Make the folder, or continue in one whose settings are the same but for the schedule's length.
+
+        Raises:
+            InputError: the folder holds a run of another kind or format.
+        """
+        run = Run(folder)
+        description = run.folder / "run.yaml"
+        if description.exists():
+            old = yaml.safe_load(description.read_text()) or {}
+            if old.get("format", 0) > FORMAT:
+                raise InputError(f"{folder} was written by a newer version of ASA (format {old['format']}); update ASA")
+            if old.get("kind") != kind:
+                raise InputError(f"{folder} holds a run of kind '{old.get('kind')}', not '{kind}'; choose another folder")
+        for sub in ("checkpoints", "previews"):
+            (run.folder / sub).mkdir(parents=True, exist_ok=True)
+        record = {"format": FORMAT, "kind": kind, "settings": settings, "data": data, "versions": versions()}
+        write_text(description, yaml.safe_dump(record, sort_keys=False))
+        return run
+
+    def describe(self) -> dict[str, Any]:
+        """Contents of run.yaml."""
+        record: dict[str, Any] = yaml.safe_load((self.folder / "run.yaml").read_text())
+        return record
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Append one line to events.jsonl; a full disk loses the line, not the run."""
+        line = json.dumps({"event": kind, "time": round(time.time(), 3), **values})
+        try:
+            with self.events_path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError as error:
+            print(f"event not written: {error.strerror}", flush=True)
+
+    def log(self, text: str) -> None:
+        """Append a line to log.txt and print it."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
+        print(line, flush=True)
+        try:
+            with (self.folder / "log.txt").open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError:
+            pass  # printed already
+
+    def heartbeat(self, phase: str, step: int) -> None:
+        """Say that the process is alive and what it does."""
+        state = {"phase": phase, "pid": os.getpid(), "host": socket.gethostname(), "step": step, "time": time.time()}
+        try:
+            write_json(self.folder / "state.json", state)
+        except Exception as error:
+            print(f"heartbeat not written: {error}", flush=True)
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Events of a run, oldest first; half-written and foreign lines are passed over."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event

@@ -1,0 +1,64 @@
+"""Settings that every training run shares; filled from YAML, command-line options or the GUI."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, values are validated on assignment."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class Optimisation(Settings):
+    """Optimiser, schedule and precision.
+
+    The global batch is the same whatever the number of devices: each process takes its share in micro-batches
+    and gradients are accumulated.
+    """
+
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    betas: tuple[float, float] = (0.9, 0.95)
+    momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum of sgd")
+    weight_decay: float = Field(0.05, ge=0)
+    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
+    warmup_steps: int = Field(0, ge=0)
+    warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
+    final_lr: float = Field(0.0, ge=0)
+    steps: int = Field(10_000, gt=0, description="optimiser steps of the whole run")
+    batch: int = Field(2, gt=0, description="global batch, in samples")
+    micro_batch: int = Field(2, gt=0, description="samples a device takes at a time")
+    clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 turns it off")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
+    seed: int = Field(0, ge=0)
+
+
+class Schedule(Settings):
+    """When things happen, in optimiser steps; 0 means never."""
+
+    log_every: int = Field(10, gt=0)
+    checkpoint_every: int = Field(200, ge=0)
+    validate_every: int = Field(500, ge=0)
+    patience: int = Field(0, ge=0, description="validations without improvement before the run stops early")
+    max_seconds: float = Field(0, ge=0, description="stop with a checkpoint after this long; 0 means no limit")
+
+
+def learning_rate(o: Optimisation, step: int) -> float:
+    """Learning rate of optimiser step ``step`` (from 0): linear warm-up, then the schedule."""
+    if step < o.warmup_steps:
+        return o.warmup_lr + (o.lr - o.warmup_lr) * step / o.warmup_steps
+    done = min(1.0, (step - o.warmup_steps) / max(1, o.steps - o.warmup_steps))
+    if o.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * done))
+    elif o.schedule == "polynomial":
+        factor = (1 - done) ** o.power
+    else:
+        factor = 1.0
+    return o.final_lr + (o.lr - o.final_lr) * factor

@@ -1,0 +1,120 @@
+"""Supervised training of the tissue model on synthetic heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from asa.nn import Segmenter, segmenter_preset
+from asa.synth import HeadGenerator, SynthSettings
+from asa.training.distributed import World
+from asa.training.losses import deep_supervision
+from asa.training.run import Run
+from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.trainer import Batch, Objective, Trainer
+
+CLASSES = 5
+FRAME_SHAPE = (160, 192, 160)
+
+
+class TissueSettings(Settings):
+    """Everything a tissue run needs; lengths in voxels of 1 mm."""
+
+    heads: str = Field(description="structure maps (.npy) made by prepare_heads")
+    preset: Literal["starter", "paper"] = "starter"
+    crop: tuple[int, int, int] = (96, 96, 96)
+    held_out: int = Field(2, ge=0, description="heads kept for validation, the last ones")
+    validation_crops: int = 12
+    t1_share: float = 0.8
+    init: str = Field("", description="checkpoint whose weights start the run")
+    optimisation: Optimisation = Optimisation(
+        lr=1e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=100, steps=4000, batch=2, ema=0.995, clip=5.0
+    )
+    schedule: Schedule = Schedule()
+
+
+class SyntheticHeads:
+    """Training source: sample ``index`` is the generator's crop of that seed."""
+
+    def __init__(self, generator: HeadGenerator, first_seed: int) -> None:
+        self.generator, self.first_seed = generator, first_seed
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Images (B, 1, T, H, W), targets (B, T, H, W) and crop origins."""
+        samples = [self.generator.sample(self.first_seed + i) for i in indices]
+        return {
+            "image": torch.stack([s.image for s in samples])[:, None],
+            "target": torch.stack([s.target for s in samples]),
+            "origins": [s.origin for s in samples],
+        }
+
+
+class TissueObjective(Objective):
+    """Dice + cross-entropy with deep supervision."""
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network: Segmenter = network.to(memory_format=torch.channels_last_3d)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one micro-batch."""
+        image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        outputs = self.network.forward_deep(image, batch["origins"])
+        return deep_supervision(outputs, batch["target"])
+
+
+def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[str, float]:
+    """Dice of each class over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
+    overlap, size = torch.zeros(CLASSES), torch.zeros(CLASSES)
+    for index in range(count):
+        batch = source.collate([index])
+        image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        shown = network(image, batch["origins"]).argmax(1)
+        for value in range(1, CLASSES):
+            a, b = shown == value, batch["target"] == value
+            overlap[value] += (a & b).sum()
+            size[value] += a.sum() + b.sum()
+    dice = (2 * overlap / size.clamp(min=1)).tolist()
+    names = ("ventricles", "GM", "WM", "sulcal CSF")
+    return {"score": sum(dice[1:]) / 4, **{f"dice {n}": d for n, d in zip(names, dice[1:], strict=True)}}
+
+
+def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
+    """Start or continue the run in ``folder``; returns the trainer's outcome."""
+    heads = np.load(settings.heads, mmap_mode="r")
+    split = len(heads) - settings.held_out
+    synth = SynthSettings(t1_share=settings.t1_share)
+    source = SyntheticHeads(HeadGenerator(heads[:split], FRAME_SHAPE, settings.crop, synth), settings.optimisation.seed << 32)
+    checking = SyntheticHeads(HeadGenerator(heads[split:], FRAME_SHAPE, settings.crop, synth), 1 << 62)
+    config = segmenter_preset(settings.preset, in_channels=1, classes=CLASSES)
+    torch.manual_seed(settings.optimisation.seed)
+    objective = TissueObjective(Segmenter(config))
+    run = Run.create(folder, "tissue", settings.model_dump(mode="json"), {"heads": len(heads), "held_out": settings.held_out})
+    trainer = Trainer(
+        objective,
+        source,
+        settings.optimisation,
+        settings.schedule,
+        run,
+        world,
+        describe=config.to_dict(),
+        validate=(lambda network: crop_dice(network, checking, settings.validation_crops)) if settings.held_out else None,
+    )
+    if not trainer.resume() and settings.init:
+        start_from(objective.network, Path(settings.init))
+    return trainer.fit()
+
+
+def start_from(network: nn.Module, path: Path) -> None:
+    """Weights (moving average where there is one) of a checkpoint of the same network."""
+    from asa.training import checkpoint
+
+    tensors, _ = checkpoint.load(path)
+    prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
+    checkpoint.load_weights(network, tensors, prefix, str(path))

@@ -1,0 +1,287 @@
+"""The training loop that supervised training, pre-training and fine-tuning share."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from asa.errors import AsaError
+from asa.training import checkpoint
+from asa.training.distributed import World, mean_over_world
+from asa.training.prefetch import prefetch
+from asa.training.run import Run
+from asa.training.settings import Optimisation, Schedule, learning_rate
+
+Batch = dict[str, Any]
+
+
+class Objective(nn.Module):
+    """A network together with what it is trained for; subclasses define :meth:`forward`."""
+
+    network: nn.Module
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a micro-batch, each a scalar averaged over its samples; ``loss`` is minimised."""
+        raise TypeError(f"{type(self).__name__} does not say how its losses are computed")
+
+
+class Source(Protocol):
+    """Where samples come from: sample ``index`` is always the same, so that a resumed run sees what it would have."""
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Micro-batch of these samples; tensors have the batch axis first."""
+
+
+class TrainingDiverged(AsaError):
+    """The loss is not a number any more."""
+
+
+class Trainer:
+    """Runs optimiser steps, writes events, checkpoints and the moving average of weights.
+
+    Step ``s`` always uses samples ``s * batch ... (s + 1) * batch - 1`` and reseeds the random state, so that a run
+    that was killed and resumed has the losses of one never stopped, on any number of processes.
+
+    Args:
+        objective: network and loss.
+        source: training samples.
+        optimisation, schedule: settings.
+        run: folder to write to.
+        world: this process among its peers.
+        validate: called with the (averaged) network in evaluation mode; returns scores, of which ``score`` (higher is
+            better) chooses the best checkpoint.
+        describe: JSON that rebuilds the network; stored in each checkpoint.
+        on_step: called after each step with the step number (previews).
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        source: Source,
+        optimisation: Optimisation,
+        schedule: Schedule,
+        run: Run,
+        world: World,
+        *,
+        describe: dict[str, Any],
+        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> None:
+        self.objective = objective.to(world.device)
+        self.source, self.o, self.schedule, self.run, self.world = source, optimisation, schedule, run, world
+        self.describe, self.validate, self.on_step = describe, validate, on_step
+        self.parameters = [p for p in objective.parameters() if p.requires_grad]
+        self.optimiser = make_optimiser(self.objective, optimisation)
+        self.average = {k: v.clone() for k, v in objective.network.state_dict().items()} if optimisation.ema else {}
+        self.step = 0
+        self.best = -math.inf
+        self.stale = 0
+        self.stop_requested = False
+        self.bf16 = wants_bf16(optimisation.precision, world.device)
+
+    # ---- checkpoints
+
+    def save(self, name: str) -> None:
+        """Write checkpoint ``name``; a full disk is logged and survived."""
+        if not self.world.main:
+            return
+        tensors = {f"model.{k}": v for k, v in self.objective.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        if name == "last":
+            tensors |= checkpoint.optimiser_tensors(self.optimiser)
+        record = {"step": self.step, "best": self.best, "stale": self.stale, "network": self.describe}
+        try:
+            checkpoint.save(self.run.checkpoint_path(name), tensors, record)
+        except AsaError as error:
+            self.run.log(f"checkpoint not written, training goes on: {error}")
+
+    def resume(self) -> bool:
+        """Continue from ``last`` if there is one."""
+        path = self.run.checkpoint_path("last")
+        if not path.exists():
+            return False
+        tensors, record = checkpoint.load(path)
+        checkpoint.load_weights(self.objective, tensors, "model.", str(path))
+        self.average = {k.removeprefix("average."): v.to(self.world.device) for k, v in tensors.items() if k.startswith("average.")}
+        checkpoint.restore_optimiser(self.optimiser, tensors)
+        self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
+        return True
+
+    # ---- the loop
+
+    def fit(self) -> str:
+        """Train to the end of the schedule; returns ``finished``, ``stopped`` or ``early``."""
+        started, last_log = time.monotonic(), time.monotonic()
+        model: nn.Module = self.objective
+        if self.world.size > 1:
+            model = DistributedDataParallel(self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None)
+        outcome = "finished"
+        first = self.step
+        with self.signals():
+            for batch in prefetch(self.micro_batches, self.step, self.o.steps):
+                losses = self.optimise(model, batch)
+                self.step += 1
+                if self.world.main and (self.step % self.schedule.log_every == 0 or self.step == first + 1):
+                    now = time.monotonic()
+                    done = 1 if self.step == first + 1 else min(self.schedule.log_every, self.step - first - 1)
+                    self.report(losses, (now - last_log) / done)
+                    last_log = now
+                if self.on_step:
+                    self.on_step(self.step)
+                if self.due(self.schedule.validate_every) and self.judge():
+                    outcome = "early"
+                    break
+                if self.due(self.schedule.checkpoint_every):
+                    self.save("last")
+                over = 0 < self.schedule.max_seconds < time.monotonic() - started
+                if self.anyone(self.stop_requested or over) and self.step < self.o.steps:
+                    outcome = "stopped"
+                    break
+        self.save("last")
+        if self.world.main:
+            self.run.heartbeat(outcome, self.step)
+            self.run.event("end", step=self.step, outcome=outcome)
+            self.run.log(f"{outcome} at step {self.step}")
+        return outcome
+
+    def micro_batches(self, step: int) -> list[tuple[float, Batch]]:
+        """This process's share of step ``step``: (weight of its mean loss in the global mean, micro-batch) pairs."""
+        mine = range(step * self.o.batch + self.world.rank, (step + 1) * self.o.batch, self.world.size)
+        parts = [mine[i : i + self.o.micro_batch] for i in range(0, len(mine), self.o.micro_batch)]
+        return [(len(part) / self.o.batch, self.source.collate(part)) for part in parts]
+
+    def optimise(self, model: nn.Module, batch: list[tuple[float, Batch]]) -> dict[str, float]:
+        """One optimiser step; returns losses averaged over the global batch."""
+        torch.manual_seed(self.o.seed * 1_000_003 + self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.o, self.step) * group.get("lr_scale", 1.0)
+        model.train()
+        sums: dict[str, float] = {}
+        for number, (weight, part) in enumerate(batch):
+            part = {k: v.to(self.world.device) if torch.is_tensor(v) else v for k, v in part.items()}
+            wait = model.no_sync() if isinstance(model, DistributedDataParallel) and number < len(batch) - 1 else contextlib.nullcontext()
+            with wait:
+                with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
+                    losses = model(part)
+                # DDP averages over processes; times the world's size the sum is the global mean
+                (losses["loss"] * weight * self.world.size).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * weight * self.world.size
+        sums = mean_over_world(sums, self.world)
+        if not math.isfinite(sums["loss"]):
+            names = sorted({str(n) for _, part in batch for n in part.get("names", [])})
+            self.run.event("diverged", step=self.step, names=names)
+            raise TrainingDiverged(
+                f"the loss became {sums['loss']} at step {self.step} with {', '.join(names) or 'this batch'}; "
+                "the last good checkpoint is kept. Lower the learning rate or remove the scan."
+            )
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.update_average()
+        return {**sums, "gradient_norm": float(norm)}
+
+    def update_average(self) -> None:
+        """Exponential moving average of weights and buffers; quicker at the start."""
+        if not self.average:
+            return
+        decay = min(self.o.ema, (1 + self.step) / (10 + self.step))
+        state = self.objective.network.state_dict()
+        floats = [k for k, v in state.items() if v.is_floating_point()]
+        torch._foreach_lerp_([self.average[k] for k in floats], [state[k] for k in floats], 1 - decay)
+        for name in state.keys() - set(floats):
+            self.average[name].copy_(state[name])
+
+    def judge(self) -> bool:
+        """Validate; keep the best; True when patience ran out."""
+        if self.validate is None:
+            return False
+        network = self.objective.network
+        trained = {k: v.clone() for k, v in network.state_dict().items()} if self.average else None
+        if trained is not None:
+            network.load_state_dict(self.average)
+        network.eval()
+        with torch.inference_mode(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
+            scores = mean_over_world(self.validate(network), self.world)
+        if trained is not None:
+            network.load_state_dict(trained)
+        network.train()
+        better = scores["score"] > self.best
+        self.stale = 0 if better else self.stale + 1
+        if self.world.main:
+            self.run.event("validation", step=self.step, best=better, **scores)
+            self.run.log(f"step {self.step}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()) + (" (best)" if better else ""))
+        if better:
+            self.best = scores["score"]
+            self.save("best")
+        return 0 < self.schedule.patience <= self.stale
+
+    def report(self, losses: dict[str, float], seconds: float) -> None:
+        """One event for the run's readers."""
+        left = seconds * (self.o.steps - self.step)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        if self.world.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated() / 2**30
+        self.run.event(
+            "step",
+            step=self.step,
+            lr=learning_rate(self.o, self.step - 1),
+            seconds=round(seconds, 4),
+            samples_per_second=round(self.o.batch / seconds, 4),
+            remaining_s=round(left),
+            memory_gib=round(memory, 2),
+            **{k: round(v, 6) for k, v in losses.items()},
+        )
+        self.run.heartbeat("running", self.step)
+
+    def due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def anyone(self, here: bool) -> bool:
+        """True in every process if it is true in one of them."""
+        return here if self.world.size == 1 else mean_over_world({"stop": float(here)}, self.world)["stop"] > 0
+
+    @contextlib.contextmanager
+    def signals(self) -> Any:
+        """SIGTERM and SIGINT finish the step, write a checkpoint and end the run as ``stopped``."""
+
+        def request(_number: int, _frame: object) -> None:
+            self.stop_requested = True
+
+        try:
+            old = {s: signal.signal(s, request) for s in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not the main thread: whoever owns it decides
+            old = {}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: where it is asked for, or where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def make_optimiser(module: nn.Module, o: Optimisation) -> torch.optim.Optimizer:
+    """AdamW or Nesterov SGD; biases, norms and position tables are not decayed."""
+    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": o.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if o.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas)
+    return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum, nesterov=True)
