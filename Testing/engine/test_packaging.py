@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -152,6 +153,29 @@ def test_the_wheel_holds_engine_library_and_models(wheel: Path, lists: ModuleTyp
     models = lists.files_below(REPOSITORY / "Resources" / "Models")
     expected |= {f"asa/Resources/Models/{path.as_posix()}" for path in models}
     assert inside == expected
+
+
+@pytest.mark.parametrize("install", ["checkout", "wheel", "slicer"])
+def test_models_are_found_without_configuration(
+    install: str, tmp_path: Path, request: pytest.FixtureRequest, lists: ModuleType
+) -> None:
+    if install == "checkout":
+        root, models = REPOSITORY / "ASASegmentation", REPOSITORY / "Resources" / "Models"
+    elif install == "wheel":
+        root, models = tmp_path, tmp_path / "asa" / "Resources" / "Models"
+        with zipfile.ZipFile(request.getfixturevalue("wheel")) as archive:
+            archive.extractall(root)
+    else:
+        root = request.getfixturevalue("slicer_tree") / "install" / MODULE_FOLDER
+        models = root / "Resources" / "Models"
+    code = "from asa.models import list_models; print(*(model.path for model in list_models()), sep='\\n')"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    shipped = {path.parent.as_posix() for path in lists.files_below(REPOSITORY / "Resources" / "Models")} - {"."}
+    assert shipped
+    assert {Path(line) for line in done.stdout.split()} == {models / name for name in shipped}
 
 
 def test_catalogue_entries_agree() -> None:
