@@ -1,0 +1,62 @@
+"""Writing files so that a reader sees the old one or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path in the same folder, moved onto ``path`` once the block ends without an error.
+
+    The temporary name ends like the final one, because writers choose their format by it. Missing parent folders are
+    made. When the block fails or is interrupted, the temporary file is removed and an existing ``path`` is untouched.
+    Raises OutputError for any OSError on the way: disk full, read-only, no permission, a folder in the way.
+    """
+    final = Path(path)
+    temporary = final.with_name(f".{secrets.token_hex(4)}.{final.name}")
+    try:
+        try:
+            if final.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            final.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(final)
+        finally:
+            _remove(temporary)
+    except OSError as error:
+        raise OutputError(f"Cannot write {final}: {(error.strerror or str(error)).lower()}.") from error
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes UTF-8 text with ``\\n`` line ends, atomically. Raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Without it a power cut soon after the rename can leave the new name with no content."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # A read-only or missing folder: there is nothing of ours in it, and the first error tells the story.
+        return

@@ -1,0 +1,156 @@
+"""Frame image -> posterior: whole brain in one pass, or Gaussian-weighted windows where memory is short."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from asa.errors import ResourceError
+from asa.models import ModelFolder, load_network
+from asa.nn import Segmenter
+
+WINDOW = (96, 96, 96)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ResourceError: that GPU is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ResourceError(f"unknown device '{name}'; use auto, cpu or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ResourceError(f"device '{name}' is not available: PyTorch sees {torch.cuda.device_count()} GPU(s); use --device cpu")
+    return device
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def zscore(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Intensities (T, H, W) in the brain frame -> mean 0, SD 1 over the foreground, clipped to +-5.
+
+    Foreground: brighter than a tenth of the 99th percentile of what is above zero, so that padding and air count for
+    as little in a raw head as in a stripped brain. The generator of training images scales the same way.
+    """
+    above = image[image > 0]
+    if above.size == 0:
+        return np.zeros_like(image)
+    foreground = above[above > 0.1 * np.percentile(above[:: max(1, above.size // 200_000)], 99)]
+    mean, spread = float(foreground.mean()), float(foreground.std())
+    scaled: npt.NDArray[np.float32] = np.clip((image - mean) / max(spread, 1e-6), -5, 5).astype(np.float32)
+    return scaled
+
+
+class Predictor:
+    """A network on a device, ready to segment frame images."""
+
+    def __init__(self, model: ModelFolder, device: torch.device) -> None:
+        self.model, self.device = model, device
+        self.network: Segmenter = load_network(model).fuse().to(device)
+        if self.network.config.norm == "batch":
+            self.network = self.network.to(memory_format=torch.channels_last_3d)
+        self.bf16 = native_bf16(device)
+
+    def posterior(
+        self, image: npt.NDArray[np.float32], *, tta: bool = False, progress: Callable[[float], None] = lambda _: None
+    ) -> npt.NDArray[np.float32]:
+        """Class probabilities (K, T, H, W) of a normalised frame image (C, T, H, W).
+
+        ``tta``: average with the mirrored image's mirrored posterior (left-right).
+
+        Raises:
+            ResourceError: not even one window fits into the GPU's memory.
+        """
+        x = torch.from_numpy(image)[None]
+        total = self.once(x, progress if not tta else lambda f: progress(f / 2))
+        if tta:
+            total += self.once(x.flip(-1), lambda f: progress(0.5 + f / 2)).flip(-1)
+            total /= 2
+        result: npt.NDArray[np.float32] = total[0].numpy()
+        return result
+
+    def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
+        """One evaluation of (1, C, T, H, W), in one pass if it fits."""
+        try:
+            if fits(x, self.network, self.device):
+                out = self.run(x, (0, 0, 0))
+                progress(1.0)
+                return out
+        except (torch.OutOfMemoryError, MemoryError):
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        try:
+            return self.windows(x, progress)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            where = "the GPU" if self.device.type == "cuda" else "this computer"
+            raise ResourceError(f"{where} has too little free memory for one window; close other programs or use --device cpu") from error
+
+    def run(self, x: Tensor, origin: tuple[int, int, int]) -> Tensor:
+        """Posterior of one crop whose corner is ``origin`` patches into the frame."""
+        layout = torch.channels_last_3d if self.network.config.norm == "batch" else torch.contiguous_format
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.network(x.to(self.device).contiguous(memory_format=layout), origin)
+        return torch.softmax(logits.float(), 1).cpu().contiguous()
+
+    def windows(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
+        """Overlapping windows on the patch grid, blended with Gaussian weights."""
+        patch = self.network.config.encoder.patch
+        starts = [window_starts(n, w, patch) for n, w in zip(x.shape[-3:], WINDOW, strict=True)]
+        weight = gaussian_window()
+        total = torch.zeros(1, self.network.config.classes, *x.shape[-3:])
+        norm = torch.zeros(x.shape[-3:])
+        places = list(itertools.product(*starts))
+        for number, corner in enumerate(places, start=1):
+            box = tuple(slice(c, c + w) for c, w in zip(corner, WINDOW, strict=True))
+            part = self.run(x[(..., *box)], (corner[0] // patch, corner[1] // patch, corner[2] // patch))
+            total[(..., *box)] += part * weight
+            norm[box] += weight
+            progress(number / len(places))
+        return total / norm
+
+
+def window_starts(size: int, window: int, patch: int) -> list[int]:
+    """Corners, multiples of ``patch``, that cover ``size`` with about half a window of overlap."""
+    count = max(1, -(-2 * (size - window) // window) + 1)
+    return sorted({round(i * (size - window) / max(1, count - 1) / patch) * patch for i in range(count)})
+
+
+@lru_cache(maxsize=1)
+def gaussian_window() -> Tensor:
+    """Weights of a window, highest in its middle (sigma = an eighth of the side)."""
+    axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp(min=1e-3) for n in WINDOW]
+    return axes[0][:, None, None] * axes[1][:, None] * axes[2]
+
+
+def fits(x: Tensor, network: Segmenter, device: torch.device) -> bool:
+    """Whether one pass over ``x`` is likely to fit into free memory (measured: about 6 full-resolution maps)."""
+    voxels = x.shape[-3] * x.shape[-2] * x.shape[-1]
+    needed = 6 * voxels * network.config.widths[0] * 4
+    return needed < free_memory(device)
+
+
+def free_memory(device: torch.device) -> float:
+    """Free bytes; unlimited where the system does not say."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            return next(1024.0 * int(line.split()[1]) for line in stream if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float("inf")

@@ -1,0 +1,223 @@
+"""Scan -> label map: read, align, normalise, run the network, bring the posterior back, clean up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+
+from asa.errors import InputError
+from asa.geometry import FRAME, Alignment, align_to_frame, from_frame, identity_alignment, to_frame
+from asa.inference.predictor import Predictor, choose_device, zscore
+from asa.models import ModelFolder, find_model
+from asa.tasks import TASKS
+from asa.volume import Grid, Volume, read_volume
+
+Progress = Callable[[str, float], None]
+# share of the whole time that is over when a stage begins
+STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """What to segment.
+
+    Attributes:
+        images: modality key -> file.
+        task: a key of :data:`asa.tasks.TASKS`.
+        model: folder or name; None takes the task's own.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        tta: average with the left-right mirrored image.
+        align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
+        threads: CPU threads; None leaves PyTorch's choice.
+        posterior: keep the class probabilities in the scan's grid.
+    """
+
+    images: Mapping[str, Path]
+    task: str = "tissue"
+    model: str | None = None
+    device: str = "auto"
+    tta: bool = False
+    align: str = "auto"
+    threads: int | None = None
+    posterior: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What came out; all volumes are on the grid of ``image``.
+
+    Attributes:
+        labels: uint8 label map with the values of the task.
+        image: the scan the labels belong to.
+        brain: uint8 brain mask (tissue and ventricles).
+        posterior: (K, T, H, W) float16 probabilities of background and the labels, or None.
+        alignment: how the scan lies in the brain frame.
+        timings: seconds of each stage.
+        warnings: sentences for the user.
+    """
+
+    labels: Volume
+    image: Volume
+    brain: Volume
+    posterior: npt.NDArray[np.float16] | None
+    model: ModelFolder
+    alignment: Alignment
+    timings: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Clock:
+    """Times stages and reports them."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress or (lambda _stage, _fraction: None)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[float], None]]:
+        names = list(STAGES)
+        begin, end = STAGES[name], STAGES[names[names.index(name) + 1]]
+        self.progress(name, begin)
+        started = time.perf_counter()
+        yield lambda part: self.progress(name, begin + part * (end - begin))
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+@lru_cache(maxsize=1)
+def _predictor(path: Path, stamp: float, device: str) -> Predictor:
+    """The last network used stays loaded, so that a batch of scans loads it once; ``stamp`` notices new weights."""
+    return Predictor(find_model(path), choose_device(device))
+
+
+def segment(request: SegmentRequest, progress: Progress | None = None) -> SegmentResult:
+    """Segment one scan.
+
+    Raises:
+        InputError: a modality is missing or an image cannot be used.
+        ModelError: no such model, or it is damaged.
+        ResourceError: not enough memory, or no such device.
+    """
+    if request.task not in TASKS:
+        raise InputError(f"unknown task '{request.task}'; choose from {', '.join(TASKS)}")
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    clock = _Clock(progress)
+    model = find_model(request.model, request.task)
+    missing = [m for m in model.modalities if m not in request.images]
+    if missing:
+        raise InputError(f"model '{model.name}' needs {', '.join(missing)}; given: {', '.join(request.images) or 'nothing'}")
+    with clock.stage("reading"):
+        scans = [read_volume(Path(request.images[m])) for m in model.modalities]
+        device = str(choose_device(request.device))
+        weights = model.path / "model.safetensors"
+        predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
+    scan = scans[0]
+    warnings = spacing_warnings(scan.grid)
+    with clock.stage("aligning"):
+        alignment = align_to_frame(scan) if request.align == "auto" else identity_alignment()
+        warnings += alignment.warnings
+    with clock.stage("network") as part:
+        image = np.stack([zscore(to_frame(s, alignment).array) for s in scans])
+        posterior = predictor.posterior(image, tta=request.tta, progress=part)
+    with clock.stage("labelling") as part:
+        values = np.array([0, *(label.value for label in TASKS[request.task].labels)], np.uint8)
+        posterior = keep_main_component(posterior)
+        index, kept = label_scan(posterior, alignment, scan.grid, keep=request.posterior, progress=part)
+        labels = scan.with_array(values[index])
+        inside = np.isin(labels.array, [v for v in values[1:] if v in _brain_values(request.task)])
+    return SegmentResult(
+        labels=labels,
+        image=scan,
+        brain=scan.with_array(inside.astype(np.uint8)),
+        posterior=kept,
+        model=model,
+        alignment=alignment,
+        timings=clock.seconds,
+        warnings=warnings,
+    )
+
+
+def _brain_values(task: str) -> set[int]:
+    return {label.value for label in TASKS[task].labels if label.in_brain}
+
+
+def spacing_warnings(grid: Grid) -> list[str]:
+    """A sentence when voxels are too coarse for fine structures."""
+    thickest = max(grid.spacing)
+    if thickest <= 2.5:
+        return []
+    return [f"slices are {thickest:.1f} mm apart: thin structures are less certain than in a 1 mm scan"]
+
+
+def keep_main_component(posterior: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Make background of what does not touch the largest connected foreground (26-neighbourhood), in place."""
+    shown = posterior[0] < 0.5
+    parts, count = ndimage.label(shown, structure=np.ones((3, 3, 3)))
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        islands = shown & (parts != sizes.argmax())
+        posterior[:, islands] = 0
+        posterior[0, islands] = 1
+    return posterior
+
+
+def label_scan(
+    posterior: npt.NDArray[np.float32],
+    alignment: Alignment,
+    grid: Grid,
+    *,
+    keep: bool = False,
+    progress: Callable[[float], None] = lambda _: None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
+    """Most likely class of each voxel of ``grid`` and, with ``keep``, its probabilities.
+
+    Only the box of the scan that holds the brain is resampled, one class after the other, so that a large scan
+    costs little memory.
+    """
+    box, part = brain_box(posterior, alignment, grid)
+    classes = len(posterior)
+    best = from_frame(posterior[0], alignment, part, fill=1.0)
+    index = np.zeros(part.shape, np.uint8)
+    kept: npt.NDArray[np.float16] | None = None
+    if keep:
+        kept = np.zeros((classes, *grid.shape), np.float16)
+        kept[0] = 1
+        kept[(0, *box)] = best
+    for number in range(1, classes):
+        likely = from_frame(posterior[number], alignment, part)
+        higher = likely > best
+        index[higher] = number
+        np.maximum(best, likely, out=best)
+        if kept is not None:
+            kept[(number, *box)] = likely
+        progress(number / classes)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[box] = index
+    return labels, kept
+
+
+def brain_box(
+    posterior: npt.NDArray[np.float32], alignment: Alignment, grid: Grid
+) -> tuple[tuple[slice, slice, slice], Grid]:
+    """The part of ``grid`` that the network's foreground can reach, as slices and as a grid."""
+    found = ndimage.find_objects((posterior[0] < 0.95).astype(np.uint8))
+    if not found:
+        return (slice(0, 1), slice(0, 1), slice(0, 1)), grid.crop((0, 0, 0), (1, 1, 1))
+    ends = [(s.start - 2, s.stop + 1) for s in found[0]]
+    corners = np.array([[t, h, w, 1] for t in ends[0] for h in ends[1] for w in ends[2]], float)
+    voxels = corners @ FRAME.affine.T @ alignment.matrix.T @ np.linalg.inv(grid.affine).T
+    low = np.clip(np.floor(voxels.min(0)[:3]) - 1, 0, np.array(grid.shape) - 1).astype(int)
+    high = np.clip(np.ceil(voxels.max(0)[:3]) + 2, low + 1, grid.shape).astype(int)
+    start, size = tuple(int(v) for v in low), tuple(int(v) for v in high - low)
+    box = (slice(start[0], start[0] + size[0]), slice(start[1], start[1] + size[1]), slice(start[2], start[2] + size[2]))
+    return box, grid.crop((start[0], start[1], start[2]), (size[0], size[1], size[2]))

@@ -1,0 +1,127 @@
+"""Model folders: weights (safetensors), model.json, CARD.md. Found without configuration in every kind of install."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asa.errors import ModelError
+
+if TYPE_CHECKING:
+    from asa.nn import Segmenter
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "CARD.md"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk; ``info`` is its model.json."""
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.info["name"])
+
+    @property
+    def task(self) -> str:
+        return str(self.info["task"])
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modality keys in the order of the network's input channels."""
+        return tuple(self.info["modalities"])
+
+
+def search_path() -> list[Path]:
+    """Folders that may hold models, nearest first: $ASA_MODELS, a wheel, a Slicer package, a checkout."""
+    package = Path(__file__).resolve().parent
+    places = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p]
+    # wheel: asa/Resources; Slicer package: asa lies beside Resources; checkout: Resources beside ASASegmentation/
+    return places + [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
+
+
+def list_models(task: str | None = None) -> list[ModelFolder]:
+    """Every readable model on the search path, the first of each name; damaged ones are passed over."""
+    found: dict[str, ModelFolder] = {}
+    for place in search_path():
+        for description in sorted(place.glob(f"*/{DESCRIPTION}")):
+            try:
+                model = open_model(description.parent)
+            except ModelError:
+                continue
+            if task in (None, model.task):
+                found.setdefault(model.name, model)
+    return list(found.values())
+
+
+def open_model(path: Path) -> ModelFolder:
+    """Read model.json of one folder.
+
+    Raises:
+        ModelError: missing, unreadable or written by a newer version.
+    """
+    try:
+        info = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is not a model folder: it has no {DESCRIPTION}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path / DESCRIPTION} cannot be read: {error}") from error
+    missing = {"format", "name", "task", "modalities", "network"} - set(info)
+    if missing:
+        raise ModelError(f"{path / DESCRIPTION} lacks {', '.join(sorted(missing))}")
+    if info["format"] > FORMAT:
+        raise ModelError(f"model {info['name']} was made for a newer version of ASA (format {info['format']}); update ASA")
+    return ModelFolder(path, info)
+
+
+def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
+    """A model by folder, by name, or (None) the first one for ``task``.
+
+    Raises:
+        ModelError: there is none, or it is for another task.
+    """
+    if name is not None and (Path(name) / DESCRIPTION).is_file():
+        model = open_model(Path(name))
+    else:
+        models = list_models(task if name is None else None)
+        named = [m for m in models if name in (None, m.name)]
+        if not named:
+            wanted = f"model '{name}'" if name is not None else f"model for task '{task}'"
+            known = ", ".join(sorted(m.name for m in list_models())) or "none"
+            raise ModelError(f"no {wanted} found; installed models: {known}. Set ASA_MODELS to a folder that holds more.")
+        model = named[0]
+    if task is not None and model.task != task:
+        raise ModelError(f"model '{model.name}' is for task '{model.task}', not '{task}'")
+    return model
+
+
+def load_network(model: ModelFolder) -> Segmenter:
+    """Network in evaluation mode with the folder's weights, float32 on the CPU.
+
+    Raises:
+        ModelError: weights missing, damaged, or of another architecture.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from asa.nn import Segmenter, SegmenterConfig
+
+    path = model.path / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"model '{model.name}' has no weights: {path} is missing; install the model again")
+    try:
+        with torch.device("meta"):
+            network = Segmenter(SegmenterConfig.from_dict(model.info["network"]))
+        weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+        network.load_state_dict(weights, assign=True)
+    except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"model '{model.name}': weights and {DESCRIPTION} do not fit together ({reason})") from error
+    return network.eval()
