@@ -1,0 +1,42 @@
+"""The brain frame: the 1 mm grid, in the world of the MNI152 template, that every network sees a head in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..volume import Grid, Volume
+from .register import Alignment
+from .resample import resample
+
+# The brain of the template spans x ±72, y −107…73, z −72…82 mm and lies centred: 7.5 mm of margin left and right, 5.5
+# in front and behind, 2.5 above and below. Voxel centres lie at x = −79.5…79.5, so the mid-sagittal plane x = 0 runs
+# between the two middle voxels and reversing the last axis is an exact mirror.
+FRAME = Grid(
+    (160, 192, 160),
+    np.array([[0, 0, 1, -79.5], [0, 1, 0, -112.5], [1, 0, 0, -74.5], [0, 0, 0, 1]]),
+)
+
+
+def centre_crop_grid(shape: tuple[int, int, int] = (128, 128, 128)) -> Grid:
+    """The middle of the brain frame, ``shape`` voxels of 1 mm; the default is the paper's input, 16³ patches of 8³."""
+    start = [(whole - crop) // 2 for whole, crop in zip(FRAME.shape, shape, strict=True)]
+    affine = FRAME.affine.copy()
+    affine[:3, 3] = FRAME.to_world(start)
+    return Grid(shape, affine)
+
+
+def to_frame(volume: Volume, alignment: Alignment, order: int = 1) -> Volume:
+    """The volume in the brain frame, (160, 192, 160), zero where the scan does not reach."""
+    return resample(volume, FRAME, order, alignment.matrix)
+
+
+def from_frame(source: Volume | npt.NDArray[Any], alignment: Alignment, grid: Grid, order: int = 1) -> Volume:
+    """A volume of the brain frame, or an array (160, 192, 160) on its grid, brought back to the grid of a scan.
+
+    Zero where the brain frame does not reach. ``order`` 0 keeps label values.
+    """
+    volume = source if isinstance(source, Volume) else Volume(source, FRAME)
+    return resample(volume, grid, order, np.linalg.inv(alignment.matrix))

@@ -1,0 +1,13 @@
+"""The only image type that crosses floors: an array (T, H, W) and the grid it lies on.
+
+T runs inferior→superior, H posterior→anterior, W left→right, whatever order the file had; the affine maps indices
+(t, h, w) to RAS+ millimetres. Files are read and written in their own order.
+"""
+
+from .checks import acquisition_warnings
+from .grid import Grid
+from .image import StorageOrder, Volume
+from .reading import read_volume
+from .writing import write_volume
+
+__all__ = ["Grid", "StorageOrder", "Volume", "acquisition_warnings", "read_volume", "write_volume"]
