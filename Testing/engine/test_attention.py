@@ -1,0 +1,106 @@
+"""LW-MSA and SLW-MSA against a plain loop, and what may not leak."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from asa.nn.attention import Block, LinearWindowAttention
+
+
+def naive(layer: LinearWindowAttention, x: torch.Tensor) -> torch.Tensor:
+    """Token by token: who is in my window, on my side of the wrap?"""
+    batch, tokens, dim = x.shape
+    size, heads, shift = layer.window, layer.heads, layer.shift
+    padded = math.ceil(tokens / size) * size
+    width = dim // heads
+    q, k, v = layer.qkv(x).chunk(3, dim=-1)
+    out = torch.zeros_like(x)
+    place = [(i - shift) % padded for i in range(padded)]  # where token i lies after the roll
+    for b in range(batch):
+        for i in range(tokens):
+            near = [j for j in range(tokens) if place[j] // size == place[i] // size and (j < shift) == (i < shift)]
+            if shift == 0:
+                near = [j for j in range(tokens) if j // size == i // size]
+            for h in range(heads):
+                part = slice(h * width, (h + 1) * width)
+                score = torch.stack(
+                    [
+                        q[b, i, part] @ k[b, j, part] / math.sqrt(width)
+                        + layer.relative_bias[place[i] - place[j] + size - 1, h]
+                        for j in near
+                    ]
+                )
+                weight = score.softmax(0)
+                if layer.double_softmax:
+                    weight = weight.softmax(0)
+                out[b, i, part] = sum(w * v[b, j, part] for w, j in zip(weight, near, strict=True))
+    return layer.proj(out)
+
+
+def make(tokens: int, *, shifted: bool, window: int = 4, double: bool = False) -> tuple[LinearWindowAttention, torch.Tensor]:
+    torch.manual_seed(tokens)
+    layer = LinearWindowAttention(6, 2, window, shifted=shifted, double_softmax=double).double()
+    torch.nn.init.normal_(layer.relative_bias)
+    return layer, torch.randn(2, tokens, 6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("tokens", [12, 16, 13, 3, 1, 4, 6])
+def test_equals_a_plain_loop(tokens, shifted):
+    layer, x = make(tokens, shifted=shifted)
+    assert torch.allclose(layer(x), naive(layer, x), atol=1e-12, rtol=0)
+
+
+def test_double_softmax_option():
+    layer, x = make(8, shifted=False, double=True)
+    single, _ = make(8, shifted=False)
+    assert torch.allclose(layer(x), naive(layer, x), atol=1e-12, rtol=0)
+    assert not torch.allclose(layer(x), single(x), atol=1e-3)
+
+
+def influence(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Which input token changes which output token: bool (outputs, inputs)."""
+    x = x[:1].clone().requires_grad_()
+    rows = []
+    for out in layer(x)[0]:
+        (grad,) = torch.autograd.grad(out.sum(), x, retain_graph=True)
+        rows.append(grad[0].abs().sum(-1) > 0)
+    return torch.stack(rows)
+
+
+def test_shifted_window_leaks_nothing_across_the_wrap():
+    layer, x = make(16, shifted=True)
+    seen = influence(layer, x)
+    assert not seen[:2, -2:].any() and not seen[-2:, :2].any()
+    assert seen[:2, :2].all() and seen[2:6, 2:6].all()
+
+
+def test_padding_is_never_seen():
+    # zero padding would dilute the average of constant values
+    for tokens in (13, 1, 6):
+        layer, _ = make(tokens, shifted=True)
+        flat = torch.ones(1, tokens, 6, dtype=torch.float64)
+        value = layer.qkv(flat).chunk(3, dim=-1)[2]
+        assert torch.allclose(layer(flat), layer.proj(value), atol=1e-12)
+
+
+def test_alternating_blocks_pass_information_between_windows():
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(Block(6, 2, 4), Block(6, 2, 4)).double()
+    mixed = torch.nn.Sequential(Block(6, 2, 4), Block(6, 2, 4, shifted=True)).double()
+    x = torch.randn(1, 16, 6, dtype=torch.float64)
+    assert not influence(plain, x)[0:4, 4:].any()
+    assert influence(mixed, x)[2:4, 4:6].all()
+
+
+def test_gradient():
+    layer, x = make(7, shifted=True)
+    assert torch.autograd.gradcheck(lambda y: layer(y), (x[:1].requires_grad_(),))
+
+
+def test_width_must_divide_into_heads():
+    with pytest.raises(ValueError, match="heads"):
+        LinearWindowAttention(10, 3)
