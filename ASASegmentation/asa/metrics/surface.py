@@ -71,13 +71,13 @@ def _far_distances(points: NDArray[np.intp], target: Mask, spacing: tuple[float,
     """Distance in mm from each voxel index (n, 3) to the nearest True voxel of ``target``."""
     nodes = int(np.count_nonzero(target))
     tree_seconds = TREE_SECONDS_PER_NODE * nodes + TREE_SECONDS_PER_QUERY * len(points)
+    nearest: Distances
     if TRANSFORM_SECONDS_PER_VOXEL * target.size < tree_seconds:
-        distances = ndimage.distance_transform_edt(~target, sampling=spacing)
-        nearest: Distances = distances[tuple(points.T)]
-        return nearest
-    # Voxel indices fill their box evenly, so that midpoint splits serve as well as medians and are built faster.
-    tree = KDTree(np.argwhere(target) * spacing, leafsize=32, balanced_tree=False, compact_nodes=False)
-    nearest = tree.query(points * np.asarray(spacing))[0]
+        nearest = ndimage.distance_transform_edt(~target, sampling=spacing)[tuple(points.T)]
+    else:
+        # Voxel indices fill their box evenly, so that midpoint splits serve as well as medians and are built faster.
+        tree = KDTree(np.argwhere(target) * spacing, leafsize=32, balanced_tree=False, compact_nodes=False)
+        nearest = tree.query(points * np.asarray(spacing))[0]
     return nearest
 
 

@@ -1,0 +1,1 @@
+"""Accuracy of tissue segmentation beside classical classifiers, on heads with manual labels."""
