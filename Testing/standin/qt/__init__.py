@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import shiboken6
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 from PySide6.QtCore import Property, Signal, Slot
 
@@ -49,8 +48,3 @@ def __getattr__(name: str) -> Any:
             raise AttributeError(f"module 'qt' has no attribute '{name}'")
     globals()[name] = value
     return value
-
-
-def is_valid(native: QtCore.QObject) -> bool:
-    """Whether Qt still has the object."""
-    return bool(shiboken6.isValid(native))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any, get_args, get_origin
 
 from shibokensupport.signature import get_signature  # comes with PySide6
@@ -26,7 +26,7 @@ _CPP_NAMES = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def signatures(function: Any) -> Signatures:
     """The overloads of a PySide function or class; empty for functions written in Python."""
     try:
