@@ -65,13 +65,17 @@ class Modality:
 
 @dataclass(frozen=True)
 class Label:
-    """One value of the label map; labels never overlap. `colour` is red, green, blue in 0..255."""
+    """One value of the label map; labels never overlap. `colour` is red, green, blue in 0..255.
+
+    `in_brain`: together these labels make up the brain. A task of lesions has none, because it does not see the rest.
+    """
 
     value: int
     name: str
     title: str
     colour: Colour
     terminology: Terminology
+    in_brain: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,9 @@ TISSUE = Task(
     title="Brain tissue (CSF, grey matter, white matter)",
     modalities=_inputs(required=("t1",), optional=("t1gd", "t2", "flair")),
     labels=(
-        Label(1, "ventricles", "Ventricular CSF", _SKY, _VENTRICLES),
-        Label(2, "GM", "Grey matter", _ORANGE, _GREY_MATTER),
-        Label(3, "WM", "White matter", _MAGENTA, _WHITE_MATTER),
+        Label(1, "ventricles", "Ventricular CSF", _SKY, _VENTRICLES, in_brain=True),
+        Label(2, "GM", "Grey matter", _ORANGE, _GREY_MATTER, in_brain=True),
+        Label(3, "WM", "White matter", _MAGENTA, _WHITE_MATTER, in_brain=True),
         Label(4, "sulcal CSF", "Sulcal CSF", _BLUE, _SUBARACHNOID),
     ),
     regions=(

@@ -1,0 +1,156 @@
+"""Many scans in one go: finding the cases, running each, going on after a failure."""
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import AsaError, Cancelled, InputError
+from .files import write_json
+from .job import Finished
+from .tasks import Modality, Task
+
+SUMMARY = "summary.json"
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One head: the name of its output folder and its image for each modality."""
+
+    name: str
+    images: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: "done", "reused" (it was done before) or "failed" with the error."""
+
+    case: Case
+    status: str
+    seconds: float
+    finished: Finished | None = None
+    error: AsaError | None = None
+
+
+def find_cases(inputs: Sequence[Path], task: Task) -> list[Case]:
+    """The cases in a list of images, folders of images and BIDS folders, named apart from one another.
+
+    A single image stands for the task's primary modality. In a BIDS folder each `*_<suffix>` image of that modality
+    is a case; images of the other modalities the task takes are added when they lie beside it under the same name.
+    Raises InputError when a path does not exist or holds no image.
+    """
+    found: list[tuple[str, dict[str, Path]]] = []
+    for path in inputs:
+        if path.is_dir():
+            members = list(_bids(path, task) if _is_bids(path) else _images(path, task))
+            if not members:
+                raise InputError(f"The folder {path} holds no {task.primary.title} image that can be read.")
+            found += members
+        elif path.exists():
+            found.append((_stem(path), {task.primary.key: path}))
+        else:
+            raise InputError(f"There is no image {path}.")
+    return [Case(name, images) for name, (_, images) in zip(_distinct(found), found, strict=True)]
+
+
+def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
+    """Runs `run` on each case and yields what became of it; only Cancelled ends the batch."""
+    for case in cases:
+        started = time.monotonic()
+        try:
+            finished = run(case)
+        except Cancelled:
+            raise
+        except AsaError as error:
+            yield Outcome(case, "failed", time.monotonic() - started, error=error)
+        except Exception as error:  # one broken head must not cost the night's other nine hundred
+            wrapped = AsaError(f"Unexpected error: {type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            yield Outcome(case, "failed", time.monotonic() - started, error=wrapped)
+        else:
+            status = "reused" if finished.reused else "done"
+            yield Outcome(case, status, time.monotonic() - started, finished=finished)
+
+
+def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Writes what became of each case as JSON. Raises OutputError."""
+    rows = [
+        {
+            "case": outcome.case.name,
+            "status": outcome.status,
+            "seconds": round(outcome.seconds, 1),
+            "error": str(outcome.error) if outcome.error else None,
+            "exit_code": outcome.error.exit_code if outcome.error else 0,
+            "warnings": outcome.finished.report["warnings"] if outcome.finished else [],
+        }
+        for outcome in outcomes
+    ]
+    write_json(path, {"schema_version": 1, "cases": rows})
+
+
+def _is_bids(folder: Path) -> bool:
+    names = (child.name for child in folder.iterdir() if child.is_dir())
+    return (folder / "dataset_description.json").exists() or any(_SUBJECT.match(name) for name in names)
+
+
+def _bids(folder: Path, task: Task) -> Iterator[tuple[str, dict[str, Path]]]:
+    candidates = [*folder.glob("sub-*/anat/*"), *folder.glob("sub-*/ses-*/anat/*")]
+    for image in sorted(_of_modality(candidates, task.primary)):
+        name = _stem(image).removesuffix(f"_{task.primary.bids}")
+        images = {task.primary.key: image}
+        for modality in task.modalities:
+            for suffix in IMAGE_SUFFIXES:
+                beside = image.with_name(f"{name}_{modality.bids}{suffix}")
+                if modality is not task.primary and beside.exists():
+                    images[modality.key] = beside
+        yield name, images
+
+
+def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
+    """Images whose BIDS name ends as the modality's; a contrast-enhanced T1w is not a T1w."""
+    for path in paths:
+        if _is_image(path) and _stem(path).endswith(f"_{modality.bids}"):
+            if "_ce-" in path.name and "ce-" not in modality.bids:
+                continue
+            yield path
+
+
+def _images(folder: Path, task: Task) -> Iterator[tuple[str, dict[str, Path]]]:
+    for path in sorted(folder.iterdir()):
+        if _is_image(path):
+            yield _stem(path), {task.primary.key: path}
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+
+
+def _stem(path: Path) -> str:
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def _distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
+    """Names for output folders: a name that occurs twice gets the folder of its image in front, then a number.
+
+    The folder comes first, because then a case keeps its name when the list grows or is sorted otherwise.
+    """
+    occurrences = Counter(name for name, _ in found)
+    names: list[str] = []
+    used: set[str] = set()
+    for name, images in found:
+        if occurrences[name] > 1:
+            name = f"{next(iter(images.values())).resolve().parent.name}_{name}"
+        candidate, number = name, 2
+        while candidate in used:
+            candidate, number = f"{name}_{number}", number + 1
+        used.add(candidate)
+        names.append(candidate)
+    return names

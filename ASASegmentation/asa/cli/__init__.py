@@ -1,0 +1,89 @@
+"""The command line. Each module here whose name has no leading underscore is one command.
+
+Such a module defines `command`, a function that typer can read; its docstring is the help. What is slow to import
+(torch, nibabel) is imported inside the function, so that `asa --help` answers at once.
+"""
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..errors import AsaError, Cancelled
+from ..job import interruptible
+
+_DEBUG = "--debug"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point `asa`: runs a command and leaves with its exit code.
+
+    An error is one sentence on standard error; with --debug anywhere on the line, the traceback too.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = _DEBUG in arguments
+    interruptible()
+    try:
+        build()(args=[a for a in arguments if a != _DEBUG], prog_name="asa")
+    except AsaError as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"Unexpected error: {type(error).__name__}: {error} (add --debug for where it came from)", err=True)
+        sys.exit(AsaError.exit_code)
+
+
+def build() -> typer.Typer:
+    """The application with every command in this package."""
+    app = typer.Typer(
+        name="asa",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(epilog=f"Add {_DEBUG} to any command to see where an error came from.")(_root)
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            command = importlib.import_module(f"{__name__}.{module.name}").command
+            app.command(module.name)(_cancellable(command))
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asa {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Segment brain MRI with the Attentive Symmetric Auto-encoder (ASA). For research use."""
+
+
+def _cancellable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Ctrl-C leaves with 130 and one sentence, from wherever it was pressed."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise Cancelled("Cancelled.") from None
+
+    return wrapped

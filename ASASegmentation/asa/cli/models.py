@@ -1,0 +1,30 @@
+"""`asa models`."""
+from __future__ import annotations
+
+
+def command() -> None:
+    """List the models that can be used, with what they segment, how well, and their size."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..models import list_models
+
+    table = Table(title="Models", title_justify="left")
+    for heading in ("Name", "Version", "Task", "Inputs", "Mean Dice", "Size"):
+        table.add_column(heading, justify="right" if heading == "Size" else "left")
+    for folder in list_models():
+        size = sum(file.stat().st_size for file in folder.path.iterdir() if file.is_file())
+        info = folder.info
+        table.add_row(
+            info["name"],
+            str(info.get("version", "–")),
+            info["task"],
+            ", ".join(info["modalities"]),
+            "\n".join(f"{data}: {_scores(scores)}" for data, scores in info.get("scores", {}).items()) or "–",
+            f"{size / 1e6:.1f} MB",
+        )
+    Console().print(table)
+
+
+def _scores(scores: dict[str, float]) -> str:
+    return ", ".join(f"{structure} {value:.2f}" for structure, value in scores.items())

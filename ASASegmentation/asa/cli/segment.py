@@ -1,0 +1,208 @@
+"""`asa segment`."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from ..tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..batch import Case, Outcome
+    from ..job import Finished, Progress
+
+_BY_MODALITY = "Images by modality (one head)"
+_HOW = "How"
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise typer.BadParameter(f"'{value}' is not one of {', '.join(choices)}.")
+        return value
+
+    return check
+
+
+def command(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="One image, several images, a folder of images or a BIDS folder.", show_default=False),
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; several heads get one folder each in it.")
+    ],
+    task: Annotated[
+        str, typer.Option(help=f"What to segment: {', '.join(TASKS)}.", callback=_one_of(*TASKS))
+    ] = "tissue",
+    t1: Annotated[Path | None, typer.Option("--t1", help="T1.", rich_help_panel=_BY_MODALITY)] = None,
+    t1gd: Annotated[
+        Path | None, typer.Option("--t1gd", help="T1 with contrast agent.", rich_help_panel=_BY_MODALITY)
+    ] = None,
+    t2: Annotated[Path | None, typer.Option("--t2", help="T2.", rich_help_panel=_BY_MODALITY)] = None,
+    flair: Annotated[Path | None, typer.Option("--flair", help="FLAIR.", rich_help_panel=_BY_MODALITY)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name of a model or its folder; see 'asa models'.", rich_help_panel=_HOW)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Average with the left-right flipped head; twice the time.", rich_help_panel=_HOW),
+    ] = False,
+    align: Annotated[
+        str,
+        typer.Option(
+            help="auto: align the head first; none: it is in MNI152 space already.",
+            callback=_one_of("auto", "none"),
+            rich_help_panel=_HOW,
+        ),
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads; all if not given.", rich_help_panel=_HOW)
+    ] = None,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Write the class probabilities too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+) -> None:
+    """Segment one head or many.
+
+    Writes a label map in the scan's grid, segmentation.seg.nrrd for 3D Slicer, volumes in mL (csv, json), a picture
+    (overlay.png) and report.json. What was done before with the same images, model and settings is not done again.
+
+    Examples:
+
+        asa segment head.nii.gz -o result
+
+        asa segment bids_folder -o results
+
+        asa segment --task tumour --t1 a.nii --t1gd b.nii --t2 c.nii --flair d.nii -o result
+    """
+    from rich.console import Console
+
+    from .. import batch, job
+    from ..inference import SegmentRequest
+    from ..models import find_model
+
+    what = TASKS[task]
+    given = {"t1": t1, "t1gd": t1gd, "t2": t2, "flair": flair}
+    by_modality = {key: path for key, path in given.items() if path is not None}
+    cases, single = _cases(images or [], by_modality, what)
+    find_model(model, task)  # a missing model is said once, not for each head
+
+    def run(case: Case, progress: Progress | None = None) -> Finished:
+        request = SegmentRequest(
+            images=case.images,
+            task=task,
+            model=model,
+            device=device,
+            tta=tta,
+            align=align,
+            threads=threads,
+            posterior=posterior,
+        )
+        folder = output if single else output / case.name
+        return job.run(request, folder, overwrite=overwrite, progress=progress)
+
+    console = Console(stderr=True)
+    with _bar(console) as bar:
+        if single:
+            _report_one(console, run(cases[0], bar(cases[0].name)))
+            failed = 0
+        else:
+            outcomes = list(_announced(console, batch.run_cases(cases, lambda case: run(case, bar(case.name)))))
+            failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if not single:
+        batch.write_summary(output / batch.SUMMARY, outcomes)
+        Console().print(_table(outcomes, what))
+    typer.echo(f"Results: {output.resolve()}")
+    if failed:
+        typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)
+        raise typer.Exit(1)
+
+
+def _cases(images: Sequence[Path], by_modality: dict[str, Path], task: Task) -> tuple[list[Case], bool]:
+    """What to run, and whether it is one head given by its images, whose results go straight into the output."""
+    from ..batch import Case, find_cases
+
+    if images and by_modality:
+        raise InputError("Give either images or options such as --t1, not both: the options describe one head.")
+    if by_modality:
+        return [Case("head", by_modality)], True
+    if not images:
+        raise InputError("Give at least one image, a folder, or options such as --t1.")
+    return find_cases(images, task), len(images) == 1 and not images[0].is_dir()
+
+
+class _bar:
+    """A progress bar on a terminal, silence elsewhere. Called with a name, it gives the progress function of a case."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._task = self._progress.add_task("starting", total=1.0)
+
+    def __enter__(self) -> _bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, name: str) -> Progress:
+        self._progress.reset(self._task)
+
+        def show(stage: str, fraction: float) -> None:
+            self._progress.update(self._task, completed=fraction, description=f"{name}: {stage}")
+
+        return show
+
+
+def _report_one(console: Console, finished: Finished) -> None:
+    for warning in finished.report["warnings"]:
+        console.print(f"Warning: {warning}", markup=False, highlight=False)
+    if finished.reused:
+        console.print("Done before with the same image, model and settings; --overwrite does it again.")
+    regions = [row for row in finished.report["volumes"] if row["kind"] != "label"]
+    typer.echo("  ".join(f"{row['name']} {row['volume_ml']:.1f} mL" for row in regions))
+
+
+def _announced(console: Console, outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
+    """Passes outcomes on and says each on a line of its own, so that a log shows how far a long batch is."""
+    for outcome in outcomes:
+        words = {"done": "done", "reused": "done before"}.get(outcome.status, f"failed: {outcome.error}")
+        console.print(f"{outcome.case.name}: {words} ({outcome.seconds:.1f} s)", markup=False, highlight=False)
+        yield outcome
+
+
+def _table(outcomes: Sequence[Outcome], task: Task) -> object:
+    from rich.table import Table
+    from rich.text import Text
+
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    table = Table(title=f"{len(outcomes) - failed} of {len(outcomes)} segmented", title_justify="left")
+    table.add_column("Head")
+    table.add_column("Result")
+    table.add_column("Time", justify="right")
+    for region in task.regions:
+        table.add_column(f"{region.name} (mL)", justify="right")
+    table.add_column("Remarks", overflow="fold")
+    style = {"done": "green", "reused": "cyan", "failed": "red"}
+    for outcome in outcomes:
+        report = outcome.finished.report if outcome.finished else {"volumes": [], "warnings": []}
+        volumes = {row["name"]: f"{row['volume_ml']:.1f}" for row in report["volumes"] if row["kind"] == "region"}
+        remarks = [str(outcome.error)] if outcome.error else report["warnings"]
+        table.add_row(
+            Text(outcome.case.name),
+            Text(outcome.status, style=style[outcome.status]),
+            f"{outcome.seconds:.1f} s",
+            *(volumes.get(region.name, "–") for region in task.regions),
+            Text(" ".join(remarks)),
+        )
+    return table

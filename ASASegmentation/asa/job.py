@@ -1,0 +1,345 @@
+"""One segmentation from request to finished folder, and the program that 3D Slicer runs for it.
+
+    python -m asa.job request.json
+
+The request is a JSON object: `images` (modality -> file), `output` (folder) and, when they differ from the defaults,
+the other fields of `SegmentRequest` and `segmentation_file` (whether to write segmentation.seg.nrrd; true). Standard
+output carries one JSON object a line: progress, warning, done or error. Standard error is for people. The exit code
+is that of the error, 0 after `done`, 130 after Ctrl-C or SIGTERM.
+
+Needs the standard library and the engine only.
+"""
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import AsaError, Cancelled, InputError, OutputError, ResourceError
+from .files import write_json
+from .tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from .inference import SegmentRequest, SegmentResult
+    from .volume import Volume
+
+Progress = Callable[[str, float], None]
+Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
+
+REPORT = "report.json"
+_STAGING = ".asa-partial"
+_SEGMENTING = 0.92  # share of the whole that segmenting takes; writing is the rest
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished folder: its report.json, and whether it was there already (`reused`)."""
+
+    folder: Path
+    report: dict[str, Any]
+    reused: bool = False
+
+
+def run(
+    request: SegmentRequest,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    segmentation_file: bool = True,
+    progress: Progress | None = None,
+    segment: Segment | None = None,
+) -> Finished:
+    """Segments and writes segmentation.nii.gz, segmentation.seg.nrrd, volumes.csv, volumes.json, overlay.png and
+    report.json into `folder`; with `request.posterior` also posterior_<label>.nii.gz and uncertainty.nii.gz.
+
+    All or nothing: the files are made in a hidden folder inside it and moved at the end, report.json last, so a
+    folder with a report.json is complete. A folder made by the same model from the same images and settings is
+    left as it is, unless `overwrite`.
+
+    Raises InputError, OutputError, ModelError, ResourceError; Cancelled on KeyboardInterrupt.
+    """
+    _check(request)
+    settings = _settings(request)
+    inputs = {modality: _sha256(Path(path)) for modality, path in request.images.items()}
+    if not overwrite and (report := _matching_report(folder, settings, inputs)) is not None:
+        return Finished(folder, report, reused=True)
+    progress = progress or _silent
+    try:
+        with _staging(folder) as staging, memory_errors():
+            result = (segment or _engine())(request, lambda stage, done: progress(stage, _SEGMENTING * done))
+            progress("writing", _SEGMENTING)
+            report = _write(staging, request, result, settings, inputs, segmentation_file)
+            _publish(staging, folder, report)
+    except KeyboardInterrupt:
+        raise Cancelled("Cancelled; nothing was written.") from None
+    progress("done", 1.0)
+    return Finished(folder, report)
+
+
+def _silent(stage: str, fraction: float) -> None:
+    pass
+
+
+def _engine() -> Segment:
+    from .inference import segment  # torch is imported here and not before
+
+    return segment
+
+
+def _check(request: SegmentRequest) -> None:
+    task = TASKS.get(request.task)
+    if task is None:
+        raise InputError(f"There is no task '{request.task}'; the tasks are {', '.join(TASKS)}.")
+    known = [modality.key for modality in task.modalities]
+    for modality in request.images:
+        if modality not in known:
+            raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{modality}'.")
+
+
+def _settings(request: SegmentRequest) -> dict[str, Any]:
+    """What decides the result besides the images; two runs that agree in it give the same result."""
+    from .models import find_model
+
+    model = find_model(request.model, request.task)
+    return {
+        "task": request.task,
+        "model": model.name,
+        "model_sha256": _model_sha256(model.path),
+        "align": request.align,
+        "tta": request.tta,
+        "posterior": request.posterior,
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def _model_sha256(folder: Path) -> str:
+    from .models import DESCRIPTION, WEIGHTS
+
+    digests = [_sha256(folder / name) for name in (DESCRIPTION, WEIGHTS) if (folder / name).is_file()]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"The file {path} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
+
+
+def _matching_report(folder: Path, settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any] | None:
+    """The report of a complete folder with these settings and inputs, whose files are all still there."""
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        same = report["settings"] == settings and {m: i["sha256"] for m, i in report["inputs"].items()} == inputs
+        return report if same and all((folder / name).is_file() for name in report["files"]) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder`, gone afterwards; `folder` too, if it was made here and nothing came of it."""
+    existed = folder.exists()
+    staging = folder / _STAGING
+    try:
+        shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be written to: {error.strerror or error}.") from error
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not existed:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _write(
+    staging: Path,
+    request: SegmentRequest,
+    result: SegmentResult,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    segmentation_file: bool,
+) -> dict[str, Any]:
+    """Writes everything but report.json into `staging` and returns the report."""
+    from . import report
+    from .inference.predictor import choose_device
+    from .volume import write_volume
+
+    started = time.perf_counter()
+    task = TASKS[request.task]
+    warnings = list(result.warnings)
+    measurements = report.measure(result.labels, result.brain, task, result.alignment)
+    write_volume(result.labels, staging / "segmentation.nii.gz")
+    if result.posterior is not None:
+        _write_posterior(staging, task, result.image, result.posterior)
+    report.write_volumes(measurements, staging / "volumes.csv", staging / "volumes.json")
+    report.write_overlay(
+        staging / "overlay.png",
+        result.image,
+        result.labels,
+        result.brain,
+        task,
+        measurements,
+        caption=f"model {settings['model']}",
+    )
+    if segmentation_file:
+        warning = report.write_segmentation_file(
+            staging / "segmentation.nii.gz", task, staging / "segmentation.seg.nrrd"
+        )
+        warnings += [warning] if warning else []
+    return report.build_report(
+        task=task,
+        model={"name": settings["model"], "version": result.model.info.get("version")},
+        settings=settings,
+        inputs=inputs,
+        device=str(choose_device(request.device)),
+        grid=result.labels.grid,
+        alignment=result.alignment,
+        measurements=measurements,
+        timings={**result.timings, "writing": time.perf_counter() - started},
+        warnings=warnings,
+        files=[path.name for path in staging.iterdir()],
+    )
+
+
+def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDArray[np.float16]) -> None:
+    """Writes the probability of each label and the uncertainty, the entropy of all classes divided by its maximum.
+
+    `posterior` is (K, T, H, W): background, then the labels in the task's order.
+    """
+    import numpy as np
+
+    from .volume import write_volume
+
+    entropy = np.zeros(posterior.shape[1:], np.float32)
+    for number, probability in enumerate(posterior.astype(np.float32)):
+        entropy -= probability * np.log(np.maximum(probability, 1e-6))
+        if number:
+            name = task.labels[number - 1].name.replace(" ", "_")
+            write_volume(image.with_array(probability), staging / f"posterior_{name}.nii.gz")
+    write_volume(image.with_array(entropy / np.float32(np.log(len(posterior)))), staging / "uncertainty.nii.gz")
+
+
+def _publish(staging: Path, folder: Path, report: dict[str, Any]) -> None:
+    """Moves the finished files to their place: an older report goes first, as it is no longer true; ours comes last."""
+    write_json(staging / REPORT, report)
+    try:
+        (folder / REPORT).unlink(missing_ok=True)
+        for name in (*report["files"], REPORT):
+            (staging / name).replace(folder / name)
+    except OSError as error:
+        raise OutputError(f"The results cannot be moved into {folder}: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns the ways in which numpy and torch run out of memory into one ResourceError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
+        text = str(error)
+        if "CUDA" in text and "out of memory" in text:
+            raise ResourceError(_OUT_OF_MEMORY.format("GPU memory; --device cpu avoids the GPU")) from error
+        if "out of memory" in text or "can't allocate memory" in text:
+            raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
+        raise
+
+
+_OUT_OF_MEMORY = "The computer ran out of {}. Close other programs or use a scan of lower resolution."
+
+
+# --- the program ------------------------------------------------------------------------------------------------------
+
+
+class _Reporter:
+    """Writes events as JSON lines; keeps standard output for them alone."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout
+        self._started = time.monotonic()
+        sys.stdout = sys.stderr  # whatever a library prints must not land between the events
+
+    def send(self, event: str, **fields: object) -> None:
+        print(json.dumps({"event": event, **fields}), file=self._stream, flush=True)
+
+    def progress(self, stage: str, fraction: float) -> None:
+        elapsed = time.monotonic() - self._started
+        remaining = round(elapsed * (1 - fraction) / fraction, 1) if fraction >= 0.05 else None
+        self.send("progress", stage=stage, fraction=round(fraction, 4), remaining_s=remaining)
+
+
+def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
+    from .inference import SegmentRequest
+
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        folder = Path(fields.pop("output"))
+        segmentation_file = bool(fields.pop("segmentation_file", True))
+        images = {modality: Path(image) for modality, image in fields.pop("images").items()}
+        return SegmentRequest(images=images, **fields), folder, segmentation_file
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"The request {path} cannot be understood: {error}.") from error
+
+
+def interruptible() -> None:
+    """Makes SIGTERM end a run as Ctrl-C does: with nothing half-written left behind."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one request file and returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    reporter = _Reporter()
+    interruptible()
+    try:
+        if len(arguments) != 1:
+            raise InputError("Usage: python -m asa.job request.json")
+        request, folder, segmentation_file = _read_request(arguments[0])
+        finished = run(
+            request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress
+        )
+        for warning in finished.report["warnings"]:
+            reporter.send("warning", message=warning)
+        files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
+        reporter.send("done", folder=str(folder), files=files)
+        return 0
+    except KeyboardInterrupt:
+        reporter.send("error", message="Cancelled; nothing was written.", exit_code=Cancelled.exit_code)
+        return Cancelled.exit_code
+    except AsaError as error:
+        reporter.send("error", message=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    except Exception as error:  # a crash must reach the panel as a message too
+        traceback.print_exc()
+        reporter.send("error", message=f"Unexpected error: {error}", exit_code=AsaError.exit_code)
+        return AsaError.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

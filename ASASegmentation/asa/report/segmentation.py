@@ -1,0 +1,80 @@
+"""segmentation.seg.nrrd, written by `ASASegmentationLib` in a process of its own: the engine imports no `slicer`."""
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ..files import atomic_path
+from ..tasks import Label, Region, Task
+
+_TIMEOUT_S = 300
+_NO_SLICER_CORE = (
+    "No segmentation.seg.nrrd was written, because slicer-core is not installed; "
+    "install it with: pip install 'asa-brain-mri[slicer-core]'"
+)
+
+
+def shown(task: Task) -> tuple[Label, ...] | tuple[Region, ...]:
+    """What is shown to a user: the regions of a task that nests them, else the labels."""
+    return task.regions if task.nested else task.labels
+
+
+def write_segmentation_file(label_map: Path, task: Task, output: Path) -> str | None:
+    """Writes `output` (.seg.nrrd) from a label map in a NIfTI file of ours.
+
+    Returns a warning instead of raising when the file could not be made: the label map holds the same result.
+    Raises OutputError when the folder cannot be written to.
+    """
+    if importlib.util.find_spec("slicer") is None:
+        return _NO_SLICER_CORE
+    try:
+        with atomic_path(output) as temporary:
+            _run(_request(label_map, task, temporary))
+    except _NotWritten as reason:
+        return f"No segmentation.seg.nrrd was written: {reason}"
+    return None
+
+
+class _NotWritten(Exception):
+    """The writer failed; the text says why."""
+
+
+def _run(request: dict[str, object]) -> None:
+    """Runs the writer on one request. Raises _NotWritten."""
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.getenv("PYTHONPATH"))))
+    with tempfile.TemporaryDirectory() as folder:
+        request_file = Path(folder) / "request.json"
+        request_file.write_text(json.dumps(request), encoding="utf-8")
+        command = [sys.executable, "-m", "ASASegmentationLib.segmentation_file", str(request_file)]
+        environment = {**os.environ, "PYTHONPATH": path}
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise _NotWritten(f"it took longer than {_TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        raise _NotWritten((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+
+
+def _request(label_map: Path, task: Task, output: Path) -> dict[str, object]:
+    return {
+        "labels": str(label_map),
+        "output": str(output),
+        "name": task.title,
+        "segments": [
+            {
+                "id": item.name,
+                "name": item.title,
+                "colour": item.colour,
+                "values": item.values if isinstance(item, Region) else (item.value,),
+                "terminology": item.terminology.slicer_entry,
+            }
+            for item in shown(task)
+        ],
+    }

@@ -1,0 +1,75 @@
+"""report.json: what was done, with what, and what came out of it."""
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .. import __version__
+from ..geometry import Alignment
+from ..tasks import Task
+from ..volume import Grid
+from .volumes import Measurement, rounded
+
+SCHEMA_VERSION = 1
+_LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "slicer-core")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of asa, Python and the libraries a result depends on, as far as they are installed."""
+    versions = {"asa": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def build_report(
+    *,
+    task: Task,
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    device: str,
+    grid: Grid,
+    alignment: Alignment,
+    measurements: Sequence[Measurement],
+    timings: Mapping[str, float],
+    warnings: Iterable[str],
+    files: Iterable[str],
+) -> dict[str, Any]:
+    """The content of report.json.
+
+    `inputs` maps a modality to the SHA-256 of its file: enough to know the scan again, nothing to know the patient
+    by. `grid` is the scan's, its shape and spacing in the engine's (T, H, W) order; `timings` are in seconds.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": task.name,
+        "model": dict(model),
+        "settings": dict(settings),
+        "inputs": {modality: {"sha256": digest} for modality, digest in inputs.items()},
+        "versions": library_versions(),
+        "device": device,
+        "grid": {"shape_thw": list(grid.shape), "spacing_thw_mm": [round(float(s), 4) for s in grid.spacing]},
+        "alignment": {"method": alignment.method, "quality": round(float(alignment.quality), 4)},
+        "label_values": task.label_values,
+        "labels": [
+            {
+                "value": label.value,
+                "name": label.name,
+                "title": label.title,
+                "colour": list(label.colour),
+                "terminology": asdict(label.terminology),
+            }
+            for label in task.labels
+        ],
+        "volumes": [rounded(m) for m in measurements],
+        "timings_s": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+        "warnings": list(warnings),
+        "files": sorted(files),
+        "intended_use": "Research use only; not a medical device.",
+    }

@@ -1,0 +1,112 @@
+"""An engine without a network, for tests of what stands on it: grey levels decide the labels, in no time.
+
+In a test: `install(monkeypatch.setattr)`. As a program, so that a test can interrupt it:
+
+    python fake_engine.py {cli,job} ARGUMENTS...
+
+with FAKE_DELAY (seconds spent segmenting) and FAKE_FILE_LIMIT (bytes a file may have) in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+MODEL = {
+    "name": "fake",
+    "version": "1",
+    "task": "tissue",
+    "modalities": ["t1"],
+    "scores": {"heads": {"GM": 0.91, "WM": 0.93}},
+}
+
+
+def find_model(name: str | None = None, task: str | None = None) -> Any:
+    from asa.models import ModelFolder
+
+    return ModelFolder(Path(__file__).parent, dict(MODEL))
+
+
+def segment(request: Any, progress: Callable[[str, float], None] | None = None) -> SimpleNamespace:
+    """Four labels by quartile of the positive grey levels."""
+    from asa.geometry import Alignment
+    from asa.volume import read_volume
+
+    report = progress or (lambda stage, fraction: None)
+    print("a library that prints")
+    image = read_volume(next(iter(request.images.values())))
+    until = time.monotonic() + float(os.environ.get("FAKE_DELAY", "0"))
+    report("segmenting", 0.5)
+    while time.monotonic() < until:
+        time.sleep(0.01)
+    inside = image.array > 0
+    labels = np.zeros(image.array.shape, np.uint8)
+    labels[inside] = 1 + np.digitize(image.array[inside], np.quantile(image.array[inside], (0.25, 0.5, 0.75)))
+    report("segmenting", 1.0)
+    return SimpleNamespace(
+        labels=image.with_array(labels),
+        image=image,
+        posterior=(labels[None] == np.arange(5)[:, None, None, None]).astype(np.float16) if request.posterior else None,
+        brain=image.with_array(inside.astype(np.uint8)),
+        model=find_model(),
+        alignment=Alignment(matrix=np.eye(4), method="identity", quality=1.0, warnings=()),
+        timings={"network": 0.01},
+        warnings=["A warning of the engine."],
+    )
+
+
+def install(patch: Callable[[Any, str, Any], None]) -> None:
+    """Puts the fakes in place of `asa.inference.segment` and of the model folders."""
+    import asa.inference
+    import asa.models
+
+    patch(asa.inference, "segment", segment)
+    patch(asa.models, "find_model", find_model)
+    patch(asa.models, "list_models", lambda: [find_model()])
+
+
+def install_without_torch() -> None:
+    """As `install`, with `asa.inference` itself replaced: a program under test then starts in no time."""
+    import asa.models
+
+    @dataclass(frozen=True)
+    class SegmentRequest:
+        images: dict[str, Path]
+        task: str = "tissue"
+        model: str | None = None
+        device: str = "auto"
+        tta: bool = False
+        align: str = "auto"
+        threads: int | None = None
+        posterior: bool = False
+
+    inference, predictor = ModuleType("asa.inference"), ModuleType("asa.inference.predictor")
+    vars(inference).update(SegmentRequest=SegmentRequest, segment=segment, predictor=predictor)
+    vars(predictor).update(choose_device=lambda name: "cpu")
+    sys.modules.update({"asa.inference": inference, "asa.inference.predictor": predictor})
+    vars(asa.models).update(find_model=find_model, list_models=lambda: [find_model()])
+
+
+if __name__ == "__main__":
+    install_without_torch()
+    if "FAKE_FILE_LIMIT" in os.environ:
+        import resource
+
+        limit = int(os.environ["FAKE_FILE_LIMIT"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if sys.argv[1] == "cli":
+        from asa.cli import main as cli
+
+        cli(sys.argv[2:])
+    else:
+        from asa.job import main as job
+
+        sys.exit(job(sys.argv[2:]))
