@@ -4,7 +4,7 @@ Needs the MRML classes of `slicer` and vtk, inside 3D Slicer or from slicer-core
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,29 +64,22 @@ def layers(specs: Iterable[SegmentSpec]) -> list[list[SegmentSpec]]:
     return groups
 
 
-def add_segments(
-    node: slicer.vtkMRMLSegmentationNode, labels: np.ndarray, ijk_to_ras: np.ndarray, specs: Iterable[SegmentSpec]
-) -> None:
-    """Adds one segment for each spec, in their order, to a segmentation node.
+def build_segments(
+    labels: np.ndarray, ijk_to_ras: np.ndarray, specs: Iterable[SegmentSpec]
+) -> dict[str, slicer.vtkSegment]:
+    """One segment for each spec, by id and in their order, that belong to no segmentation yet.
 
     `labels` and `ijk_to_ras` as in `label_image`. Disjoint segments share one image and keep the label map's own
-    values; a segment without voxels is added too, so that "none found" can be told from "not looked for".
-    Raises ValueError when a segment id is already taken: a user's segment is never replaced.
+    values; a segment without voxels is made too, so that "none found" can be told from "not looked for". Touches no
+    scene, so it may run in any thread.
     """
     specs = list(specs)
-    segmentation = node.GetSegmentation()
-    taken = [spec.id for spec in specs if segmentation.GetSegment(spec.id) is not None]
-    if taken:
-        raise ValueError(f"The segmentation '{node.GetName()}' already has segments {', '.join(taken)}.")
-    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-    segments = {}
-    geometry = ""
+    segments: dict[str, slicer.vtkSegment] = {}
     for group in layers(specs):
         table = np.zeros(256, np.uint8)
         for spec in group:
             table[list(spec.values)] = min(spec.values)
         image = label_image(table[labels], ijk_to_ras)
-        geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(image)
         for spec in group:
             segment = slicer.vtkSegment()
             segment.SetName(spec.name)
@@ -97,6 +90,31 @@ def add_segments(
             segment.SetLabelValue(min(spec.values))
             segment.AddRepresentation(BINARY_LABELMAP, image)
             segments[spec.id] = segment
-    segmentation.SetConversionParameter(_REFERENCE_GEOMETRY, geometry)
-    for spec in specs:
-        segmentation.AddSegment(segments[spec.id], spec.id)
+    return {spec.id: segments[spec.id] for spec in specs}
+
+
+def add_built_segments(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> None:
+    """Adds what `build_segments` made to a segmentation node and takes their grid for its reference geometry.
+
+    Raises ValueError when a segment id is already taken: a user's segment is never replaced.
+    """
+    segmentation = node.GetSegmentation()
+    taken = [key for key in segments if segmentation.GetSegment(key) is not None]
+    if taken:
+        raise ValueError(f"The segmentation '{node.GetName()}' already has segments {', '.join(taken)}.")
+    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
+    for key, segment in segments.items():
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(image)
+        segmentation.SetConversionParameter(_REFERENCE_GEOMETRY, geometry)
+        segmentation.AddSegment(segment, key)
+
+
+def add_segments(
+    node: slicer.vtkMRMLSegmentationNode, labels: np.ndarray, ijk_to_ras: np.ndarray, specs: Iterable[SegmentSpec]
+) -> None:
+    """Builds a segment for each spec and adds them, in their order, to a segmentation node.
+
+    Raises ValueError when a segment id is already taken.
+    """
+    add_built_segments(node, build_segments(labels, ijk_to_ras, specs))

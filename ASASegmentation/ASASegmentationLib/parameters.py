@@ -1,0 +1,81 @@
+"""The parameter node: which volumes, which segmentation, which settings. It lies in the scene and is saved with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import slicer
+from asa.tasks import TASKS, Task
+
+_VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to segment.
+
+    `task`: a key of `asa.tasks.TASKS`. `model`: name of a model, "" for the first one of the task. `device`: auto,
+    cpu or cuda:N. `align`: align the head to the brain frame first. `flip`: average with the mirrored head.
+    `posterior`: also make a volume of class probabilities and one of their uncertainty.
+    """
+
+    task: str = "tissue"
+    model: str = ""
+    device: str = "auto"
+    align: bool = True
+    flip: bool = False
+    posterior: bool = False
+
+
+class Parameters:
+    """A typed view of a `vtkMRMLScriptedModuleNode`."""
+
+    def __init__(self, node: slicer.vtkMRMLScriptedModuleNode) -> None:
+        self.node = node
+
+    @property
+    def settings(self) -> Settings:
+        """What is stored; for what is missing or cannot be understood, the default."""
+        values: dict[str, Any] = {}
+        for field in fields(Settings):
+            text = self.node.GetParameter(field.name)
+            if text and isinstance(field.default, bool):
+                values[field.name] = text == "true"
+            elif text:
+                values[field.name] = text
+        if values.get("task") not in TASKS:
+            values.pop("task", None)
+        return Settings(**values)
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        modified = self.node.StartModify()
+        for name, value in asdict(settings).items():
+            self.node.SetParameter(name, str(value).lower() if isinstance(value, bool) else str(value))
+        self.node.EndModify(modified)
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.settings.task]
+
+    def volume(self, modality: str) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The volume chosen for a modality key."""
+        return self.node.GetNodeReference(_VOLUME + modality)
+
+    def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
+
+    def volumes(self) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+        """Modality key -> volume, of the task's modalities that have one."""
+        chosen = {modality.key: self.volume(modality.key) for modality in self.task.modalities}
+        return {key: volume for key, volume in chosen.items() if volume is not None}
+
+    @property
+    def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation to update; None makes a new one."""
+        return self.node.GetNodeReference(_SEGMENTATION)
+
+    @segmentation.setter
+    def segmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        self.node.SetNodeReferenceID(_SEGMENTATION, node.GetID() if node is not None else None)
