@@ -70,7 +70,7 @@ class SegmenterConfig:
         """
         encoder = dict(values["encoder"])
         encoder["frame"] = tuple(encoder["frame"])
-        rest = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "encoder"}
+        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "encoder"}
         return SegmenterConfig(encoder=EncoderConfig(**encoder), **rest)
 
 

@@ -43,6 +43,12 @@ def unpatchify(patches: Tensor, grid: Grid3, patch: int) -> Tensor:
     return split.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(batch, -1, t * patch, h * patch, w * patch)
 
 
+def batch_codes(position: PositionEncoding, grid: Grid3, origin: Origin) -> Tensor:
+    """Codes of a crop (1, N, D), or of a batch of crops with an origin each (B, N, D)."""
+    origins = origin if isinstance(origin, list) else [origin]
+    return torch.stack([position(grid, o) for o in origins])
+
+
 class Encoder(nn.Module):
     """Patch embedding, symmetric position codes and windowed transformer blocks."""
 
@@ -65,8 +71,7 @@ class Encoder(nn.Module):
 
     def codes(self, grid: Grid3, origin: Origin = (0, 0, 0)) -> Tensor:
         """Position codes (1 or B, N, D) of a crop, or of a batch of crops with an origin each."""
-        origins = [origin] if isinstance(origin[0], int) else origin
-        return torch.stack([self.position(grid, o) for o in origins])  # type: ignore[arg-type]
+        return batch_codes(self.position, grid, origin)
 
     def tokens(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """Embedded patches plus position codes: (B, C, T, H, W) -> (B, N, D).

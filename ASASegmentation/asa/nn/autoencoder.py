@@ -1,0 +1,118 @@
+"""The masked auto-encoder that ASA pre-trains: encoder on visible patches, decoder on the whole grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from asa.nn.attention import block_stack, xavier_uniform
+from asa.nn.config import DecoderConfig, EncoderConfig, decoder_preset, encoder_preset
+from asa.nn.encoder import Encoder, Origin, batch_codes, patch_grid
+from asa.nn.position import PositionEncoding
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Encoder and decoder; patch size, windows, frame grid and position scheme are the encoder's in both."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for checkpoints."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> AutoencoderConfig:
+        """Inverse of :meth:`to_dict`; lists (as JSON gives them) become tuples.
+
+        Raises:
+            TypeError: a key that this version does not know.
+        """
+        encoder: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
+        return AutoencoderConfig(EncoderConfig(**encoder), DecoderConfig(**values["decoder"]))
+
+
+def autoencoder_preset(name: str, **encoder_changes: Any) -> AutoencoderConfig:
+    """Auto-encoder of preset ``paper`` or ``starter``; ``encoder_changes`` override fields of the encoder.
+
+    Raises:
+        KeyError: unknown preset.
+    """
+    return AutoencoderConfig(encoder_preset(name, **encoder_changes), decoder_preset(name))
+
+
+class MaskedAutoencoder(nn.Module):
+    """Reconstructs all patches of an image from the visible ones (paper section 2.1, Fig. 1).
+
+    Position codes are used twice: on patch embeddings (in the encoder) and on mask tokens.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder, decoder = config.encoder, config.decoder
+        self.encoder = Encoder(encoder)
+        self.bridge = nn.Linear(encoder.dim, decoder.dim, bias=False)
+        self.mask_token = nn.Parameter(torch.empty(decoder.dim).normal_(std=0.02))
+        self.position = PositionEncoding(encoder.frame, decoder.dim, encoder.position)
+        self.decoder = block_stack(
+            decoder.depth,
+            decoder.dim,
+            decoder.heads,
+            encoder.window,
+            encoder.mlp_ratio,
+            double_softmax=encoder.double_softmax,
+        )
+        self.norm = nn.LayerNorm(decoder.dim)
+        self.head = nn.Linear(decoder.dim, encoder.in_channels * encoder.patch**3)
+        for module in (self.bridge, self.decoder, self.head):
+            module.apply(xavier_uniform)
+
+    def forward(self, image: Tensor, mask: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
+        """Voxels of every patch as the decoder sees them: (B, C, T, H, W) -> (B, N, C*patch^3).
+
+        Args:
+            mask: (B, N) bool, True where a patch is hidden; the same number in each row.
+            origin: where the image starts in the frame grid, in patches; one for all or one for each image.
+
+        Raises:
+            ValueError: the mask does not fit the image, or its rows hide different numbers of patches.
+        """
+        grid = patch_grid(image.shape, self.config.encoder.patch)
+        batch, tokens = image.shape[0], grid[0] * grid[1] * grid[2]
+        if mask.shape != (batch, tokens):
+            raise ValueError(f"mask {tuple(mask.shape)} does not fit {batch} images of {tokens} patches")
+        visible = visible_patches(mask)
+        embedded = self.encoder.tokens(image, origin)
+        index = visible[:, :, None].expand(-1, -1, embedded.shape[2])
+        seen: Tensor = self.bridge(self.encoder.encode(embedded.gather(1, index))[0])
+
+        codes = batch_codes(self.position, grid, origin)
+        x = (self.mask_token + codes.to(seen)).expand(batch, -1, -1)
+        # Back to grid order before the first block, or no window would ever hold visible and hidden patches together.
+        x = x.scatter(1, visible[:, :, None].expand_as(seen), seen.to(x.dtype))
+        for block in self.decoder:
+            if self.encoder.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        patches: Tensor = self.head(self.norm(x))
+        return patches
+
+
+def visible_patches(mask: Tensor) -> Tensor:
+    """Grid indices of the patches that are not hidden, in grid order: (B, N) bool -> (B, visible) int64.
+
+    Raises:
+        ValueError: rows hide different numbers of patches, or all of them.
+    """
+    count = (~mask).sum(1)
+    if not bool((count == count[0]).all()) or int(count[0]) == 0:
+        raise ValueError(f"each image of a batch needs the same number (> 0) of visible patches, got {count.tolist()}")
+    return (~mask).nonzero()[:, 1].view(mask.shape[0], -1)

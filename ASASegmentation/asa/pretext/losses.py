@@ -1,0 +1,27 @@
+"""Reconstruction losses of the masked auto-encoder (paper Eq. 2)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def patch_errors(reconstruction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each patch: two (B, N, M) -> (B, N), in float32."""
+    return (reconstruction.float() - target.float()).square().mean(-1)
+
+
+def attentive_loss(errors: Tensor, weights: Tensor) -> Tensor:
+    """Eq. 2, averaged over the batch: sum_i p_i * e_i with weights (B, N) that sum to 1 over the hidden patches."""
+    return (weights * errors).sum(1).mean()
+
+
+def plain_loss(errors: Tensor, mask: Tensor) -> Tensor:
+    """Mean error of the hidden patches (MAE), averaged over the batch; mask (B, N) is True where hidden."""
+    hidden = mask.to(errors.dtype)
+    return ((errors * hidden).sum(1) / hidden.sum(1)).mean()
+
+
+def normalised_patches(patches: Tensor) -> Tensor:
+    """Each patch with mean 0 and variance 1 over its own voxels: (B, N, M) -> (B, N, M)."""
+    mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
+    return (patches - mean) / (variance + 1e-6).sqrt()
