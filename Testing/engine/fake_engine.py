@@ -1,6 +1,6 @@
 """An engine without a network, for tests of what stands on it: grey levels decide the labels, in no time.
 
-In a test: `install(monkeypatch.setattr)`. As a program, so that a test can interrupt it:
+In a test: put `modules()` into `sys.modules`. As a program, so that a test can interrupt it:
 
     python fake_engine.py {cli,job} ARGUMENTS...
 
@@ -29,10 +29,22 @@ MODEL = {
 }
 
 
-def find_model(name: str | None = None, task: str | None = None) -> Any:
-    from asa.models import ModelFolder
+@dataclass(frozen=True)
+class SegmentRequest:
+    """The fields of the real one."""
 
-    return ModelFolder(Path(__file__).parent, dict(MODEL))
+    images: dict[str, Path]
+    task: str = "tissue"
+    model: str | None = None
+    device: str = "auto"
+    tta: bool = False
+    align: str = "auto"
+    threads: int | None = None
+    posterior: bool = False
+
+
+def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(path=Path(__file__).parent, info=MODEL, name=MODEL["name"])
 
 
 def segment(request: Any, progress: Callable[[str, float], None] | None = None) -> SimpleNamespace:
@@ -63,40 +75,26 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None) 
     )
 
 
-def install(patch: Callable[[Any, str, Any], None]) -> None:
-    """Puts the fakes in place of `asa.inference.segment` and of the model folders."""
-    import asa.inference
-    import asa.models
-
-    patch(asa.inference, "segment", segment)
-    patch(asa.models, "find_model", find_model)
-    patch(asa.models, "list_models", lambda: [find_model()])
-
-
-def install_without_torch() -> None:
-    """As `install`, with `asa.inference` itself replaced: a program under test then starts in no time."""
-    import asa.models
-
-    @dataclass(frozen=True)
-    class SegmentRequest:
-        images: dict[str, Path]
-        task: str = "tissue"
-        model: str | None = None
-        device: str = "auto"
-        tta: bool = False
-        align: str = "auto"
-        threads: int | None = None
-        posterior: bool = False
-
-    inference, predictor = ModuleType("asa.inference"), ModuleType("asa.inference.predictor")
-    vars(inference).update(SegmentRequest=SegmentRequest, segment=segment, predictor=predictor)
-    vars(predictor).update(choose_device=lambda name: "cpu")
-    sys.modules.update({"asa.inference": inference, "asa.inference.predictor": predictor})
-    vars(asa.models).update(find_model=find_model, list_models=lambda: [find_model()])
+def modules() -> dict[str, ModuleType]:
+    """Stand-ins for the modules of the engine that need a network; they import no torch."""
+    contents: dict[str, dict[str, Any]] = {
+        "asa.inference": {"SegmentRequest": SegmentRequest, "segment": segment},
+        "asa.inference.predictor": {"choose_device": lambda name: "cpu"},
+        "asa.models": {
+            "DESCRIPTION": "model.json",
+            "WEIGHTS": "model.safetensors",
+            "find_model": find_model,
+            "list_models": lambda: [find_model()],
+        },
+    }
+    made = {name: ModuleType(name) for name in contents}
+    for name, module in made.items():
+        vars(module).update(contents[name])
+    return made
 
 
 if __name__ == "__main__":
-    install_without_torch()
+    sys.modules.update(modules())
     if "FAKE_FILE_LIMIT" in os.environ:
         import resource
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,21 +19,10 @@ import pytest
 
 from asa import job
 from asa.errors import Cancelled, InputError, OutputError, ResourceError
-from asa.inference import SegmentRequest
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 ENGINE = Path(job.__file__).parents[1]
 FILES = {"segmentation.nii.gz", "volumes.csv", "volumes.json", "overlay.png", "report.json"}
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("fake_engine", FAKE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.install(monkeypatch.setattr)
-    yield module
 
 
 @pytest.fixture
@@ -50,8 +37,9 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def request(image: Path, **settings: Any) -> SegmentRequest:
-    return SegmentRequest(images={"t1": image}, task="tissue", **settings)
+def request(image: Path, **settings: Any) -> Any:
+    fields = {"images": {"t1": image}, "task": "tissue", **settings}
+    return sys.modules["asa.inference"].SegmentRequest(**fields)
 
 
 def start(program: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
@@ -187,9 +175,9 @@ def test_a_read_only_disk_is_found_before_the_work(
 
 def test_unknown_task_and_modality(fake: ModuleType, image: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no task 'liver'"):
-        job.run(SegmentRequest(images={"t1": image}, task="liver"), tmp_path / "out")
+        job.run(request(image, task="liver"), tmp_path / "out")
     with pytest.raises(InputError, match="'pet'"):
-        job.run(SegmentRequest(images={"pet": image}, task="tissue"), tmp_path / "out")
+        job.run(request(image, images={"pet": image}), tmp_path / "out")
     with pytest.raises(InputError, match="cannot be read"):
         job.run(request(tmp_path / "missing.nii.gz"), tmp_path / "out")
 

@@ -1,0 +1,33 @@
+"""`asa train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/tissue_starter.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Train the tissue model on heads synthesised from label maps.
+
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there. With torchrun in
+    front it runs on several devices.
+    """
+    import torch
+
+    from asa.training.distributed import join, leave
+    from asa.training.settings import read_settings
+    from asa.training.tissue import TissueSettings, train_tissue
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        train_tissue(read_settings(settings, TissueSettings), output, join(device))
+    finally:
+        leave()
