@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +16,16 @@ import torch
 from scipy import ndimage
 
 from asa.errors import InputError
-from asa.geometry import FRAME, Alignment, align_to_frame, from_frame, identity_alignment, to_frame
+from asa.geometry import FRAME, Alignment, align_to_frame, from_frame, to_frame
 from asa.inference.predictor import Predictor, choose_device, zscore
 from asa.models import ModelFolder, find_model
 from asa.tasks import TASKS
 from asa.volume import Grid, Volume, read_volume
 
 Progress = Callable[[str, float], None]
+Box = tuple[slice, slice, slice]
+# for images that lie in MNI152 space already
+UNALIGNED = Alignment(np.eye(4), "identity", 1.0)
 # share of the whole time that is over when a stage begins
 STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
 
@@ -123,7 +127,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     scan = scans[0]
     warnings = spacing_warnings(scan.grid)
     with clock.stage("aligning"):
-        alignment = align_to_frame(scan) if request.align == "auto" else identity_alignment()
+        alignment = align_to_frame(scan) if request.align == "auto" else UNALIGNED
         warnings += alignment.warnings
     with clock.stage("network") as part:
         image = np.stack([zscore(to_frame(s, alignment).array) for s in scans])
@@ -133,21 +137,17 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         posterior = keep_main_component(posterior)
         index, kept = label_scan(posterior, alignment, scan.grid, keep=request.posterior, progress=part)
         labels = scan.with_array(values[index])
-        inside = np.isin(labels.array, [v for v in values[1:] if v in _brain_values(request.task)])
+        brain = np.isin(labels.array, model.info.get("brain_labels", values[1:].tolist()))
     return SegmentResult(
         labels=labels,
         image=scan,
-        brain=scan.with_array(inside.astype(np.uint8)),
+        brain=scan.with_array(brain.astype(np.uint8)),
         posterior=kept,
         model=model,
         alignment=alignment,
         timings=clock.seconds,
         warnings=warnings,
     )
-
-
-def _brain_values(task: str) -> set[int]:
-    return {label.value for label in TASKS[task].labels if label.in_brain}
 
 
 def spacing_warnings(grid: Grid) -> list[str]:
@@ -186,7 +186,7 @@ def label_scan(
     """
     box, part = brain_box(posterior, alignment, grid)
     classes = len(posterior)
-    best = from_frame(posterior[0], alignment, part, fill=1.0)
+    best = from_frame(posterior[0], alignment, part).array
     index = np.zeros(part.shape, np.uint8)
     kept: npt.NDArray[np.float16] | None = None
     if keep:
@@ -194,7 +194,7 @@ def label_scan(
         kept[0] = 1
         kept[(0, *box)] = best
     for number in range(1, classes):
-        likely = from_frame(posterior[number], alignment, part)
+        likely = from_frame(posterior[number], alignment, part).array
         higher = likely > best
         index[higher] = number
         np.maximum(best, likely, out=best)
@@ -208,16 +208,23 @@ def label_scan(
 
 def brain_box(
     posterior: npt.NDArray[np.float32], alignment: Alignment, grid: Grid
-) -> tuple[tuple[slice, slice, slice], Grid]:
+) -> tuple[Box, Grid]:
     """The part of ``grid`` that the network's foreground can reach, as slices and as a grid."""
     found = ndimage.find_objects((posterior[0] < 0.95).astype(np.uint8))
     if not found:
-        return (slice(0, 1), slice(0, 1), slice(0, 1)), grid.crop((0, 0, 0), (1, 1, 1))
+        return crop_grid(grid, np.zeros(3, int), np.ones(3, int))
     ends = [(s.start - 2, s.stop + 1) for s in found[0]]
-    corners = np.array([[t, h, w, 1] for t in ends[0] for h in ends[1] for w in ends[2]], float)
-    voxels = corners @ FRAME.affine.T @ alignment.matrix.T @ np.linalg.inv(grid.affine).T
-    low = np.clip(np.floor(voxels.min(0)[:3]) - 1, 0, np.array(grid.shape) - 1).astype(int)
-    high = np.clip(np.ceil(voxels.max(0)[:3]) + 2, low + 1, grid.shape).astype(int)
-    start, size = tuple(int(v) for v in low), tuple(int(v) for v in high - low)
-    box = (slice(start[0], start[0] + size[0]), slice(start[1], start[1] + size[1]), slice(start[2], start[2] + size[2]))
-    return box, grid.crop((start[0], start[1], start[2]), (size[0], size[1], size[2]))
+    points = FRAME.to_world(list(itertools.product(*ends)))
+    voxels = grid.to_index(points @ alignment.matrix[:3, :3].T + alignment.matrix[:3, 3])
+    low = np.clip(np.floor(voxels.min(0)) - 1, 0, np.array(grid.shape) - 1).astype(int)
+    high = np.clip(np.ceil(voxels.max(0)) + 2, low + 1, grid.shape).astype(int)
+    return crop_grid(grid, low, high)
+
+
+def crop_grid(grid: Grid, low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> tuple[Box, Grid]:
+    """Voxels low <= index < high of ``grid``: as slices, and as a grid of their own."""
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(low)
+    shape = tuple(int(n) for n in high - low)
+    return (box[0], box[1], box[2]), Grid((shape[0], shape[1], shape[2]), affine)

@@ -44,6 +44,12 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def barrier() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def mean_over_world(values: dict[str, float], world: World) -> dict[str, float]:
     """Average of each value over all processes."""
     if world.size == 1:

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from asa.errors import InputError
 
 
 class Settings(BaseModel):
     """Base of all settings: unknown keys are errors, values are validated on assignment."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
+    """Settings from a YAML file.
+
+    Raises:
+        InputError: not readable, or with unknown or unfit values; all of them are named.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"settings {path} cannot be read: {error}") from error
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"settings {path} do not fit: {faults}") from error
 
 
 class Optimisation(Settings):

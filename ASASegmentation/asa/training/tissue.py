@@ -11,22 +11,24 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from asa.geometry import FRAME
 from asa.nn import Segmenter, segmenter_preset
 from asa.synth import HeadGenerator, SynthSettings
-from asa.training.distributed import World
+from asa.synth.heads import prepare_heads
+from asa.training import checkpoint
+from asa.training.distributed import World, barrier
 from asa.training.losses import deep_supervision
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.trainer import Batch, Objective, Trainer
 
 CLASSES = 5
-FRAME_SHAPE = (160, 192, 160)
 
 
 class TissueSettings(Settings):
     """Everything a tissue run needs; lengths in voxels of 1 mm."""
 
-    heads: str = Field(description="structure maps (.npy) made by prepare_heads")
+    label_maps: str = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers); only for training")
     preset: Literal["starter", "paper"] = "starter"
     crop: tuple[int, int, int] = (96, 96, 96)
     held_out: int = Field(2, ge=0, description="heads kept for validation, the last ones")
@@ -87,11 +89,16 @@ def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[st
 
 def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     """Start or continue the run in ``folder``; returns the trainer's outcome."""
-    heads = np.load(settings.heads, mmap_mode="r")
+    store = folder / "heads.npy"
+    if not store.exists() and world.main:
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare_heads(sorted(Path(settings.label_maps).glob("*.nii.gz")), store)
+    barrier()
+    heads = np.load(store, mmap_mode="r")
     split = len(heads) - settings.held_out
     synth = SynthSettings(t1_share=settings.t1_share)
-    source = SyntheticHeads(HeadGenerator(heads[:split], FRAME_SHAPE, settings.crop, synth), settings.optimisation.seed << 32)
-    checking = SyntheticHeads(HeadGenerator(heads[split:], FRAME_SHAPE, settings.crop, synth), 1 << 62)
+    source = SyntheticHeads(HeadGenerator(heads[:split], FRAME.shape, settings.crop, synth), settings.optimisation.seed << 32)
+    checking = SyntheticHeads(HeadGenerator(heads[split:], FRAME.shape, settings.crop, synth), 1 << 62)
     config = segmenter_preset(settings.preset, in_channels=1, classes=CLASSES)
     torch.manual_seed(settings.optimisation.seed)
     objective = TissueObjective(Segmenter(config))
@@ -113,8 +120,6 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
 
 def start_from(network: nn.Module, path: Path) -> None:
     """Weights (moving average where there is one) of a checkpoint of the same network."""
-    from asa.training import checkpoint
-
     tensors, _ = checkpoint.load(path)
     prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
     checkpoint.load_weights(network, tensors, prefix, str(path))
