@@ -11,27 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from asa.errors import AsaError
+from asa.nn.objective import Batch as Batch
+from asa.nn.objective import Objective as Objective
 from asa.training import checkpoint
 from asa.training.distributed import World, mean_over_world
 from asa.training.prefetch import prefetch
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, learning_rate
-
-Batch = dict[str, Any]
-
-
-class Objective(nn.Module):
-    """A network together with what it is trained for; subclasses define :meth:`forward`."""
-
-    network: nn.Module
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of a micro-batch, each a scalar averaged over its samples; ``loss`` is minimised."""
-        raise TypeError(f"{type(self).__name__} does not say how its losses are computed")
 
 
 class Source(Protocol):
