@@ -76,7 +76,7 @@ def open_model(path: Path) -> ModelFolder:
     if missing:
         raise ModelError(f"{path / DESCRIPTION} lacks {', '.join(sorted(missing))}")
     if info["format"] > FORMAT:
-        raise ModelError(f"model {info['name']} was made for a newer version of ASA (format {info['format']}); update ASA")
+        raise ModelError(f"model {info['name']} needs a newer version of ASA (format {info['format']}); update ASA")
     return ModelFolder(path, info)
 
 
@@ -94,7 +94,7 @@ def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
         if not named:
             wanted = f"model '{name}'" if name is not None else f"model for task '{task}'"
             known = ", ".join(sorted(m.name for m in list_models())) or "none"
-            raise ModelError(f"no {wanted} found; installed models: {known}. Set ASA_MODELS to a folder that holds more.")
+            raise ModelError(f"no {wanted} found; installed: {known}. Set ASA_MODELS to a folder that holds more.")
         model = named[0]
     if task is not None and model.task != task:
         raise ModelError(f"model '{model.name}' is for task '{model.task}', not '{task}'")

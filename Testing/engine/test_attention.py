@@ -40,7 +40,9 @@ def naive(layer: LinearWindowAttention, x: torch.Tensor) -> torch.Tensor:
     return layer.proj(out)
 
 
-def make(tokens: int, *, shifted: bool, window: int = 4, double: bool = False) -> tuple[LinearWindowAttention, torch.Tensor]:
+def make(
+    tokens: int, *, shifted: bool, window: int = 4, double: bool = False
+) -> tuple[LinearWindowAttention, torch.Tensor]:
     torch.manual_seed(tokens)
     layer = LinearWindowAttention(6, 2, window, shifted=shifted, double_softmax=double).double()
     torch.nn.init.normal_(layer.relative_bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from asa.errors import InputError, ModelError, ResourceError
 from asa.geometry import FRAME
 from asa.inference import SegmentRequest, predictor, segment
 from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts, zscore
-from asa.inference.segment import UNALIGNED, keep_main_component, label_scan
+from asa.inference.segment import UNALIGNED, keep_main_component, label_scan, reweight
 from asa.models import find_model, list_models, load_network, open_model
 from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
 from asa.volume import Grid, Volume, read_volume, write_volume
@@ -37,7 +38,10 @@ def model(tmp_path_factory) -> Path:
     folder.mkdir()
     torch.manual_seed(1)
     network = Segmenter(CONFIG)
-    save_file({k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()},
+        folder / "model.safetensors",
+    )
     info = {"format": 1, "name": "tiny", "task": "tissue", "modalities": ["t1"], "network": CONFIG.to_dict()}
     (folder / "model.json").write_text(json.dumps(info))
     return folder
@@ -142,12 +146,19 @@ def test_windows_cover_the_axis_on_the_patch_grid(size, window):
     starts = window_starts(size, window, 8)
     assert starts[0] == 0 and starts[-1] == size - window
     assert all(s % 8 == 0 for s in starts)
-    assert all(b - a <= window // 2 + 8 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= window // 2 + 8 for a, b in pairwise(starts))
 
 
 def test_gaussian_window_is_symmetric_and_positive():
     weight = gaussian_window()
     assert torch.equal(weight, weight.flip(0, 1, 2)) and weight.min() > 0 and weight.argmax() > 0
+
+
+def test_class_weights_move_the_border_and_keep_a_distribution():
+    posterior = np.array([0.1, 0.4, 0.5], np.float32)[:, None, None, None]
+    assert reweight(posterior, None) is posterior
+    moved = reweight(posterior, [1, 1, 0.5])
+    assert moved.argmax(0).item() == 1 and moved.sum() == pytest.approx(1)
 
 
 def test_only_the_main_component_stays():
@@ -194,7 +205,7 @@ def test_damaged_models_say_what_is_wrong(model, tmp_path):
 
 def test_models_are_found_by_environment_name_and_task(model, monkeypatch):
     monkeypatch.setenv("ASA_MODELS", str(model.parent))
-    assert [m.name for m in list_models("tissue")][0] == "tiny"
+    assert next(m.name for m in list_models("tissue")) == "tiny"
     assert find_model("tiny").path == model
     with pytest.raises(ModelError, match="no model 'absent'"):
         find_model("absent")

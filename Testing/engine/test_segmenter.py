@@ -7,8 +7,18 @@ import dataclasses
 import pytest
 import torch
 
-from asa.nn import Encoder, EncoderConfig, Segmenter, SegmenterConfig, encoder_preset, inflate_channels, parameter_count
-from asa.nn import patchify, segmenter_preset, unpatchify
+from asa.nn import (
+    Encoder,
+    EncoderConfig,
+    Segmenter,
+    SegmenterConfig,
+    encoder_preset,
+    inflate_channels,
+    parameter_count,
+    patchify,
+    segmenter_preset,
+    unpatchify,
+)
 
 TINY = EncoderConfig(frame=(8, 8, 8), dim=24, depth=4, heads=2, window=8)
 SMALL = {

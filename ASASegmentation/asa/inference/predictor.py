@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from torch import Tensor
 from asa.errors import ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
+from asa.nn.precision import native_bf16
 
 WINDOW = (96, 96, 96)
 
@@ -31,15 +33,9 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         raise ResourceError(f"unknown device '{name}'; use auto, cpu or cuda:0") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ResourceError(f"device '{name}' is not available: PyTorch sees {torch.cuda.device_count()} GPU(s); use --device cpu")
+        count = torch.cuda.device_count()
+        raise ResourceError(f"device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu")
     return device
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def zscore(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -64,7 +60,7 @@ class Predictor:
         self.model, self.device = model, device
         self.network: Segmenter = load_network(model).fuse().to(device)
         if self.network.config.norm == "batch":
-            self.network = self.network.to(memory_format=torch.channels_last_3d)
+            self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.bf16 = native_bf16(device)
 
     def posterior(
@@ -99,7 +95,9 @@ class Predictor:
             return self.windows(x, progress)
         except (torch.OutOfMemoryError, MemoryError) as error:
             where = "the GPU" if self.device.type == "cuda" else "this computer"
-            raise ResourceError(f"{where} has too little free memory for one window; close other programs or use --device cpu") from error
+            raise ResourceError(
+                f"{where} has too little free memory for one window; close other programs or use --device cpu"
+            ) from error
 
     def run(self, x: Tensor, origin: tuple[int, int, int]) -> Tensor:
         """Posterior of one crop whose corner is ``origin`` patches into the frame."""
@@ -117,10 +115,10 @@ class Predictor:
         norm = torch.zeros(x.shape[-3:])
         places = list(itertools.product(*starts))
         for number, corner in enumerate(places, start=1):
-            box = tuple(slice(c, c + w) for c, w in zip(corner, WINDOW, strict=True))
-            part = self.run(x[(..., *box)], (corner[0] // patch, corner[1] // patch, corner[2] // patch))
-            total[(..., *box)] += part * weight
-            norm[box] += weight
+            t, h, w = (slice(c, c + n) for c, n in zip(corner, WINDOW, strict=True))
+            part = self.run(x[..., t, h, w], (corner[0] // patch, corner[1] // patch, corner[2] // patch))
+            total[..., t, h, w] += part * weight
+            norm[t, h, w] += weight
             progress(number / len(places))
         return total / norm
 
@@ -150,7 +148,7 @@ def free_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     try:
-        with open("/proc/meminfo", encoding="ascii") as stream:
+        with Path("/proc/meminfo").open(encoding="ascii") as stream:
             return next(1024.0 * int(line.split()[1]) for line in stream if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return float("inf")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -118,7 +119,8 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     model = find_model(request.model, request.task)
     missing = [m for m in model.modalities if m not in request.images]
     if missing:
-        raise InputError(f"model '{model.name}' needs {', '.join(missing)}; given: {', '.join(request.images) or 'nothing'}")
+        given = ", ".join(request.images) or "nothing"
+        raise InputError(f"model '{model.name}' needs {', '.join(missing)}; given: {given}")
     with clock.stage("reading"):
         scans = [read_volume(Path(request.images[m])) for m in model.modalities]
         device = str(choose_device(request.device))
@@ -134,7 +136,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         posterior = predictor.posterior(image, tta=request.tta, progress=part)
     with clock.stage("labelling") as part:
         values = np.array([0, *(label.value for label in TASKS[request.task].labels)], np.uint8)
-        posterior = keep_main_component(posterior)
+        posterior = keep_main_component(reweight(posterior, model.info.get("class_weights")))
         index, kept = label_scan(posterior, alignment, scan.grid, keep=request.posterior, progress=part)
         labels = scan.with_array(values[index])
         brain = np.isin(labels.array, model.info.get("brain_labels", values[1:].tolist()))
@@ -148,6 +150,19 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         timings=clock.seconds,
         warnings=warnings,
     )
+
+
+def reweight(posterior: npt.NDArray[np.float32], weights: Sequence[float] | None) -> npt.NDArray[np.float32]:
+    """Multiply each class of (K, T, H, W) by its weight and make the sum 1 again.
+
+    A model uses this where annotators and its training labels draw a border differently: manual protocols count
+    voxels shared by cortex and CSF as grey matter.
+    """
+    if weights is None:
+        return posterior
+    weighted = posterior * np.asarray(weights, np.float32)[:, None, None, None]
+    weighted /= weighted.sum(0)
+    return weighted
 
 
 def spacing_warnings(grid: Grid) -> list[str]:
@@ -181,34 +196,30 @@ def label_scan(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
     """Most likely class of each voxel of ``grid`` and, with ``keep``, its probabilities.
 
-    Only the box of the scan that holds the brain is resampled, one class after the other, so that a large scan
-    costs little memory.
+    Only the box of the scan that holds the brain is resampled, so that a large scan costs little memory.
     """
     box, part = brain_box(posterior, alignment, grid)
-    classes = len(posterior)
-    best = from_frame(posterior[0], alignment, part).array
     index = np.zeros(part.shape, np.uint8)
+    best = np.zeros(part.shape, np.float32)
     kept: npt.NDArray[np.float16] | None = None
     if keep:
-        kept = np.zeros((classes, *grid.shape), np.float16)
+        kept = np.zeros((len(posterior), *grid.shape), np.float16)
         kept[0] = 1
-        kept[(0, *box)] = best
-    for number in range(1, classes):
-        likely = from_frame(posterior[number], alignment, part).array
-        higher = likely > best
-        index[higher] = number
-        np.maximum(best, likely, out=best)
-        if kept is not None:
-            kept[(number, *box)] = likely
-        progress(number / classes)
+    with ThreadPoolExecutor(2) as pool:  # scipy resamples without holding the interpreter
+        likely_maps = pool.map(lambda one: from_frame(one, alignment, part).array, posterior)
+        for number, likely in enumerate(likely_maps):
+            higher = likely > best
+            index[higher] = number
+            np.maximum(best, likely, out=best)
+            if kept is not None:
+                kept[(number, *box)] = likely
+            progress((number + 1) / len(posterior))
     labels = np.zeros(grid.shape, np.uint8)
     labels[box] = index
     return labels, kept
 
 
-def brain_box(
-    posterior: npt.NDArray[np.float32], alignment: Alignment, grid: Grid
-) -> tuple[Box, Grid]:
+def brain_box(posterior: npt.NDArray[np.float32], alignment: Alignment, grid: Grid) -> tuple[Box, Grid]:
     """The part of ``grid`` that the network's foreground can reach, as slices and as a grid."""
     found = ndimage.find_objects((posterior[0] < 0.95).astype(np.uint8))
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -64,12 +65,12 @@ class TokenTap(nn.Sequential):
         if level < 3:
             middle = [max(width, dim // 2)] * (2 - level)
             widths = [dim, *middle, width]
-            layers = [nn.ConvTranspose3d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)]
+            layers = [nn.ConvTranspose3d(a, b, 2, stride=2) for a, b in pairwise(widths)]
         elif level == 3:
             layers = [ConvUnit(dim, dim, norm), ConvUnit(dim, width, norm)]
         else:
             widths = [dim, *[width] * (level - 3)]
-            layers = [ConvUnit(a, b, norm, stride=2) for a, b in zip(widths, widths[1:], strict=False)]
+            layers = [ConvUnit(a, b, norm, stride=2) for a, b in pairwise(widths)]
         super().__init__(*layers)
 
 
@@ -109,9 +110,7 @@ class Segmenter(nn.Module):
         )
         # 1/2, 1/4 and 1/16 get a residual block; 1/8 and the last have convolutions enough in their tap
         self.blocks = nn.ModuleList(
-            ResidualBlock(widths[level], widths[level], norm)
-            if config.pyramid or level in (1, 2, 4)
-            else nn.Identity()
+            ResidualBlock(widths[level], widths[level], norm) if config.pyramid or level in (1, 2, 4) else nn.Identity()
             for level in levels
         )
         self.ups = nn.ModuleList(

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from asa.nn.position import Grid3
 from asa.synth.intensity import acquire, chance, draw_contrast, foreground_scale, gaussian_blur, smooth_field, uniform
-from asa.synth.structures import IN_BRAIN, TARGETS, WHITE, GREY
+from asa.synth.structures import GREY, IN_BRAIN, TARGETS, WHITE
 
 PATCH = 8
 
@@ -95,7 +95,8 @@ class HeadGenerator:
         if chance(rng, 0.5):
             image, target = image.flip(-1), target.flip(-1)
             corner[2] = free[2] - corner[2]
-        return Sample(image.contiguous(), target.contiguous(), (corner[0] // PATCH, corner[1] // PATCH, corner[2] // PATCH))
+        origin = (corner[0] // PATCH, corner[1] // PATCH, corner[2] // PATCH)
+        return Sample(image.contiguous(), target.contiguous(), origin)
 
     def deform(self, rng: Generator, head: npt.NDArray[np.uint8], corner: list[int]) -> Tensor:
         """Affine and smooth random warp of one crop: structures (T, H, W) int64."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 BACKGROUND, VENTRICLES, GREY, WHITE, SULCAL = range(5)
+EXTRA_CEREBRAL = (502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ STRUCTURES: tuple[Structure, ...] = (
     Structure("choroid plexus", (136, 137, 163, 164), VENTRICLES, -0.6, 0.25),
     Structure("optic chiasm", (85,), WHITE, 0.6, 0.2),
     Structure("sulcal CSF", (24,), SULCAL, -0.95, 0.08),
-    *(Structure(f"extra-cerebral {n}", (n,), BACKGROUND) for n in (502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)),
+    *(Structure(f"extra-cerebral {n}", (n,), BACKGROUND) for n in EXTRA_CEREBRAL),
 )
 
 CEREBRAL_WHITE, CORTEX, CSF = 1, 2, 3  # indices of the three structures that set the scale of `fraction`
@@ -68,4 +69,5 @@ def to_structures(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     table = np.zeros(int(max(labels.max(initial=0), 1024)) + 1, np.uint8)
     for index, structure in enumerate(STRUCTURES):
         table[list(structure.labels)] = index
-    return table[labels]
+    structures: npt.NDArray[np.uint8] = table[labels]
+    return structures

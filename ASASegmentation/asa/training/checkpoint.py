@@ -73,5 +73,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     own = module.state_dict()
     wrong = sorted(set(own) ^ set(weights)) + [k for k in own if k in weights and own[k].shape != weights[k].shape]
     if wrong:
-        raise ModelError(f"{source} belongs to another network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ...")
+        raise ModelError(
+            f"{source} belongs to another network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ..."
+        )
     module.load_state_dict(weights)

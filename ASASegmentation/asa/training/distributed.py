@@ -28,7 +28,11 @@ def join(device: str = "auto") -> World:
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
     if gpu:
-        local = int(os.environ.get("LOCAL_RANK", 0)) if size > 1 else torch.device(device if device != "auto" else "cuda").index or 0
+        local = (
+            int(os.environ.get("LOCAL_RANK", 0))
+            if size > 1
+            else torch.device(device if device != "auto" else "cuda").index or 0
+        )
         torch.cuda.set_device(local)
         chosen = torch.device("cuda", local)
     else:

@@ -1,11 +1,11 @@
 """A run is a folder: settings, events, checkpoints, previews, log. Everything else reads it, nothing talks to it.
 
-    run.yaml        resolved settings, versions, seeds, data fingerprint
-    events.jsonl    one JSON object a line, append-only
-    checkpoints/    last.safetensors, best.safetensors
-    previews/       pictures
-    log.txt         what a person wants to read when it failed
-    state.json      pid, host, heartbeat, phase (running, finished, stopped, failed)
+run.yaml        resolved settings, versions, seeds, data fingerprint
+events.jsonl    one JSON object a line, append-only
+checkpoints/    last.safetensors, best.safetensors
+previews/       pictures
+log.txt         what a person wants to read when it failed
+state.json      pid, host, heartbeat, phase (running, finished, stopped, failed)
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Run:
             if old.get("format", 0) > FORMAT:
                 raise InputError(f"{folder} was written by a newer version of ASA (format {old['format']}); update ASA")
             if old.get("kind") != kind:
-                raise InputError(f"{folder} holds a run of kind '{old.get('kind')}', not '{kind}'; choose another folder")
+                raise InputError(
+                    f"{folder} holds a run of kind '{old.get('kind')}', not '{kind}'; choose another folder"
+                )
         for sub in ("checkpoints", "previews"):
             (run.folder / sub).mkdir(parents=True, exist_ok=True)
         record = {"format": FORMAT, "kind": kind, "settings": settings, "data": data, "versions": versions()}

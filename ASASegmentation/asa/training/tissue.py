@@ -62,7 +62,8 @@ class TissueObjective(Objective):
 
     def __init__(self, network: Segmenter) -> None:
         super().__init__()
-        self.network: Segmenter = network.to(memory_format=torch.channels_last_3d)
+        self.network: Segmenter = network
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of one micro-batch."""
@@ -97,12 +98,16 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     heads = np.load(store, mmap_mode="r")
     split = len(heads) - settings.held_out
     synth = SynthSettings(t1_share=settings.t1_share)
-    source = SyntheticHeads(HeadGenerator(heads[:split], FRAME.shape, settings.crop, synth), settings.optimisation.seed << 32)
+    source = SyntheticHeads(
+        HeadGenerator(heads[:split], FRAME.shape, settings.crop, synth), settings.optimisation.seed << 32
+    )
     checking = SyntheticHeads(HeadGenerator(heads[split:], FRAME.shape, settings.crop, synth), 1 << 62)
     config = segmenter_preset(settings.preset, in_channels=1, classes=CLASSES)
     torch.manual_seed(settings.optimisation.seed)
     objective = TissueObjective(Segmenter(config))
-    run = Run.create(folder, "tissue", settings.model_dump(mode="json"), {"heads": len(heads), "held_out": settings.held_out})
+    run = Run.create(
+        folder, "tissue", settings.model_dump(mode="json"), {"heads": len(heads), "held_out": settings.held_out}
+    )
     trainer = Trainer(
         objective,
         source,
@@ -111,7 +116,9 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
         run,
         world,
         describe=config.to_dict(),
-        validate=(lambda network: crop_dice(network, checking, settings.validation_crops)) if settings.held_out else None,
+        validate=(lambda network: crop_dice(network, checking, settings.validation_crops))
+        if settings.held_out
+        else None,
     )
     if not trainer.resume() and settings.init:
         start_from(objective.network, Path(settings.init))

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from asa.errors import AsaError
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
+from asa.nn.precision import native_bf16
 from asa.training import checkpoint
 from asa.training.distributed import World, mean_over_world
 from asa.training.prefetch import prefetch
@@ -101,7 +102,9 @@ class Trainer:
             return False
         tensors, record = checkpoint.load(path)
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
-        self.average = {k.removeprefix("average."): v.to(self.world.device) for k, v in tensors.items() if k.startswith("average.")}
+        self.average = {
+            k.removeprefix("average."): v.to(self.world.device) for k, v in tensors.items() if k.startswith("average.")
+        }
         checkpoint.restore_optimiser(self.optimiser, tensors)
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
         return True
@@ -113,7 +116,9 @@ class Trainer:
         started, last_log = time.monotonic(), time.monotonic()
         model: nn.Module = self.objective
         if self.world.size > 1:
-            model = DistributedDataParallel(self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None)
+            model = DistributedDataParallel(
+                self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
+            )
         outcome = "finished"
         first = self.step
         with self.signals():
@@ -158,7 +163,11 @@ class Trainer:
         sums: dict[str, float] = {}
         for number, (weight, part) in enumerate(batch):
             part = {k: v.to(self.world.device) if torch.is_tensor(v) else v for k, v in part.items()}
-            wait = model.no_sync() if isinstance(model, DistributedDataParallel) and number < len(batch) - 1 else contextlib.nullcontext()
+            wait = (
+                model.no_sync()
+                if isinstance(model, DistributedDataParallel) and number < len(batch) - 1
+                else contextlib.nullcontext()
+            )
             with wait:
                 with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
                     losses = model(part)
@@ -209,7 +218,11 @@ class Trainer:
         self.stale = 0 if better else self.stale + 1
         if self.world.main:
             self.run.event("validation", step=self.step, best=better, **scores)
-            self.run.log(f"step {self.step}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()) + (" (best)" if better else ""))
+            self.run.log(
+                f"step {self.step}: "
+                + ", ".join(f"{k} {v:.4f}" for k, v in scores.items())
+                + (" (best)" if better else "")
+            )
         if better:
             self.best = scores["score"]
             self.save("best")
@@ -262,9 +275,7 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
     """Whether to compute in bfloat16: where it is asked for, or where the hardware multiplies it natively."""
     if precision != "auto":
         return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return native_bf16(device)
 
 
 def make_optimiser(module: nn.Module, o: Optimisation) -> torch.optim.Optimizer:
