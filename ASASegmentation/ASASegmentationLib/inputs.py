@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from asa.tasks import Task
 from vtk.util.numpy_support import vtk_to_numpy
+
+from asa.tasks import Task
 
 from .nifti import write_nifti
 

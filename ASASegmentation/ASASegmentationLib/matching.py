@@ -15,7 +15,10 @@ from .contrast import Contrast
 
 _NAME, _TAGS = 10.0, 6.0
 _T1 = r"(t1(?!\d)|mp-?rage|bravo|spgr|tfl3d|3d.?tfe)"
-_AGENT = r"((?<![a-z])(ce|gd|gad\w*|km|post\w*|contrast\w*|enhanced)(?![a-z])|\+\s*c|t1w?[\s_.-]*(ce|c|gd|gad|km)(?![a-z]))"
+_AGENT = (
+    r"((?<![a-z])(ce|gd|gad\w*|km|post\w*|contrast\w*|enhanced)(?![a-z])"
+    r"|\+\s*c|t1w?[\s_.-]*(ce|c|gd|gad|km)(?![a-z]))"
+)
 # The first that matches decides; what names none of the keys is no input of any task.
 _PATTERNS: tuple[tuple[str, str], ...] = (
     ("", r"(seg|label|mask|lesions?|posterior|uncertainty|adc|dwi|swi|bold|pd(w|\b))"),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import slicer
+
 from asa.tasks import TASKS, Task
 
 _VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"

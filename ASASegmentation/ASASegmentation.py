@@ -1,0 +1,87 @@
+"""The module as Slicer loads it. Everything else is in ASASegmentationLib and in the engine `asa`."""
+
+import sys
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+
+class ASASegmentation(ScriptedLoadableModule):
+    """What the application shows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("ASA Brain Segmentation")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations", "Volumes", "SubjectHierarchy"]
+        parent.contributors = ["The ASA for 3D Slicer contributors"]
+        parent.helpText = _(
+            "Segments brain MRI: tissue, tumours, white-matter lesions. Choose a task, check the proposed volumes, "
+            "click <b>Segment</b>. For research use only; not for diagnosis or treatment."
+        )
+        parent.acknowledgementText = _(
+            "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
+        )
+
+
+class ASASegmentationWidget(ScriptedLoadableModuleWidget):
+    """The panel; what it does is in ASASegmentationLib.panel."""
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        from ASASegmentationLib.dependencies import SlicerInstaller
+        from ASASegmentationLib.dialogs import SlicerDialogs
+        from ASASegmentationLib.panel import Panel
+
+        widget = slicer.util.loadUI(self.resourcePath("UI/ASASegmentation.ui"))
+        self.layout.addWidget(widget)
+        dialogs = SlicerDialogs()
+        self.logic = ASASegmentationLogic()
+        self.panel = Panel(
+            slicer.util.childWidgetVariables(widget),
+            self.logic.create(dialogs.ask),
+            self.logic.getParameterNode,
+            dialogs,
+            SlicerInstaller(),
+        )
+
+    def cleanup(self):
+        self.panel.close()
+
+    def onReload(self):
+        """Forgets the library and the engine, so that they are read again from their files."""
+        for name in [n for n in sys.modules if n.split(".")[0] in ("ASASegmentationLib", "asa")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class ASASegmentationLogic(ScriptedLoadableModuleLogic):
+    """Makes the logic of ASASegmentationLib with its collaborators."""
+
+    def create(self, ask):
+        """The logic over the application's scene; `ask` puts a yes-no question to the user."""
+        from ASASegmentationLib.logic import SegmentationLogic
+        from ASASegmentationLib.process import PythonRunner
+
+        return SegmentationLogic(slicer.mrmlScene, PythonRunner(Path(__file__).parent), ask)
+
+
+class ASASegmentationTest(ScriptedLoadableModuleTest):
+    """The tests that need an application; they run the same over a stand-in for it."""
+
+    def runTest(self):
+        import unittest
+
+        from ASASegmentationLib.tests import suite
+
+        result = unittest.TextTestRunner(verbosity=2).run(suite())
+        if not result.wasSuccessful():
+            raise AssertionError(f"{len(result.failures) + len(result.errors)} tests failed")

@@ -1,0 +1,182 @@
+"""Which segments a user has changed since ASA made them, and bringing in new ones without losing such changes.
+
+Each segment carries a fingerprint of its voxels as a tag, and the node the list of what was made, both of which are
+saved with the scene. So changes are noticed no matter which tool, session or machine they were made with.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .segments import BINARY_LABELMAP, add_built_segments, label_image
+
+_FINGERPRINT_TAG = "ASA.fingerprint"
+_MADE_ATTRIBUTE = "ASA.segments"
+_CORNER_MM = 0.1
+
+
+class State(enum.Enum):
+    """What became of a segment that a new result has an id for."""
+
+    ABSENT = "not there before"
+    UNCHANGED = "as it was made"
+    EDITED = "changed by the user"
+    REMOVED = "removed by the user"
+    FOREIGN = "made by something else"
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The voxels of one segment: `mask` (I, J, K) is cropped to them, `ijk_to_ras` is its 4x4 affine in mm."""
+
+    mask: np.ndarray
+    ijk_to_ras: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Same voxels at the same place, same fingerprint; how the image around them is stored does not matter."""
+        if self.mask.size == 0:
+            return "empty"
+        corner = np.round(self.ijk_to_ras[:3, 3] / _CORNER_MM).astype(np.int64) + 0  # + 0 makes -0 and 0 the same
+        digest = hashlib.sha256(np.packbits(self.mask).tobytes())
+        digest.update(repr((self.mask.shape, corner.tolist())).encode())
+        return digest.hexdigest()[:32]
+
+
+def voxels(segment: slicer.vtkSegment) -> Voxels:
+    """The voxels of a segment that has a binary label map."""
+    image = segment.GetRepresentation(BINARY_LABELMAP)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    affine = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or scalars.GetNumberOfTuples() == 0:
+        return Voxels(np.zeros((0, 0, 0), bool), affine)
+    mask = segment.GetLabelValue() == vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).T
+    box = []
+    for axis in range(3):
+        occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        if occupied.size == 0:
+            return Voxels(np.zeros((0, 0, 0), bool), affine)
+        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
+    start = [image.GetExtent()[2 * axis] + box[axis].start for axis in range(3)]
+    affine[:3, 3] += affine[:3, :3] @ start
+    return Voxels(mask[tuple(box)], affine)
+
+
+def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> None:
+    """Gives new segments their fingerprints. Touches no scene."""
+    for segment in segments.values():
+        segment.SetTag(_FINGERPRINT_TAG, voxels(segment).fingerprint)
+
+
+def states(node: slicer.vtkMRMLSegmentationNode, ids: Mapping[str, object]) -> dict[str, State]:
+    """The state in the node of each segment id of a new result."""
+    made = set((node.GetAttribute(_MADE_ATTRIBUTE) or "").split("\n"))
+    found = {}
+    for key in ids:
+        segment = node.GetSegmentation().GetSegment(key)
+        if segment is None:
+            found[key] = State.REMOVED if key in made else State.ABSENT
+        elif not segment.HasTag(_FINGERPRINT_TAG):
+            found[key] = State.FOREIGN
+        else:
+            same = _tag(segment, _FINGERPRINT_TAG) == voxels(segment).fingerprint
+            found[key] = State.UNCHANGED if same else State.EDITED
+    return found
+
+
+def _tag(segment: slicer.vtkSegment, name: str) -> str:
+    value = vtk.reference("")
+    segment.GetTag(name, value)
+    return str(value)
+
+
+@dataclass
+class Undo:
+    """How to take one update back: what it added goes, what it replaced returns."""
+
+    node: slicer.vtkMRMLSegmentationNode
+    added: list[str] = field(default_factory=list)
+    replaced: dict[str, tuple[slicer.vtkSegment, Voxels]] = field(default_factory=dict)
+    made_before: str = ""
+
+    def __call__(self) -> None:
+        order = _order(self.node)
+        for key in self.added:
+            self.node.GetSegmentation().RemoveSegment(key)
+        for key, (segment, old) in self.replaced.items():
+            _put(self.node, key, _rebuilt(segment, old))
+        _restore_order(self.node, order)
+        self.node.SetAttribute(_MADE_ATTRIBUTE, self.made_before)
+
+
+def add(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> None:
+    """Fills a new node with segments that are marked as made."""
+    add_built_segments(node, segments)
+    node.SetAttribute(_MADE_ATTRIBUTE, "\n".join(segments))
+
+
+def update(
+    node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment], replace_foreign: bool
+) -> Undo:
+    """Brings new segments into a node: replaces what nobody has changed, adds what is new, leaves all else alone.
+
+    A replaced segment keeps its name and colour. `replace_foreign` also replaces segments of the same id that ASA did
+    not make.
+    """
+    found = states(node, segments)
+    replaceable = {State.UNCHANGED, State.FOREIGN} if replace_foreign else {State.UNCHANGED}
+    undo = Undo(node, made_before=node.GetAttribute(_MADE_ATTRIBUTE) or "")
+    order = _order(node)
+    for key, segment in segments.items():
+        if found[key] in replaceable:
+            old = node.GetSegmentation().GetSegment(key)
+            undo.replaced[key] = (_metadata(old), voxels(old))
+            segment.SetName(old.GetName())
+            segment.SetColor(old.GetColor())
+            _put(node, key, segment)
+        elif found[key] is State.ABSENT:
+            undo.added.append(key)
+            add_built_segments(node, {key: segment})
+    _restore_order(node, order)
+    made = [*filter(None, undo.made_before.split("\n")), *undo.added]
+    node.SetAttribute(_MADE_ATTRIBUTE, "\n".join(made))
+    return undo
+
+
+def _put(node: slicer.vtkMRMLSegmentationNode, key: str, segment: slicer.vtkSegment) -> None:
+    node.GetSegmentation().RemoveSegment(key)  # takes its voxels out of an image it shares with others
+    node.GetSegmentation().AddSegment(segment, key)
+
+
+def _metadata(segment: slicer.vtkSegment) -> slicer.vtkSegment:
+    copy = slicer.vtkSegment()
+    copy.DeepCopyMetadata(segment)
+    return copy
+
+
+def _rebuilt(metadata: slicer.vtkSegment, old: Voxels) -> slicer.vtkSegment:
+    segment = _metadata(metadata)
+    segment.SetLabelValue(1)
+    segment.AddRepresentation(BINARY_LABELMAP, label_image(old.mask.astype(np.uint8), old.ijk_to_ras))
+    return segment
+
+
+def _order(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    return list(node.GetSegmentation().GetSegmentIDs())
+
+
+def _restore_order(node: slicer.vtkMRMLSegmentationNode, order: list[str]) -> None:
+    segmentation = node.GetSegmentation()
+    kept = [key for key in order if segmentation.GetSegment(key) is not None]
+    for index, key in enumerate(kept):
+        segmentation.SetSegmentIndex(key, index)

@@ -1,0 +1,75 @@
+"""A segmentation as files: .seg.nrrd, label map, table, picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+from asa.tasks import TASKS
+
+from . import inputs, scene
+from .nifti import write_nifti
+
+
+class ExportError(Exception):
+    """Nothing was written; the text says why, for the user."""
+
+
+def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b"") -> None:
+    """Writes a file of the kind that the name asks for: .seg.nrrd, .nii, .csv, .png (`overview`, its bytes).
+
+    Raises ExportError.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith(".seg.nrrd"):
+            _export_segmentation(node, path)
+        elif name.endswith(".nii"):
+            _export_label_map(node, path)
+        elif name.endswith(".csv"):
+            _export_table(node, path)
+        elif name.endswith(".png"):
+            _export_overview(path, overview)
+        else:
+            raise ExportError("Choose a name that ends in .seg.nrrd, .nii, .csv or .png.")
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    storage = slicer.vtkMRMLSegmentationStorageNode()  # not the node's own: where the scene saves it stays as it is
+    storage.SetCropToMinimumExtent(False)
+    storage.SetFileName(str(path))
+    if not storage.WriteData(node):
+        raise OSError("the segmentation could not be written")
+
+
+def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    task = TASKS.get(scene.task_name(node))
+    volume = node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    if task is None or volume is None:
+        raise ExportError("A label map needs a segmentation that ASA made, and its scan in the scene.")
+    labels = np.zeros(inputs.array_of(volume).shape, np.uint8)
+    for label in task.labels:
+        if node.GetSegmentation().GetSegment(label.name) is not None:
+            inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, label.name, volume)
+            labels[inside != 0] = label.value
+    write_nifti(path, labels, inputs.ijk_to_ras(volume))
+
+
+def _export_table(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    table = scene.volume_table(node)
+    if table is None:
+        raise ExportError("This segmentation has no table of volumes.")
+    headings, rows = scene.table_cells(table)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([headings, *rows])
+
+
+def _export_overview(path: Path, overview: bytes) -> None:
+    if not overview:
+        raise ExportError("There is a picture only right after segmenting.")
+    path.write_bytes(overview)

@@ -1,0 +1,395 @@
+"""The panel: the controls of the .ui file on one side, the parameter node and the logic on the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from asa.models import CARD, list_models
+from asa.tasks import TASKS
+from slicer.i18n import tr as _
+
+from . import dependencies, export, scene
+from .dialogs import Dialogs
+from .job import Progress
+from .logic import Outcome, SegmentationLogic
+from .parameters import Parameters
+from .proposal import propose_volumes
+from .table import fill_table
+
+_POLL_MS = 50
+_PROPOSE_AFTER_MS = 300  # a loading volume gets its voxels after it was added to the scene
+_STEPS = 1000
+_ROWS = 4
+_DEVICES = (("auto", "Automatic"), ("cpu", "Processor"), ("cuda", "Graphics card"))
+_VIEWS = (("nested", "Nested regions"), ("separate", "Separate parts"))
+_STAGES = {
+    "preparing": "Preparing",
+    "reading": "Reading the scan",
+    "aligning": "Aligning the head",
+    "network": "Segmenting",
+    "labelling": "Labelling",
+    "writing": "Measuring",
+}
+
+
+class Panel:
+    """Shows the parameter node, writes what the user chooses into it, and runs the logic.
+
+    `ui` holds the named widgets of ASASegmentation.ui. `parameter_node` gives the module's parameter node, which is
+    another one after the scene was closed. `installer` may be None in an application that manages packages itself.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        logic: SegmentationLogic,
+        parameter_node: Any,
+        dialogs: Dialogs,
+        installer: dependencies.Installer,
+    ) -> None:
+        self.ui = ui
+        self.logic = logic
+        self._parameter_node = parameter_node
+        self._dialogs = dialogs
+        self._installer = installer
+        self._parameters = Parameters(parameter_node())
+        self._showing = False  # while the controls are being set from the node
+        self._failure = ""
+        self._outcome: Outcome | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", logic.poll)
+        self._propose_timer = qt.QTimer()
+        self._propose_timer.setSingleShot(True)
+        self._propose_timer.setInterval(_PROPOSE_AFTER_MS)
+        self._propose_timer.connect("timeout()", self._propose_if_untouched)
+        self._fill_choices()
+        self._connect()
+        self._observations = self._observe()
+        self._observed_node = self._observe_node()
+        self.show_parameters()
+        self._propose_timer.start()
+
+    def close(self) -> None:
+        """Ends a running job and lets go of the scene; the controls may be gone afterwards."""
+        self._timer.stop()
+        self._propose_timer.stop()
+        for watched, tag in (*self._observations, self._observed_node):
+            watched.RemoveObserver(tag)
+        for signal, listener in self._listeners:
+            signal.disconnect(listener)
+        self.logic.close()
+
+    # --- setting up
+
+    def _fill_choices(self) -> None:
+        ui = self.ui
+        for task in TASKS.values():
+            ui.taskComboBox.addItem(_(task.title), task.name)
+        for value, title in _DEVICES:
+            ui.deviceComboBox.addItem(_(title), value)
+        for value, title in _VIEWS:
+            ui.viewComboBox.addItem(_(title), value)
+        ui.progressBar.setRange(0, _STEPS)
+        for selector in (*self._selectors(), ui.outputSelector):
+            selector.setMRMLScene(slicer.mrmlScene)
+
+    def _selectors(self) -> list[Any]:
+        return [getattr(self.ui, f"modalitySelector{row}") for row in range(_ROWS)]
+
+    def _connect(self) -> None:
+        ui = self.ui
+        for box in (ui.taskComboBox, ui.modelComboBox, ui.deviceComboBox):
+            box.connect("currentIndexChanged(int)", self._on_changed)
+        for box in (ui.alignCheckBox, ui.flipCheckBox, ui.posteriorCheckBox):
+            box.connect("toggled(bool)", self._on_changed)
+        for selector in (*self._selectors(), ui.outputSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
+        ui.taskComboBox.connect("currentIndexChanged(int)", self._propose_if_untouched)
+        ui.proposeButton.connect("clicked()", self.propose)
+        ui.cardButton.connect("clicked()", self._show_card)
+        ui.segmentButton.connect("clicked()", self.toggle)
+        ui.undoButton.connect("clicked()", self._undo)
+        ui.exportButton.connect("clicked()", self._export)
+        ui.viewComboBox.connect("currentIndexChanged(int)", self._show_view)
+        ui.surfacesCheckBox.connect("toggled(bool)", self._show_surfaces)
+        logic = self.logic
+        self._listeners = [
+            (logic.changed, self._refresh),
+            (logic.progressed, self._on_progress),
+            (logic.logged, self._on_log),
+            (logic.finished, self._on_finished),
+            (logic.failed, self._on_failed),
+            (logic.cancelled, self._on_cancelled),
+        ]
+        for signal, listener in self._listeners:
+            signal.connect(listener)
+
+    def _observe(self) -> list[tuple[Any, int]]:
+        mrml = slicer.mrmlScene
+        replaced = [mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent]
+        tags = [mrml.AddObserver(event, lambda *_: self._on_scene_replaced()) for event in replaced]
+        tags.append(mrml.AddObserver(mrml.NodeAddedEvent, lambda *_: self._propose_timer.start()))
+        tags.append(mrml.AddObserver(mrml.NodeRemovedEvent, lambda *_: self._refresh()))
+        return [(mrml, tag) for tag in tags]
+
+    def _observe_node(self) -> tuple[Any, int]:
+        node = self._parameters.node
+        return node, node.AddObserver("ModifiedEvent", lambda *_: self.show_parameters())
+
+    def _on_scene_replaced(self) -> None:
+        node, tag = self._observed_node
+        node.RemoveObserver(tag)
+        self._parameters = Parameters(self._parameter_node())
+        self._observed_node = self._observe_node()
+        self._outcome, self._failure = None, ""
+        self.show_parameters()
+        self._propose_timer.start()
+
+    # --- from the parameter node to the controls
+
+    def show_parameters(self) -> None:
+        """Sets all controls from the parameter node."""
+        if self._showing:
+            return
+        self._showing = True
+        ui, settings, task = self.ui, self._parameters.settings, self._parameters.task
+        _select(ui.taskComboBox, settings.task)
+        for row, selector in enumerate(self._selectors()):
+            caption = getattr(ui, f"modalityLabel{row}")
+            used = row < len(task.modalities)
+            caption.setVisible(used)
+            selector.setVisible(used)
+            if used:
+                modality = task.modalities[row]
+                ending = "" if modality.required else f" ({_('optional')})"
+                caption.setText(f"{_(modality.title)}{ending}:")
+                selector.setCurrentNode(self._parameters.volume(modality.key))
+        self._show_models(settings.task, settings.model)
+        ui.outputSelector.setCurrentNode(self._parameters.segmentation)
+        _select(ui.deviceComboBox, settings.device)
+        ui.alignCheckBox.setChecked(settings.align)
+        ui.flipCheckBox.setChecked(settings.flip)
+        ui.posteriorCheckBox.setChecked(settings.posterior)
+        self._showing = False
+        self._refresh()
+
+    def _show_models(self, task: str, chosen: str) -> None:
+        models = list_models(task)
+        box = self.ui.modelComboBox
+        box.clear()
+        for model in models:
+            box.addItem(f"{model.name} {model.info.get('version', '')}", model.name)
+        _select(box, chosen)
+        self.ui.cardButton.setEnabled(bool(models))
+
+    def _on_changed(self, *_args: object) -> None:
+        """Writes all controls into the parameter node."""
+        if self._showing:
+            return
+        ui, before = self.ui, self._parameters.settings
+        task = str(ui.taskComboBox.itemData(ui.taskComboBox.currentIndex))
+        model = ui.modelComboBox.itemData(ui.modelComboBox.currentIndex)
+        settings = replace(
+            before,
+            task=task,
+            model=str(model or "") if task == before.task else "",
+            device=str(ui.deviceComboBox.itemData(ui.deviceComboBox.currentIndex)),
+            align=ui.alignCheckBox.isChecked(),
+            flip=ui.flipCheckBox.isChecked(),
+            posterior=ui.posteriorCheckBox.isChecked(),
+        )
+        node = self._parameters.node
+        modified = node.StartModify()
+        if task == before.task:  # else the rows still stand for the modalities of the task before
+            for modality, selector in zip(self._parameters.task.modalities, self._selectors(), strict=False):
+                self._parameters.set_volume(modality.key, selector.currentNode())
+        self._parameters.settings = settings
+        self._parameters.segmentation = ui.outputSelector.currentNode()
+        node.EndModify(modified)
+        self._failure = ""
+        self.show_parameters()
+
+    # --- what follows from the state
+
+    def _refresh(self) -> None:
+        """Enables and captions what depends on the job, the volumes and the results."""
+        ui, running = self.ui, self.logic.running
+        reason = self._reason()
+        ui.segmentButton.setText(_("Cancel") if running else _("Segment"))
+        ui.segmentButton.setEnabled(running or not reason)
+        tip = _("End the running segmentation; the scene stays as it is.") if running else reason
+        ui.segmentButton.setToolTip(tip or _("Segment the chosen scan."))
+        for section in (ui.inputsSection, ui.advancedSection):
+            section.setEnabled(not running)
+        ui.progressBar.setVisible(running)
+        self._timer.start() if running else self._timer.stop()
+        if not running:
+            ui.statusLabel.setText(self._failure or reason or self._summary())
+        ui.undoButton.setEnabled(self.logic.can_undo)
+        self._show_results()
+
+    def _reason(self) -> str:
+        """Why there is nothing to segment with, in a sentence; "" when there is."""
+        if self.ui.modelComboBox.count == 0:
+            return _("There is no model for this task in this installation.")
+        return self.logic.problem(self._parameters)
+
+    def _summary(self) -> str:
+        if self._outcome is None:
+            return _("Ready.")
+        return "\n".join([_("Done."), *self._outcome.notes, *filter(None, [dependencies.gpu_unused()])])
+
+    def _segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """What the results section is about: the last result, or the chosen segmentation."""
+        if self._outcome is not None and slicer.mrmlScene.IsNodePresent(self._outcome.node):
+            return self._outcome.node
+        return self._parameters.segmentation
+
+    def _show_results(self) -> None:
+        node = self._segmentation()
+        table = scene.volume_table(node) if node is not None else None
+        self.ui.resultsSection.setVisible(table is not None)
+        if node is None or table is None:
+            return
+        task = TASKS.get(scene.task_name(node))
+        for control in (self.ui.viewLabel, self.ui.viewComboBox):
+            control.setVisible(task is not None and task.nested)
+        fill_table(self.ui.volumesTable, *scene.table_cells(table))
+
+    # --- proposals
+
+    def propose(self) -> None:
+        """Chooses volumes for the task's modalities and says how."""
+        chosen = propose_volumes(slicer.mrmlScene, self._parameters.task)
+        node = self._parameters.node
+        modified = node.StartModify()
+        for modality in self._parameters.task.modalities:
+            self._parameters.set_volume(modality.key, chosen.get(modality.key))
+        node.EndModify(modified)
+        said = _("Proposed from names, DICOM tags and contrast. Change what is wrong.")
+        self.ui.proposalLabel.setText(said if chosen else _("No loaded volume fits."))
+        self.show_parameters()
+
+    def _propose_if_untouched(self, *_args: object) -> None:
+        """A proposal never replaces what was chosen before."""
+        if not self.logic.running and not self._parameters.volumes():
+            self.propose()
+
+    # --- the click
+
+    def toggle(self) -> None:
+        """Segments, or cancels what is running."""
+        if self.logic.running:
+            self.logic.cancel()
+            return
+        if not self._packages_ready():
+            return
+        self.ui.logText.setPlainText("")
+        self._outcome, self._failure = None, ""
+        self.ui.progressBar.setValue(0)
+        self.ui.statusLabel.setText(_(_STAGES["preparing"]) + "…")
+        try:
+            self.logic.start(self._parameters)
+        except ValueError as reason:
+            self._on_failed(str(reason))
+
+    def _packages_ready(self) -> bool:
+        text = str(self.ui.wheelsPathLineEdit.currentPath)
+        plan = dependencies.plan(Path(text) if text else None)
+        if not plan.packages:
+            return True
+        if not self._dialogs.ask(plan.explanation()):
+            self._on_failed(_("Segmentation needs packages that are not installed."))
+            return False
+        try:
+            with self._dialogs.busy():
+                self._installer.install(plan.packages, plan.wheels)
+        except RuntimeError as error:
+            self._on_failed(str(error))
+            return False
+        return True
+
+    # --- what the logic reports
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.ui.progressBar.setValue(int(_STEPS * progress.fraction))
+        stage = _(_STAGES.get(progress.stage, progress.stage))
+        self.ui.statusLabel.setText(f"{stage}… {_remaining(progress.remaining_s)}")
+
+    def _on_log(self, line: str) -> None:
+        self.ui.logText.appendPlainText(str(line))
+
+    def _on_finished(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self.ui.surfacesCheckBox.setChecked(False)
+        self._refresh()
+        volume = next(iter(self._parameters.volumes().values()), None)
+        if volume is not None and slicer.app.layoutManager() is not None:
+            slicer.util.setSliceViewerLayers(background=volume, fit=True)
+
+    def _on_failed(self, message: str) -> None:
+        self._failure = message
+        self._refresh()
+        self._on_log(message)
+
+    def _on_cancelled(self) -> None:
+        self._failure = _("Cancelled; the scene is as it was.")
+        self._refresh()
+
+    # --- results
+
+    def _show_view(self, *_args: object) -> None:
+        node = self._segmentation()
+        if node is not None and (task := TASKS.get(scene.task_name(node))) is not None:
+            scene.show(node, task, self.ui.viewComboBox.currentIndex == 0)
+
+    def _show_surfaces(self, shown: bool) -> None:
+        node = self._segmentation()
+        if node is None:
+            return
+        if shown:
+            with self._dialogs.busy():
+                scene.show_surfaces(node)
+        else:
+            node.GetDisplayNode().SetVisibility3D(False)
+
+    def _undo(self) -> None:
+        self.logic.undo()
+        self._outcome = None
+        self._refresh()
+
+    def _export(self) -> None:
+        node = self._segmentation()
+        path = self._dialogs.choose_file(f"{node.GetName()}.seg.nrrd") if node is not None else ""
+        if not path:
+            return
+        try:
+            export.export(node, Path(path), self._outcome.overview if self._outcome is not None else b"")
+        except export.ExportError as error:
+            self._dialogs.tell(str(error))
+
+    def _show_card(self) -> None:
+        chosen = str(self.ui.modelComboBox.itemData(self.ui.modelComboBox.currentIndex))
+        for model in list_models(self._parameters.settings.task):
+            if model.name == chosen and (model.path / CARD).is_file():
+                self._dialogs.show_text(model.name, (model.path / CARD).read_text(encoding="utf-8"))
+
+
+def _select(box: Any, value: str) -> None:
+    index = box.findData(value)
+    box.setCurrentIndex(index if index >= 0 else 0)
+
+
+def _remaining(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return _("less than a minute left")
+    return _("about {minutes} min left").format(minutes=round(seconds / 60))
+
+

@@ -1,0 +1,161 @@
+"""Results into the scene: the segmentation beside its scan, its table of volumes, its probability maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from asa.tasks import Task
+
+from . import edits
+from .result import ExtraVolume, Result
+
+TASK_ATTRIBUTE = "ASA.task"
+_TABLE_REFERENCE = "ASA.volumes"
+_COLUMNS = (
+    ("Structure", "title"),
+    ("Volume [mL]", "volume_ml"),
+    ("Share of brain [%]", "percent_of_brain"),
+    ("Left [mL]", "left_ml"),
+    ("Right [mL]", "right_ml"),
+    ("Asymmetry [%]", "asymmetry_percent"),
+)
+
+
+def new_segmentation(
+    scene: slicer.vtkMRMLScene, result: Result, volume: slicer.vtkMRMLVolumeNode | None, name: str
+) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation node with the result, on the grid, under the transform and in the study of its scan.
+
+    `volume` is None when the scan was removed from the scene meanwhile.
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    edits.add(node, result.segments)
+    node.SetAttribute(TASK_ATTRIBUTE, result.task.name)
+    if volume is not None:
+        attach(node, volume)
+    show(node, result.task)
+    return node
+
+
+def attach(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Puts a segmentation under the transform and beside the item of its scan, and refers to it."""
+    node.SetNodeReferenceID(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole(), volume.GetID())
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    place_beside(node, volume)
+
+
+def place_beside(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Moves a node's subject-hierarchy item under the parent of the scan's: its patient's study."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    if hierarchy is None:
+        return
+    beside = hierarchy.GetItemByDataNode(volume)
+    parent = hierarchy.GetItemParent(beside) if beside else hierarchy.GetSceneItemID()
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:  # where no plug-in has made one
+        hierarchy.CreateItem(parent, node)
+
+
+def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) -> None:
+    """Shows outlines and a light fill; of a task with nested regions either these, or its separate labels."""
+    display = node.GetDisplayNode()
+    display.SetVisibility(True)
+    display.SetOpacity2DFill(0.25)
+    display.SetOpacity2DOutline(1.0)
+    regions = {region.name for region in task.regions}
+    labels = {label.name for label in task.labels} | {r.name for r in task.regions if len(r.values) == 1}
+    wanted = (regions if nested else labels) if task.nested else labels
+    for key in node.GetSegmentation().GetSegmentIDs():
+        if key in regions | labels:
+            display.SetSegmentVisibility(key, key in wanted)
+            # Seen through the outer regions, the inner ones can be found in 3-D.
+            outer = task.nested and nested and key in regions and key != task.regions[-1].name
+            display.SetSegmentOpacity3D(key, 0.35 if outer else 1.0)
+
+
+def show_surfaces(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Makes the 3-D surfaces and shows them. Takes seconds; there is no way to do it outside the GUI thread."""
+    node.CreateClosedSurfaceRepresentation()
+    node.GetDisplayNode().SetVisibility3D(True)
+
+
+def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:
+    """The task a segmentation was made for, "" when ASA did not make it."""
+    return node.GetAttribute(TASK_ATTRIBUTE) or ""
+
+
+def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Keeps the table of volumes in a table node of the scene that belongs to the segmentation."""
+    table_node = volume_table(node)
+    if table_node is None:
+        table_node = node.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{node.GetName()} volumes")
+        node.SetNodeReferenceID(_TABLE_REFERENCE, table_node.GetID())
+    rows = list(rows)
+    table = vtk.vtkTable()
+    for title, key in _COLUMNS:
+        column: vtk.vtkAbstractArray = vtk.vtkStringArray() if key == "title" else vtk.vtkDoubleArray()
+        column.SetName(title)
+        for row in rows:
+            value = row[key]
+            column.InsertNextValue(value if key == "title" else float("nan") if value is None else float(value))
+        table.AddColumn(column)
+    table_node.SetAndObserveTable(table)
+
+
+def volume_table(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLTableNode | None:
+    """The table node of a segmentation."""
+    return node.GetNodeReference(_TABLE_REFERENCE)
+
+
+def table_cells(table_node: slicer.vtkMRMLTableNode) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table as they are shown and exported: one decimal, nothing where there is no value."""
+    table = table_node.GetTable()
+    headings = [table.GetColumnName(i) for i in range(table.GetNumberOfColumns())]
+    rows = [
+        [_cell(table.GetColumn(column).GetValue(row)) for column in range(len(headings))]
+        for row in range(table.GetNumberOfRows())
+    ]
+    return headings, rows
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:.1f}"
+
+
+def add_extra_volume(
+    scene: slicer.vtkMRMLScene, extra: ExtraVolume, volume: slicer.vtkMRMLVolumeNode | None, name: str
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """A scalar volume with a posterior or an uncertainty map, beside its scan."""
+    affine, array = _right_handed(extra.ijk_to_ras, extra.array)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(affine.ravel())
+    node.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array.T, dtype=np.float32))
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
+    if volume is not None:
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        place_beside(node, volume)
+    return node
+
+
+def _right_handed(affine: np.ndarray, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same image on a grid that a volume node can have: its last axis reversed if the grid is left-handed."""
+    affine = affine.copy()
+    if np.linalg.det(affine[:3, :3]) < 0:
+        affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+        affine[:3, 2] *= -1
+        array = array[:, :, ::-1]
+    return affine, array

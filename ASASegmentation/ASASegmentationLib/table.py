@@ -1,0 +1,23 @@
+"""Rows of text in a table widget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+
+
+def fill_table(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Shows headings and rows in a QTableWidget: the first column as text, the others as numbers to the right."""
+    table.setColumnCount(len(headings))
+    table.setRowCount(len(rows))
+    table.setHorizontalHeaderLabels(list(headings))
+    for i, row in enumerate(rows):
+        for j, text in enumerate(row):
+            item = qt.QTableWidgetItem(str(text))
+            item.setTextAlignment(qt.Qt.AlignVCenter | (qt.Qt.AlignLeft if j == 0 else qt.Qt.AlignRight))
+            table.setItem(i, j, item)
+    table.resizeColumnsToContents()
+    table.resizeRowsToContents()
+    table.horizontalHeader().setStretchLastSection(True)
