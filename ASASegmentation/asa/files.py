@@ -29,6 +29,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 raise IsADirectoryError(None, "it is a folder")
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
             _flush_to_disk(temporary)
             temporary.replace(final)
         finally:
@@ -46,6 +47,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _flush_to_disk(path: Path) -> None:
