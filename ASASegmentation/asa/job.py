@@ -181,6 +181,8 @@ def _write(
     segmentation_file: bool,
 ) -> dict[str, Any]:
     """Writes everything but report.json into `staging` and returns the report."""
+    import numpy as np
+
     from . import report
     from .inference.predictor import choose_device
     from .volume import write_volume
@@ -188,7 +190,10 @@ def _write(
     started = time.perf_counter()
     task = TASKS[request.task]
     warnings = list(result.warnings)
-    measurements = report.measure(result.labels, result.brain, task, result.alignment)
+    # What a task of lesions labels is not the brain.
+    sees_brain = any(label.in_brain for label in task.labels)
+    brain = result.brain if sees_brain else result.brain.with_array(np.zeros_like(result.brain.array))
+    measurements = report.measure(result.labels, brain, task, result.alignment)
     write_volume(result.labels, staging / "segmentation.nii.gz")
     if result.posterior is not None:
         _write_posterior(staging, task, result.image, result.posterior)
@@ -197,7 +202,7 @@ def _write(
         staging / "overlay.png",
         result.image,
         result.labels,
-        result.brain,
+        brain,
         task,
         measurements,
         caption=f"model {settings['model']}",
