@@ -55,7 +55,7 @@ def test_from_image_to_folder(
     arguments = ["segment", str(scan), "-o", "out", "--model", str(model), "--device", "cpu", "--align", "none"]
     with pytest.raises(SystemExit) as left:
         cli.main([*arguments, "--posterior", "--threads", "1"])
-    out, err = capsys.readouterr()
+    _, err = capsys.readouterr()
     assert not left.value.code, err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["label_values"] == {"CSF": [1, 4], "ventricles": [1], "GM": [2], "WM": [3]}
@@ -66,7 +66,7 @@ def test_from_image_to_folder(
     probability = sum(nibabel.load(path).get_fdata() for path in (tmp_path / "out").glob("posterior_*.nii.gz"))
     assert probability.shape == labels.shape and probability.max() <= 1.01
     uncertainty = nibabel.load(tmp_path / "out" / "uncertainty.nii.gz").get_fdata()
-    assert 0 <= uncertainty.min() and uncertainty.max() <= 1.0001
+    assert uncertainty.min() >= 0 and uncertainty.max() <= 1.0001
 
 
 def test_a_broken_model_is_exit_code_5(
