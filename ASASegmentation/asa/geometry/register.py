@@ -9,6 +9,21 @@ import numpy as np
 
 from ..volume import Volume
 from ..volume.grid import Affine
+from .atlas import atlas_level
+from .fit import FULL, RIGID, SCALES, Fit, ScanLevel, strain
+from .resample import coarsen
+from .search import Foreground, estimate, starts
+
+# The scan is worked on in voxels of up to this size: finer ones move an affine fit by less than they cost.
+WORKING_MM = 3.0
+# Every third, second, single voxel of the atlas; blur (standard deviation, mm) that belongs to it.
+COARSE, MIDDLE, FINE = (3, 6.0), (2, 4.0), (1, 2.5)
+KEPT_AFTER_SEARCH, KEPT_AFTER_RIGID = 8, 2
+# Scales per axis and rotation (degrees) beyond which no head lies in a scanner.
+MIN_SCALE, MAX_SCALE, MAX_ROTATION = 0.7, 1.5, 75.0
+# Correlation ratio with the atlas: below the first the fit is not believed, below the second it is doubted.
+MIN_QUALITY, DOUBTED_QUALITY = 0.2, 0.4
+MIN_SEEN = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +31,8 @@ class Alignment:
     """Where the brain frame lies in a scan.
 
     matrix: 4×4, brain-frame mm → scan mm (RAS+).
-    method: "affine" (registered), "estimate" (mid-sagittal plane and centre of mass only), "identity" (not aligned).
-    quality: 0…1, how well the aligned scan agrees with the template.
+    method: "affine" (registered), "estimate" (mid-sagittal plane and outline only), "identity" (not aligned).
+    quality: 0…1, the part of the variance of the scan's grey levels, in and around the brain, that the atlas explains.
     warnings: sentences for the user.
     """
 
@@ -28,5 +43,67 @@ class Alignment:
 
 
 def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment:
-    """Aligns a whole head or a stripped brain with the brain frame."""
-    return Alignment(np.eye(4), "identity", 0.0, ("The head was not aligned.",))
+    """Aligns a whole head, or a brain without one, of any MR contrast with the brain frame.
+
+    volume: a scan; its affine must say roughly which way is up, its origin and the head's tilt (up to about 50°
+        forwards and back, 30° sideways) do not matter.
+    stripped: whether tissue outside the brain was removed; None: found out from the scan.
+
+    Returns an affine fit (12 degrees of freedom), or where that is not plausible the estimate, with a warning. The
+    same scan gives the same matrix, and a mirrored scan the mirrored one.
+    """
+    scan = _working_copy(volume)
+    foreground = Foreground.of(scan, stripped)
+    beyond = 0.0 if foreground.stripped else None
+    matrix = _register(scan, foreground, beyond)
+    fine = _fit(scan, FINE, foreground.stripped, beyond, brain_only=True)
+    matrix, _ = fine.improve(matrix, FULL, 30)
+    quality = fine.explained(matrix)
+    if not _plausible(matrix) or quality < MIN_QUALITY:
+        matrix = estimate(scan, foreground)
+        return Alignment(matrix, "estimate", fine.explained(matrix), (ESTIMATED,))
+    warnings = []
+    if quality < DOUBTED_QUALITY:
+        warnings.append(f"The alignment with the template is uncertain (quality {quality:.2f}); check the result.")
+    if not foreground.stripped and (seen := fine.seen(matrix)) < MIN_SEEN:
+        warnings.append(f"About {1 - seen:.0%} of the brain and its rim lies outside the field of view.")
+    return Alignment(matrix, "affine", quality, tuple(warnings))
+
+
+ESTIMATED = (
+    "The head could not be registered to the template; its position was only estimated from its mid-sagittal plane "
+    "and its outline, so check the result."
+)
+
+
+def _working_copy(volume: Volume) -> Volume:
+    """A small float32 copy whose grey levels begin at 0 (background) and end at 1 (brightest but for a few voxels)."""
+    small = coarsen(volume, WORKING_MM)
+    low, high = np.percentile(small.array, (1, 99.5))
+    return small.with_array(np.clip((small.array - low) / max(high - low, 1e-12), 0, 1).astype(np.float32))
+
+
+def _fit(scan: Volume, level: tuple[int, float], stripped: bool, beyond: float | None, *, brain_only: bool) -> Fit:
+    step, blur = level
+    return Fit(ScanLevel.of(scan, blur, beyond), atlas_level(step, blur, stripped=stripped, brain_only=brain_only))
+
+
+def _register(scan: Volume, foreground: Foreground, beyond: float | None) -> Affine:
+    """Coarse search over poses, then rigid fits from the best, then scales from the best of those."""
+    coarse = _fit(scan, COARSE, foreground.stripped, beyond, brain_only=False)
+    poses = sorted(starts(foreground), key=coarse.cost)[:KEPT_AFTER_SEARCH]
+    moved = sorted((coarse.improve(pose, RIGID, 10) for pose in poses), key=lambda found: found[1])
+    middle = _fit(scan, MIDDLE, foreground.stripped, beyond, brain_only=False)
+    scaled = [middle.improve(matrix, SCALES, 20) for matrix, _ in moved[:KEPT_AFTER_RIGID]]
+    return min(scaled, key=lambda found: found[1])[0]
+
+
+def _plausible(matrix: Affine) -> bool:
+    """Whether a head can lie like this: no reflection, scales and rotation within bounds."""
+    linear = matrix[:3, :3]
+    if np.linalg.det(linear) <= 0:
+        return False
+    scales = np.exp(np.linalg.eigvalsh(strain(matrix)))
+    u, _, vh = np.linalg.svd(linear)
+    angle = np.degrees(np.arccos(np.clip((np.trace(u @ vh) - 1) / 2, -1, 1)))
+    return bool(scales.min() >= MIN_SCALE and scales.max() <= MAX_SCALE and angle <= MAX_ROTATION)

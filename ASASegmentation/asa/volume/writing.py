@@ -50,11 +50,8 @@ def _write_nifti(stored: npt.NDArray[Any], affine: Affine, source: Any, path: Pa
     header = nib.Nifti1Header() if source is None else source.copy()
     if source is None:
         header.set_xyzt_units("mm")
-    for name in _TEXT_FIELDS:
-        header[name] = b""
-    for name in _VALUE_FIELDS:
-        if name in header:  # NIfTI-2 dropped some
-            header[name] = 0
+    for name in {*_TEXT_FIELDS, *_VALUE_FIELDS} & set(header.keys()):  # NIfTI-2 dropped some
+        header[name] = b"" if name in _TEXT_FIELDS else 0
     header.extensions.clear()
     header.set_data_dtype(stored.dtype)
     header.set_data_shape(stored.shape)
