@@ -27,12 +27,12 @@ from asa.metrics.masks import Mask, MaskPair
 Distances = NDArray[np.float64]
 Offsets = NDArray[np.intp]
 
-BALL_OFFSETS = 250  # about four voxels around on an isotropic grid; beyond it a tree is cheaper than more look-ups
+BALL_OFFSETS = 123  # three voxels around on an isotropic grid; more help close surfaces less than they cost far ones
 
-# Seconds, fitted by Testing/benchmarks/speed/hausdorff.py --calibrate on one core; only their ratios matter.
-TREE_SECONDS_PER_NODE = 0.4e-6
-TREE_SECONDS_PER_QUERY = 12e-6
-TRANSFORM_SECONDS_PER_VOXEL = 110e-9
+# Seconds of one core, measured by Testing/benchmarks/speed/hausdorff.py --calibrate; only their ratios matter.
+TREE_SECONDS_PER_NODE = 0.1e-6
+TREE_SECONDS_PER_QUERY = 1.2e-6
+TRANSFORM_SECONDS_PER_VOXEL = 75e-9
 
 
 def surface(mask: Mask) -> Mask:

@@ -1,0 +1,102 @@
+"""Forward passes of one network in a process of its own; prints one JSON object.
+
+    python -m Testing.benchmarks.speed.forward NAME [--threads N] [--passes N]
+
+Float32, evaluation mode, no gradients, random weights and input. The yardsticks see one window of 128x128x128 voxels
+with 4 channels and give 4 classes; ``starter`` sees the whole brain frame, 160x192x160 with one channel, as in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from asa.geometry import FRAME
+from asa.nn import Segmenter, segmenter_preset
+from asa.tasks import TASKS
+
+WINDOW = (128, 128, 128)
+CHANNELS, CLASSES = 4, 4
+
+
+def _monai(name: str) -> nn.Module:
+    """MONAI's network with the settings of its paper or tutorial for BraTS."""
+    from monai.networks import nets
+
+    if name == "SegResNet":
+        return nets.SegResNet(init_filters=16, in_channels=CHANNELS, out_channels=CLASSES, blocks_down=(1, 2, 2, 4))
+    if name == "UNETR":
+        return nets.UNETR(CHANNELS, CLASSES, WINDOW, feature_size=16, hidden_size=768, mlp_dim=3072, num_heads=12)
+    if name == "SwinUNETR":
+        return nets.SwinUNETR(in_channels=CHANNELS, out_channels=CLASSES, feature_size=48)
+    return nets.DynUNet(
+        3,
+        CHANNELS,
+        CLASSES,
+        kernel_size=[3] * 6,
+        strides=[1, 2, 2, 2, 2, 2],
+        upsample_kernel_size=[2] * 5,
+        filters=[32, 64, 128, 256, 320, 320],
+        res_block=False,
+    )
+
+
+def _paper() -> nn.Module:
+    return Segmenter(segmenter_preset("paper", in_channels=CHANNELS, classes=CLASSES))
+
+
+def _starter() -> nn.Module:
+    return Segmenter(segmenter_preset("starter", in_channels=1, classes=1 + len(TASKS["tissue"].labels)))
+
+
+Builder = Callable[[], nn.Module]
+NETWORKS: dict[str, tuple[Builder, int, tuple[int, int, int]]] = {
+    "SegResNet": (lambda: _monai("SegResNet"), CHANNELS, WINDOW),
+    "UNETR": (lambda: _monai("UNETR"), CHANNELS, WINDOW),
+    "nnU-Net (DynUNet)": (lambda: _monai("DynUNet"), CHANNELS, WINDOW),
+    "SwinUNETR": (lambda: _monai("SwinUNETR"), CHANNELS, WINDOW),
+    "ASA paper": (_paper, CHANNELS, WINDOW),
+    "ASA starter, whole brain": (_starter, 1, FRAME.shape),
+}
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--passes", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    build, channels, shape = NETWORKS[arguments.network]
+    network = build().eval()
+    image = torch.randn(1, channels, *shape)
+    seconds = []
+    with torch.no_grad():
+        for _ in range(1 + arguments.passes):  # the first pass fills caches and is not counted
+            start = time.perf_counter()
+            network(image)
+            seconds.append(time.perf_counter() - start)
+    record = {
+        "network": arguments.network,
+        "shape": [channels, *shape],
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seconds": statistics.median(seconds[1:]),
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024)
+        / 2**30,
+    }
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

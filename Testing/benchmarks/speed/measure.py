@@ -1,0 +1,53 @@
+"""Wall time and peak memory of child processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# What numerical libraries read to learn how many threads they may use.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one process took.
+
+    Attributes:
+        seconds: wall time from start to exit.
+        peak_gib: largest resident memory in GiB of the process itself.
+        output: its standard output.
+    """
+
+    seconds: float
+    peak_gib: float
+    output: str
+
+
+def run(command: Sequence[str], threads: int, environment: Mapping[str, str] | None = None) -> Usage:
+    """Run a command with a number of threads and measure it (POSIX only: the peak comes from ``wait4``).
+
+    Raises:
+        subprocess.CalledProcessError: it failed; what it said is on standard error.
+    """
+    variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(environment or {})}
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables, text=True) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Usage(seconds, usage.ru_maxrss * unit / 2**30, output)
