@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from asa.tasks import Task
+from asa.tasks import Modality
 
 from .nifti import write_nifti
 
@@ -36,12 +36,12 @@ class Snapshot:
         return path
 
 
-def problem(task: Task, volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
     """Why these volumes (modality key -> node) cannot be segmented, in a sentence for the user; "" when they can."""
-    missing = [m.title for m in task.modalities if m.required and m.key not in volumes]
+    missing = [m.title for m in modalities if m.required and m.key not in volumes]
     if missing:
         return f"Choose a volume for {' and '.join(missing)}."
-    titles = {modality.key: modality.title for modality in task.modalities}
+    titles = {modality.key: modality.title for modality in modalities}
     seen: dict[str, str] = {}
     for key, volume in volumes.items():
         if reason := _unusable(volume):

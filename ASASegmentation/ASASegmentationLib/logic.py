@@ -76,7 +76,7 @@ class SegmentationLogic:
 
     def problem(self, parameters: Parameters) -> str:
         """Why nothing can be segmented, in a sentence; "" when it can."""
-        return inputs.problem(parameters.task, parameters.volumes())
+        return inputs.problem(parameters.modalities, parameters.volumes())
 
     def start(self, parameters: Parameters) -> None:
         """Starts a job. Raises ValueError with the sentence of `problem` when there is one."""

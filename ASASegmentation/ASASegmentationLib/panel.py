@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Panel:
     """Shows the parameter node, writes what the user chooses into it, and runs the logic.
 
     `ui` holds the named widgets of ASASegmentation.ui. `parameter_node` gives the module's parameter node, which is
-    another one after the scene was closed. `installer` may be None in an application that manages packages itself.
+    another one after the scene was closed. `plan` says what is missing, `installer` installs it.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Panel:
         parameter_node: Any,
         dialogs: Dialogs,
         installer: dependencies.Installer,
+        plan: Callable[[Path | None], dependencies.Plan] = dependencies.plan,
     ) -> None:
         self.ui = ui
         self.logic = logic
         self._parameter_node = parameter_node
         self._dialogs = dialogs
         self._installer = installer
+        self._plan = plan
         self._parameters = Parameters(parameter_node())
         self._showing = False  # while the controls are being set from the node
         self._failure = ""
@@ -157,15 +160,15 @@ class Panel:
         if self._showing:
             return
         self._showing = True
-        ui, settings, task = self.ui, self._parameters.settings, self._parameters.task
+        ui, settings, modalities = self.ui, self._parameters.settings, self._parameters.modalities
         _select(ui.taskComboBox, settings.task)
         for row, selector in enumerate(self._selectors()):
             caption = getattr(ui, f"modalityLabel{row}")
-            used = row < len(task.modalities)
+            used = row < len(modalities)
             caption.setVisible(used)
             selector.setVisible(used)
             if used:
-                modality = task.modalities[row]
+                modality = modalities[row]
                 ending = "" if modality.required else f" ({_('optional')})"
                 caption.setText(f"{_(modality.title)}{ending}:")
                 selector.setCurrentNode(self._parameters.volume(modality.key))
@@ -205,8 +208,8 @@ class Panel:
         )
         node = self._parameters.node
         modified = node.StartModify()
-        if task == before.task:  # else the rows still stand for the modalities of the task before
-            for modality, selector in zip(self._parameters.task.modalities, self._selectors(), strict=False):
+        if task == before.task:  # else the rows still stand for the inputs of another task
+            for modality, selector in zip(self._parameters.modalities, self._selectors(), strict=False):
                 self._parameters.set_volume(modality.key, selector.currentNode())
         self._parameters.settings = settings
         self._parameters.segmentation = ui.outputSelector.currentNode()
@@ -265,10 +268,10 @@ class Panel:
 
     def propose(self) -> None:
         """Chooses volumes for the task's modalities and says how."""
-        chosen = propose_volumes(slicer.mrmlScene, self._parameters.task)
+        chosen = propose_volumes(slicer.mrmlScene, self._parameters.modalities)
         node = self._parameters.node
         modified = node.StartModify()
-        for modality in self._parameters.task.modalities:
+        for modality in self._parameters.modalities:
             self._parameters.set_volume(modality.key, chosen.get(modality.key))
         node.EndModify(modified)
         said = _("Proposed from names, DICOM tags and contrast. Change what is wrong.")
@@ -300,7 +303,7 @@ class Panel:
 
     def _packages_ready(self) -> bool:
         text = str(self.ui.wheelsPathLineEdit.currentPath)
-        plan = dependencies.plan(Path(text) if text else None)
+        plan = self._plan(Path(text) if text else None)
         if not plan.packages:
             return True
         if not self._dialogs.ask(plan.explanation()):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import slicer
 
-from asa.tasks import TASKS, Task
+from asa.models import list_models
+from asa.tasks import TASKS, Modality, Task
 
 _VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"
 
@@ -67,9 +68,19 @@ class Parameters:
     def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
 
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The inputs: what the chosen model takes, all of it required; without a model what the task could take."""
+        settings = self.settings
+        models = list_models(settings.task)
+        model = next((model for model in models if model.name == settings.model), models[0] if models else None)
+        if model is None:
+            return self.task.modalities
+        return tuple(replace(m, required=True) for m in self.task.modalities if m.key in model.modalities)
+
     def volumes(self) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-        """Modality key -> volume, of the task's modalities that have one."""
-        chosen = {modality.key: self.volume(modality.key) for modality in self.task.modalities}
+        """Modality key -> volume, of the inputs that have one."""
+        chosen = {modality.key: self.volume(modality.key) for modality in self.modalities}
         return {key: volume for key, volume in chosen.items() if volume is not None}
 
     @property

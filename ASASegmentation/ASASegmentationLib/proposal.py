@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import slicer
-from asa.tasks import Task
+from asa.tasks import Modality
 
 from .contrast import measure_contrast
 from .dicom_tags import read_tags
@@ -23,8 +25,10 @@ def candidates(scene: slicer.vtkMRMLScene) -> list[Candidate]:
     return found
 
 
-def propose_volumes(scene: slicer.vtkMRMLScene, task: Task) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+def propose_volumes(
+    scene: slicer.vtkMRMLScene, modalities: Sequence[Modality]
+) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
     """Modality key -> volume, for the modalities that some volume fits."""
-    keys = [modality.key for modality in task.modalities]
-    required = [modality.key for modality in task.modalities if modality.required]
+    keys = [modality.key for modality in modalities]
+    required = [modality.key for modality in modalities if modality.required]
     return {key: scene.GetNodeByID(node) for key, node in propose(candidates(scene), keys, required).items()}

@@ -146,3 +146,10 @@ def _connect_logics(application: Any, scene: Any) -> None:
         application.SetModuleLogic(name, logic)
         setattr(slicer.modules, name.lower(), SimpleNamespace(logic=lambda logic=logic: logic, name=name))
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+    cache = slicer.vtkCacheManager()  # .mrb files are unpacked there
+    cache.SetRemoteCacheDirectory(tempfile.mkdtemp())
+    cache.SetMRMLScene(scene)
+    files = slicer.vtkDataIOManager()
+    files.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(files)

@@ -259,6 +259,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._combo.setItemText(index, node.GetName())
 
     def _select(self, node_id: str) -> None:
+        if self._combo.findData(node_id) < 0:
+            self._refresh()  # a node that came while the scene was busy
         index = self._combo.findData(node_id)
         self._combo.blockSignals(True)
         self._combo.setCurrentIndex(index)

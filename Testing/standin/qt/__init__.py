@@ -5,7 +5,9 @@ Names are looked up in PySide6 at first use. README.md one folder up says what d
 
 from __future__ import annotations
 
+import ctypes
 import inspect
+import sys
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
@@ -14,6 +16,12 @@ from PySide6.QtCore import Property, Signal, Slot
 from ._wrappers import unwrap, wrap, wrapper_class
 
 __all__ = ["Property", "Signal", "Slot", "SIGNAL", "register_widget", "unwrap", "wrap"]
+
+if sys.version_info < (3, 12):
+    # PySide 6.12 returns None, True and False without counting a reference, which is right only where they are
+    # immortal, from Python 3.12 on. Before, the interpreter dies after some ten thousand calls. So make them immortal.
+    for _object in (None, True, False):
+        ctypes.c_ssize_t.from_address(id(_object)).value += 1 << 40
 
 SIGNAL = str
 """PythonQt's SIGNAL() returns the signature it is given."""

@@ -114,7 +114,7 @@ class WrapperType(type):
     own: bool
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], native: type | None = None) -> Any:
-        declared = {key: value for key, value in namespace.items() if _is_signal(value)}
+        declared = {key: value for key, value in namespace.items() if isinstance(value, QtCore.Signal)}
         namespace = {**namespace, **{key: Signal(key) for key in declared}}
         cls = super().__new__(mcs, name, bases, namespace)
         cls.own = native is None
@@ -123,11 +123,6 @@ class WrapperType(type):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], native: type | None = None):
         super().__init__(name, bases, namespace)
-
-
-def _is_signal(value: Any) -> bool:
-    # isinstance() with QtCore.Signal loses references to False in PySide 6.12, until the interpreter dies.
-    return type(value) is QtCore.Signal
 
 
 def _overriding(name: str, cls: type, namespace: dict[str, Any], declared: dict[str, Any]) -> type:
@@ -273,7 +268,7 @@ def wrapper_class(native: type) -> type[Wrapper]:
 
 def _member(native: type, name: str) -> dict[str, Any]:
     value = inspect.getattr_static(native, name)
-    if _is_signal(value):
+    if isinstance(value, QtCore.Signal):
         return {name: Signal(name)}
     if inspect.isclass(value):
         if not issubclass(value, enum.Enum):

@@ -1,0 +1,12 @@
+"""Tests of the panel that need an application: 3D Slicer, or what stands in for it in continuous integration."""
+
+from __future__ import annotations
+
+import unittest
+
+
+def suite() -> unittest.TestSuite:
+    """All of them."""
+    from . import test_panel
+
+    return unittest.defaultTestLoader.loadTestsFromModule(test_panel)

@@ -1,0 +1,144 @@
+"""Collaborators for tests: a job that needs no engine, and a user who answers as told."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from asa.tasks import TASKS
+
+from ..dependencies import Package, Plan
+from ..nifti import read_nifti, write_nifti
+
+
+class FakeProcess:
+    """A job that has done its work when it is asked to go on; until then it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stopped = False
+        self._lines: list[tuple[str, str]] = []
+        self._exit_code: int | None = None
+
+    def say(self, **event: object) -> None:
+        """Writes one event to standard output."""
+        self._lines.append(("stdout", json.dumps(event)))
+
+    def end(self, code: int = 0) -> None:
+        self._exit_code = code
+
+    def lines(self) -> list[tuple[str, str]]:
+        lines, self._lines = self._lines, []
+        return lines
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self._lines else self._exit_code
+
+    def stop(self) -> None:
+        self.stopped = True
+        self._exit_code = -15
+
+    def finish(self) -> None:
+        """Segments by intensity alone and ends well."""
+        request = json.loads((self.folder / "request.json").read_text(encoding="utf-8"))
+        task = TASKS[request["task"]]
+        image, affine = read_nifti(Path(next(iter(request["images"].values()))))
+        labels = np.zeros(image.shape, np.uint8)
+        for number, label in enumerate(task.labels, 1):
+            labels[image > number * image.max() / (len(task.labels) + 1)] = label.value
+        result = Path(request["output"])
+        result.mkdir()
+        write_nifti(result / "plain.nii", labels.T, affine)
+        (result / "segmentation.nii.gz").write_bytes(gzip.compress((result / "plain.nii").read_bytes()))
+        (result / "overlay.png").write_bytes(b"picture")
+        rows = [
+            {
+                "title": label.title,
+                "volume_ml": float((labels == label.value).sum()) / 1000,
+                "percent_of_brain": 10.0,
+                "left_ml": 1.0,
+                "right_ml": 1.0,
+                "asymmetry_percent": None,
+            }
+            for label in task.labels
+        ]
+        (result / "volumes.json").write_text(json.dumps({"volumes": rows}), encoding="utf-8")
+        (result / "report.json").write_text(json.dumps({"warnings": ["thick slices"]}), encoding="utf-8")
+        self.say(event="done")
+        self.end()
+
+
+class FakeRunner:
+    """Starts a FakeProcess and remembers it."""
+
+    def __init__(self) -> None:
+        self.process: FakeProcess | None = None
+
+    def start(self, arguments: Sequence[str], folder: Path) -> FakeProcess:
+        self.process = FakeProcess(folder)
+        return self.process
+
+
+class FakeDialogs:
+    """Answers every question with `answer` and keeps what was said."""
+
+    def __init__(self, answer: bool = True, file: str = "") -> None:
+        self.answer = answer
+        self.file = file
+        self.said: list[str] = []
+
+    def ask(self, question: str) -> bool:
+        self.said.append(question)
+        return self.answer
+
+    def tell(self, message: str) -> None:
+        self.said.append(message)
+
+    def show_text(self, title: str, text: str) -> None:
+        self.said.append(text)
+
+    def choose_file(self, proposed: str) -> str:
+        return self.file
+
+    def busy(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+
+class FakeInstaller:
+    """Remembers what it was asked for; with `reason` it fails."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.installed: list[Package] = []
+        self._reason = reason
+
+    def install(self, packages: tuple[Package, ...], wheels: Path | None) -> None:
+        if self._reason:
+            raise RuntimeError(self._reason)
+        self.installed += packages
+
+
+def nothing_missing(wheels: Path | None) -> Plan:
+    """All packages are there."""
+    return Plan((), False, wheels, "")
+
+
+def add_head(name: str, ijk_to_ras: np.ndarray | None = None) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume in the scene: a ball of four nested shells that grow brighter inwards, as in a T1; 2 mm voxels."""
+    k, j, i = np.mgrid[:40, :48, :44]
+    radius = np.sqrt(((i - 21) / 18) ** 2 + ((j - 23) / 20) ** 2 + ((k - 19) / 16) ** 2)
+    array = np.select([radius < 0.4, radius < 0.6, radius < 0.8, radius < 1.0], [250, 180, 120, 60], 0).astype(np.int16)
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    matrix = vtk.vtkMatrix4x4()
+    affine = np.diag([-2.0, -2.0, 2.0, 1.0]) if ijk_to_ras is None else ijk_to_ras
+    matrix.DeepCopy(affine.ravel())
+    volume.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(volume, array)
+    volume.CreateDefaultDisplayNodes()
+    return volume

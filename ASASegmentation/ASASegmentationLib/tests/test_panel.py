@@ -1,0 +1,416 @@
+"""The panel, driven: clicks on one side, segments in the scene on the other. The job is a fake."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import slicer
+import vtk
+from asa.tasks import TASKS
+
+from .. import scene
+from ..dependencies import PACKAGES, Plan
+from ..inputs import ijk_to_ras
+from ..logic import SegmentationLogic
+from ..panel import Panel
+from ..parameters import Parameters
+from ..segments import BINARY_LABELMAP
+from .fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
+
+_UI = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
+_PATIENCE_S = 20.0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Lets Qt work until something is the case. Raises AssertionError when it never is."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        slicer.app.processEvents()
+        time.sleep(0.005)
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain")
+
+
+def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
+    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
+    node = slicer.mrmlScene.GetSingletonNode("ASATest", "vtkMRMLScriptedModuleNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+        node.UnRegister(None)
+        node.SetSingletonTag("ASATest")
+        node.SetModuleName("ASATest")
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+class PanelTestCase(unittest.TestCase):
+    """An empty scene, a panel over it, and a model of each task to choose."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        models = tempfile.TemporaryDirectory()
+        self.addCleanup(models.cleanup)
+        for task in TASKS.values():
+            folder = Path(models.name) / f"test-{task.name}"
+            folder.mkdir()
+            required = [modality.key for modality in task.modalities if modality.required]
+            info = {"format": 1, "name": folder.name, "task": task.name, "modalities": required, "network": {}}
+            (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+            (folder / "CARD.md").write_text("# A test model", encoding="utf-8")
+        patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.runner, self.dialogs, self.installer = FakeRunner(), FakeDialogs(), FakeInstaller()
+        self.plan = nothing_missing
+        self.open()
+
+    def open(self) -> None:
+        """Opens a panel, after closing the one before."""
+        self.widget = slicer.util.loadUI(str(_UI))
+        logic = SegmentationLogic(slicer.mrmlScene, self.runner, self.dialogs.ask)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.panel = Panel(
+            self.ui, logic, parameter_node, self.dialogs, self.installer, lambda wheels: self.plan(wheels)
+        )
+        self.widget.show()
+
+    def tearDown(self) -> None:
+        self.panel.close()
+        self.widget.close()
+        slicer.mrmlScene.Clear(0)
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters(parameter_node())
+
+    def choose_task(self, name: str) -> None:
+        self.ui.taskComboBox.setCurrentIndex(self.ui.taskComboBox.findData(name))
+
+    def add_proposed(self, name: str = "T1") -> slicer.vtkMRMLScalarVolumeNode:
+        """Adds a head and waits until it is proposed."""
+        volume = add_head(name)
+        wait_for(self.parameters.volumes)
+        return volume
+
+    def start(self) -> None:
+        """Clicks Segment and waits for the process."""
+        self.runner.process = None
+        self.ui.segmentButton.click()
+        wait_for(lambda: self.runner.process)
+
+    def segment(self) -> slicer.vtkMRMLSegmentationNode:
+        """Clicks Segment and lets the job end well."""
+        self.start()
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        return slicer.mrmlScene.GetNthNodeByClass(
+            slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") - 1, "vtkMRMLSegmentationNode"
+        )
+
+    def count(self, class_name: str) -> int:
+        return slicer.mrmlScene.GetNumberOfNodesByClass(class_name)
+
+    def array(self, node: slicer.vtkMRMLSegmentationNode, segment: str) -> np.ndarray:
+        volume = next(iter(self.parameters.volumes().values()))
+        return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume)
+
+    def erase(self, node: slicer.vtkMRMLSegmentationNode, segment: str) -> None:
+        """What a user does with the eraser: takes half of a segment away."""
+        volume = next(iter(self.parameters.volumes().values()))
+        array = self.array(node, segment).copy()
+        array[:, : array.shape[1] // 2] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment, volume)
+
+
+class TestBeforeSegmenting(PanelTestCase):
+    """What the panel shows and refuses."""
+
+    def test_without_a_volume_the_button_says_why(self) -> None:
+        self.assertFalse(self.ui.segmentButton.enabled)
+        self.assertIn("T1", self.ui.segmentButton.toolTip)
+        self.assertFalse(self.ui.progressBar.isVisible())
+
+    def test_a_loaded_volume_is_proposed_and_can_be_changed(self) -> None:
+        volume = self.add_proposed()
+        self.assertEqual(self.ui.modalitySelector0.currentNodeID, volume.GetID())
+        self.assertIn("Proposed", self.ui.proposalLabel.text)
+        self.assertTrue(self.ui.segmentButton.enabled)
+        self.ui.modalitySelector0.setCurrentNode(None)
+        self.assertEqual(self.parameters.volumes(), {})
+        self.assertFalse(self.ui.segmentButton.enabled)
+
+    def test_four_modalities_are_told_apart_by_name(self) -> None:
+        names = {"t1": "pat_t1", "t1gd": "pat_t1ce", "t2": "pat_t2", "flair": "pat_flair"}
+        for name in reversed(names.values()):
+            add_head(name)
+        self.choose_task("tumour")
+        wait_for(lambda: len(self.parameters.volumes()) == 4)
+        self.assertEqual({key: node.GetName() for key, node in self.parameters.volumes().items()}, names)
+
+    def test_a_choice_is_never_replaced_by_a_proposal(self) -> None:
+        volume = self.add_proposed("something")
+        add_head("the_real_T1")
+        time.sleep(0.5)
+        slicer.app.processEvents()
+        self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
+
+    def test_one_volume_for_two_modalities_is_refused(self) -> None:
+        volume = self.add_proposed()
+        self.choose_task("tumour")
+        for key in ("t1", "t1gd", "t2", "flair"):
+            self.parameters.set_volume(key, volume)
+        self.assertIn("chosen for both", self.ui.segmentButton.toolTip)
+        self.assertFalse(self.ui.segmentButton.enabled)
+
+    def test_what_is_no_image_is_refused(self) -> None:
+        for kind, words in (("vtkMRMLLabelMapVolumeNode", "label map"), ("vtkMRMLVectorVolumeNode", "no voxels")):
+            self.parameters.set_volume("t1", slicer.mrmlScene.AddNewNodeByClass(kind))
+            self.assertIn(words, self.ui.segmentButton.toolTip)
+
+    def test_a_removed_volume_disables_the_button(self) -> None:
+        slicer.mrmlScene.RemoveNode(self.add_proposed())
+        slicer.app.processEvents()
+        self.assertFalse(self.ui.segmentButton.enabled)
+
+    def test_every_control_has_a_help_text(self) -> None:
+        kinds = ("QComboBox", "QCheckBox", "QPushButton", "QToolButton", "qMRMLNodeComboBox", "QTableWidget")
+        for name, control in vars(self.ui).items():
+            if control.className() in kinds and control.parent().inherits("QWidget") and not name.startswith("qt_"):
+                with self.subTest(control=name):
+                    self.assertTrue(control.toolTip)
+
+    def test_the_card_of_the_model_is_shown(self) -> None:
+        self.ui.cardButton.click()
+        self.assertEqual(self.dialogs.said, ["# A test model"])
+
+    def test_missing_packages_are_explained_once_and_installed(self) -> None:
+        self.add_proposed()
+        self.plan = lambda wheels: Plan(PACKAGES[:2], False, wheels, "here")
+        self.start()
+        self.assertIn("torch", self.dialogs.said[0])
+        self.assertEqual(self.installer.installed, list(PACKAGES[:2]))
+
+    def test_a_user_who_does_not_want_packages_gets_none(self) -> None:
+        self.add_proposed()
+        self.plan = lambda wheels: Plan(PACKAGES, True, wheels, "here")
+        self.dialogs.answer = False
+        self.ui.segmentButton.click()
+        self.assertEqual(self.installer.installed, [])
+        self.assertFalse(self.panel.logic.running)
+        self.assertIn("packages", self.ui.statusLabel.text)
+
+
+class TestSegmenting(PanelTestCase):
+    """From the click to the scene."""
+
+    def test_segments_have_names_colours_codes_and_the_grid_of_the_scan(self) -> None:
+        tilted = np.array([[-2.0, 0.1, 0, 40], [0.1, -2.0, 0.2, 30], [0, 0.2, 2.0, -50], [0, 0, 0, 1]])
+        volume = add_head("T1", tilted)
+        wait_for(self.parameters.volumes)
+        node = self.segment()
+        task = TASKS["tissue"]
+        segmentation = node.GetSegmentation()
+        self.assertEqual(list(segmentation.GetSegmentIDs()), [label.name for label in task.labels])
+        for label in task.labels:
+            segment = segmentation.GetSegment(label.name)
+            self.assertEqual(segment.GetName(), label.title)
+            np.testing.assert_allclose(np.multiply(segment.GetColor(), 255), label.colour, atol=1e-6)
+            value = vtk.reference("")
+            self.assertTrue(segment.GetTag("TerminologyEntry", value))
+            self.assertIn(label.terminology.type.value, str(value))
+            image = segment.GetRepresentation(BINARY_LABELMAP)
+            matrix = vtk.vtkMatrix4x4()
+            image.GetImageToWorldMatrix(matrix)
+            found = [matrix.GetElement(i, j) for i in range(4) for j in range(4)]
+            np.testing.assert_allclose(found, ijk_to_ras(volume).ravel(), atol=1e-4)
+        array, image = self.array(node, "GM"), slicer.util.arrayFromVolume(volume)
+        np.testing.assert_array_equal(array != 0, image == 120)
+        self.assertIn("thick slices", self.ui.statusLabel.text)
+
+    def test_volumes_are_shown_and_kept_in_the_scene(self) -> None:
+        self.add_proposed()
+        node = self.segment()
+        self.assertEqual(self.ui.volumesTable.rowCount, 4)
+        self.assertEqual(scene.table_cells(scene.volume_table(node))[0][0], "Structure")
+        self.assertTrue(self.ui.resultsSection.isVisible())
+
+    def test_nested_regions_and_separate_parts(self) -> None:
+        self.choose_task("tumour")
+        for name in ("pat_t1", "pat_t1ce", "pat_t2", "pat_flair"):
+            add_head(name)
+        wait_for(lambda: len(self.parameters.volumes()) == 4)
+        node = self.segment()
+        display = node.GetDisplayNode()
+        shown = lambda: {s for s in node.GetSegmentation().GetSegmentIDs() if display.GetSegmentVisibility(s)}  # noqa: E731
+        self.assertEqual(shown(), {"WT", "TC", "ET"})
+        self.ui.viewComboBox.setCurrentIndex(1)
+        self.assertEqual(shown(), {"NCR", "ED", "ET"})
+
+    def test_progress_is_shown(self) -> None:
+        self.add_proposed()
+        self.start()
+        self.assertEqual(self.ui.segmentButton.text, "Cancel")
+        self.runner.process.say(event="progress", stage="network", fraction=0.5, remaining_s=120)
+        wait_for(lambda: self.ui.progressBar.value == 500)
+        self.assertIn("2 min", self.ui.statusLabel.text)
+
+    def test_the_scan_may_be_renamed_and_moved_meanwhile(self) -> None:
+        volume = self.add_proposed()
+        self.start()
+        volume.SetName("renamed")
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        self.assertTrue(node.GetName().startswith("renamed"))
+        self.assertEqual(node.GetTransformNodeID(), transform.GetID())
+
+    def test_the_scan_may_be_hardened_or_removed_meanwhile(self) -> None:
+        volume = self.add_proposed()
+        self.start()
+        matrix = vtk.vtkMatrix4x4()
+        volume.GetIJKToRASMatrix(matrix)
+        matrix.SetElement(0, 3, 33.0)
+        volume.SetIJKToRASMatrix(matrix)
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        np.testing.assert_array_equal(self.array(node, "GM") != 0, slicer.util.arrayFromVolume(volume) == 120)
+        self.start()
+        slicer.mrmlScene.RemoveNode(volume)
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 2)
+
+    def test_cancel_leaves_the_scene_as_it_was(self) -> None:
+        self.add_proposed()
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        self.start()
+        process = self.runner.process
+        self.ui.segmentButton.click()
+        self.assertTrue(process.stopped)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertEqual(self.ui.segmentButton.text, "Segment")
+        wait_for(lambda: not process.folder.exists())
+
+    def test_closing_the_scene_or_the_panel_ends_the_job(self) -> None:
+        self.add_proposed()
+        self.start()
+        slicer.mrmlScene.Clear(0)
+        self.assertTrue(self.runner.process.stopped)
+        self.add_proposed()
+        self.start()
+        self.panel.close()
+        self.assertTrue(self.runner.process.stopped)
+        self.open()
+
+    def test_a_crash_and_an_error_are_sentences(self) -> None:
+        self.add_proposed()
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        for code, words in ((-9, "memory"), (-11, "unexpectedly")):
+            self.start()
+            self.runner.process.end(code)
+            wait_for(lambda: not self.panel.logic.running)
+            self.assertIn(words, self.ui.statusLabel.text)
+        self.start()
+        self.runner.process.say(event="error", message="This is no brain.", exit_code=3)
+        self.runner.process.end(3)
+        wait_for(lambda: not self.panel.logic.running)
+        self.assertEqual(self.ui.statusLabel.text, "This is no brain.")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+    def test_export(self) -> None:
+        self.add_proposed()
+        self.segment()
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("a.seg.nrrd", "a.nii", "a.csv", "a.png"):
+                self.dialogs.file = str(Path(folder) / name)
+                self.ui.exportButton.click()
+                self.assertTrue(Path(self.dialogs.file).is_file(), name)
+            self.dialogs.file = str(Path(folder) / "a.txt")
+            self.ui.exportButton.click()
+            self.assertIn(".seg.nrrd", self.dialogs.said[-1])
+
+
+class TestEdits(PanelTestCase):
+    """A user's edits are never lost."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add_proposed()
+        self.node = self.segment()
+        self.erase(self.node, "GM")
+        self.edited = self.array(self.node, "GM").copy()
+
+    def test_a_second_run_makes_a_new_node_by_default(self) -> None:
+        self.segment()
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 2)
+        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
+
+    def test_an_update_keeps_what_was_edited_removed_or_renamed(self) -> None:
+        segmentation = self.node.GetSegmentation()
+        segmentation.RemoveSegment("sulcal CSF")
+        segmentation.GetSegment("WM").SetName("my name")
+        self.ui.outputSelector.setCurrentNode(self.node)
+        self.segment()
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 1)
+        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
+        self.assertIsNone(segmentation.GetSegment("sulcal CSF"))
+        self.assertEqual(segmentation.GetSegment("WM").GetName(), "my name")
+        self.assertIn("Grey matter", self.ui.statusLabel.text)
+
+    def test_undo_takes_an_update_back(self) -> None:
+        before = self.array(self.node, "WM").copy()
+        volume = self.parameters.volume("t1")
+        slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume)[::-1] // 2 + 5)
+        volume.Modified()
+        self.ui.outputSelector.setCurrentNode(self.node)
+        self.segment()
+        self.assertTrue((self.array(self.node, "WM") != before).any())
+        self.ui.undoButton.click()
+        np.testing.assert_array_equal(self.array(self.node, "WM") != 0, before != 0)
+        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
+        self.assertFalse(self.ui.undoButton.enabled)
+
+    def test_undo_takes_a_new_segmentation_back(self) -> None:
+        nodes = self.count("vtkMRMLSegmentationNode")
+        self.segment()
+        self.ui.undoButton.click()
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), nodes)
+
+    def test_segments_of_others_are_asked_about(self) -> None:
+        other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+        other.CreateDefaultDisplayNodes()
+        volume = self.parameters.volume("t1")
+        other.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        other.GetSegmentation().AddEmptySegment("GM", "GM")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(self.edited.astype(np.uint8), other, "GM", volume)
+        self.ui.outputSelector.setCurrentNode(other)
+        self.dialogs.answer = False
+        self.segment()
+        self.assertIn("did not make", self.dialogs.said[-1])
+        np.testing.assert_array_equal(self.array(other, "GM"), self.edited)
+
+    def test_scene_saved_and_read_again(self) -> None:
+        self.ui.outputSelector.setCurrentNode(self.node)
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear(0)
+            slicer.util.loadScene(path)
+            wait_for(lambda: self.parameters.segmentation is not None)
+            self.node = self.parameters.segmentation
+            self.assertEqual(self.ui.modalitySelector0.currentNode().GetName(), "T1")
+            self.assertEqual(self.ui.volumesTable.rowCount, 4)
+            self.segment()
+        np.testing.assert_array_equal(self.array(self.node, "GM") != 0, self.edited != 0)
+        self.assertIn("Grey matter", self.ui.statusLabel.text)
