@@ -1,0 +1,201 @@
+"""Labelled cases: their files, what the values of their labels mean, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from asa.errors import InputError
+from asa.tasks import TASKS, Task
+from asa.volume import Grid, read_volume
+from asa.volume.header import read_grid
+
+IGNORED = 255  # in converted label maps: belongs to nothing that is trained or scored
+SHOWN = 40  # problems spelled out; a folder of the wrong data set has thousands
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
+
+
+@dataclass(frozen=True)
+class LabelledCase:
+    """One case of a data set, as found; what is missing is said by :func:`check_cases`.
+
+    Attributes:
+        name: unique in the data set.
+        subject: whose head it is; cases of one subject never go to different sides of a split.
+        images: modality key -> file.
+        labels: manual label map, or None if it was not found.
+    """
+
+    name: str
+    subject: str
+    images: Mapping[str, Path]
+    labels: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How a data set names its files and its labels.
+
+    Attributes:
+        name, title: as options and as sentences call it.
+        task: key of :data:`asa.tasks.TASKS`.
+        modalities: keys of the images every case must have.
+        values: value in the label files -> value of the task; background (0) is understood. A release that gives
+            another meaning to a value is another data set: the meaning never follows from which values occur.
+        find: cases under a folder.
+        ignored: values of label files that are neither background nor a label; predictions there are not scored.
+    """
+
+    name: str
+    title: str
+    task: str
+    modalities: tuple[str, ...]
+    values: Mapping[int, int]
+    find: Callable[[Path], list[LabelledCase]]
+    ignored: tuple[int, ...] = ()
+
+    @property
+    def known_values(self) -> tuple[int, ...]:
+        """Every value that a label file may hold."""
+        return (0, *sorted({*self.values, *self.ignored}))
+
+    def to_task(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+        """Values of the task, :data:`IGNORED` where nothing is scored.
+
+        Raises:
+            InputError: a value that this data set does not know.
+        """
+        found = np.unique(labels)
+        if strange := self.strange_values(found.tolist()):
+            raise InputError(strange)
+        table = np.zeros(int(found.max()) + 1, np.uint8)
+        for value in found:
+            table[value] = IGNORED if value in self.ignored else self.values.get(int(value), 0)
+        converted: npt.NDArray[np.uint8] = table[labels]
+        return converted
+
+    def strange_values(self, values: Iterable[int]) -> str:
+        """A sentence when there are values outside the convention, naming them; empty otherwise."""
+        strange = sorted(set(values) - set(self.known_values))
+        if not strange:
+            return ""
+        shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
+        return f"labels hold {shown}; {self.title} knows {', '.join(map(str, self.known_values))}"
+
+
+def generic_dataset(task: Task, find: Callable[[Path], list[LabelledCase]]) -> Dataset:
+    """Any cases that are laid out as :mod:`asa.data.folder` says, with the label values of the task itself."""
+    modalities = tuple(m.key for m in task.modalities if m.required)
+    return Dataset(
+        name=task.name,
+        title=f"a folder or CSV of cases for task '{task.name}'",
+        task=task.name,
+        modalities=modalities,
+        values={label.value: label.value for label in task.labels},
+        find=find,
+    )
+
+
+def find_image(stem: Path) -> Path | None:
+    """The image file whose name is ``stem`` and a known suffix."""
+    for suffix in IMAGE_SUFFIXES:
+        if (path := stem.with_name(stem.name + suffix)).is_file():
+            return path
+    return None
+
+
+def find_images(stems: Mapping[str, Path]) -> dict[str, Path]:
+    """Of modality -> stem, those for which there is an image."""
+    found = {key: find_image(stem) for key, stem in stems.items()}
+    return {key: path for key, path in found.items() if path is not None}
+
+
+def load_dataset(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -> list[LabelledCase]:
+    """Cases under ``root``, checked.
+
+    Args:
+        dataset: how they are named.
+        root: folder of the data set (for the generic ones: a folder or a CSV).
+        modalities: images every case must have; the data set's own if empty.
+
+    Raises:
+        InputError: nothing found; or one error that lists everything that is wrong with any case.
+    """
+    if not root.exists():
+        raise InputError(f"{root} does not exist")
+    task = TASKS[dataset.task]
+    known = [m.key for m in task.modalities]
+    if unknown := [m for m in modalities if m not in known]:
+        raise InputError(f"task '{task.name}' has no modality {', '.join(unknown)}; it has {', '.join(known)}")
+    cases = dataset.find(root)
+    if not cases:
+        raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
+    check_cases(cases, dataset, modalities or dataset.modalities)
+    return cases
+
+
+def check_cases(cases: Sequence[LabelledCase], dataset: Dataset, modalities: Sequence[str]) -> None:
+    """Look at every label map and every image's header.
+
+    Raises:
+        InputError: one error that lists all problems of all cases.
+    """
+    problems = [
+        f"{name}: {count} cases have this name" for name, count in Counter(c.name for c in cases).items() if count > 1
+    ]
+    for case in cases:
+        problems += [f"{case.name}: {problem}" for problem in case_problems(case, dataset, modalities)]
+    raise_problems(problems, dataset.title)
+
+
+def raise_problems(problems: Sequence[str], where: str) -> None:
+    """Raise one InputError for all problems; nothing if there is none."""
+    if not problems:
+        return
+    lines = [f"  {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  and {len(problems) - SHOWN} more")
+    plural = "problem" if len(problems) == 1 else "problems"
+    raise InputError(f"{len(problems)} {plural} in {where}:\n" + "\n".join(lines))
+
+
+def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str]) -> Iterator[str]:
+    """Everything that is wrong with a case, a clause each."""
+    if missing := [key for key in modalities if key not in case.images]:
+        yield f"no image of {', '.join(missing)}"
+    grids: dict[str, Grid] = {}
+    for key in modalities:
+        if key in case.images:
+            try:
+                grids[key] = read_grid(case.images[key])
+            except InputError as error:
+                yield str(error)
+    if case.labels is None:
+        yield "no label map"
+    else:
+        try:
+            labels = read_volume(case.labels, labels=True)
+        except InputError as error:
+            yield str(error)
+        else:
+            grids["labels"] = labels.grid
+            if strange := dataset.strange_values(np.unique(labels.array).tolist()):
+                yield strange
+            elif not labels.array.any():
+                yield "the label map is empty"
+    names = list(grids)
+    if other := [name for name in names[1:] if not grids[name].same_as(grids[names[0]])]:
+        sizes = ", ".join(f"{name} {shape_text(grids[name])}" for name in (names[0], *other))
+        yield f"images and labels are on different grids ({sizes})"
+
+
+def shape_text(grid: Grid) -> str:
+    """Voxels and spacing, in the order left-right, posterior-anterior, inferior-superior."""
+    size = "x".join(str(n) for n in grid.shape[::-1])
+    spacing = "x".join(f"{mm:.3g}" for mm in grid.spacing[::-1])
+    return f"{size} of {spacing} mm"

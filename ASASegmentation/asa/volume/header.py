@@ -1,0 +1,33 @@
+"""The grid of a file without its voxels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from ..errors import InputError
+from .checks import check_affine, check_shape
+from .grid import Grid
+from .image import StorageOrder
+from .reading import NIBABEL_SUFFIXES, read_volume
+
+
+def read_grid(path: str | os.PathLike[str]) -> Grid:
+    """Grid (T, H, W) of an image or label map, from its header where the format allows.
+
+    Raises InputError when there is no such file, or its header does not describe a volume.
+    """
+    source = Path(path)
+    if not source.name.lower().endswith(NIBABEL_SUFFIXES):
+        return read_volume(source).grid
+    try:
+        image: Any = nib.load(source)
+        shape, affine = check_shape(source, image.shape), check_affine(source, image.affine)
+    except (ImageFileError, HeaderDataError, OSError, ValueError, EOFError) as error:
+        raise InputError(f"{source} is missing, or not an image with a readable header.") from error
+    return StorageOrder.of(affine).grid(shape, affine)
