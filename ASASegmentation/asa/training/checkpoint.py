@@ -17,6 +17,11 @@ from asa.files import atomic_path
 FORMAT = "asa-checkpoint-1"
 
 
+def as_json(value: Any) -> Any:
+    """What ``value`` looks like after it was written as JSON and read again."""
+    return json.loads(json.dumps(value))
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of each parameter as ``optimiser.<index>.<name>``."""
     state = optimiser.state_dict()["state"]

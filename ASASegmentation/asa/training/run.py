@@ -15,7 +15,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
 
     @property
     def events_path(self) -> Path:
@@ -83,13 +84,15 @@ class Run:
         return record
 
     def event(self, kind: str, **values: Any) -> None:
-        """Append one line to events.jsonl; a full disk loses the line, not the run."""
+        """Append one line to events.jsonl and tell the listeners; a full disk loses the line, not the run."""
         line = json.dumps({"event": kind, "time": round(time.time(), 3), **values})
         try:
             with self.events_path.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
         except OSError as error:
             print(f"event not written: {error.strerror}", flush=True)
+        for listener in self.listeners:
+            listener(kind, values)
 
     def log(self, text: str) -> None:
         """Append a line to log.txt and print it."""

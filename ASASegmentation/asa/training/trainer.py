@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from asa.errors import AsaError
+from asa.errors import AsaError, InputError, ModelError
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
@@ -101,18 +101,40 @@ class Trainer:
         if not path.exists():
             return False
         tensors, record = checkpoint.load(path)
+        if record["network"] != checkpoint.as_json(self.describe):
+            raise ModelError(f"{path} is of another preset or method than these settings; choose another run folder")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
         self.average = {
             k.removeprefix("average."): v.to(self.world.device) for k, v in tensors.items() if k.startswith("average.")
         }
         checkpoint.restore_optimiser(self.optimiser, tensors)
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
+        if self.world.main:
+            self.run.event("resume", step=self.step)
         return True
 
     # ---- the loop
 
     def fit(self) -> str:
-        """Train to the end of the schedule; returns ``finished``, ``stopped`` or ``early``."""
+        """Train to the end of the schedule; returns ``finished``, ``stopped`` or ``early``.
+
+        Raises:
+            TrainingDiverged: a loss or gradient is not a number; nothing is saved after it.
+            InputError: the data cannot be read any more; the steps done so far are saved.
+        """
+        if self.o.batch < self.world.size:
+            raise InputError(f"a batch of {self.o.batch} cannot be shared by {self.world.size} processes")
+        try:
+            return self.loop()
+        except BaseException as error:
+            if isinstance(error, InputError):  # raised between two steps, so the state is whole
+                self.save("last")
+            if self.world.main:
+                self.end("failed", reason=str(error))
+            raise
+
+    def loop(self) -> str:
+        """The steps of :meth:`fit`."""
         started, last_log = time.monotonic(), time.monotonic()
         model: nn.Module = self.objective
         if self.world.size > 1:
@@ -143,10 +165,14 @@ class Trainer:
                     break
         self.save("last")
         if self.world.main:
-            self.run.heartbeat(outcome, self.step)
-            self.run.event("end", step=self.step, outcome=outcome)
-            self.run.log(f"{outcome} at step {self.step}")
+            self.end(outcome)
         return outcome
+
+    def end(self, outcome: str, **why: str) -> None:
+        """Tell the run's readers that it is over."""
+        self.run.heartbeat(outcome, self.step)
+        self.run.event("end", step=self.step, outcome=outcome, **why)
+        self.run.log(f"{outcome} at step {self.step}")
 
     def micro_batches(self, step: int) -> list[tuple[float, Batch]]:
         """This process's share of step ``step``: (weight of its mean loss in the global mean, micro-batch) pairs."""
@@ -162,7 +188,7 @@ class Trainer:
         model.train()
         sums: dict[str, float] = {}
         for number, (weight, part) in enumerate(batch):
-            part = {k: v.to(self.world.device) if torch.is_tensor(v) else v for k, v in part.items()}
+            part = self.on_device(part)
             wait = (
                 model.no_sync()
                 if isinstance(model, DistributedDataParallel) and number < len(batch) - 1
@@ -176,18 +202,35 @@ class Trainer:
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * weight * self.world.size
         sums = mean_over_world(sums, self.world)
-        if not math.isfinite(sums["loss"]):
-            names = sorted({str(n) for _, part in batch for n in part.get("names", [])})
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip)
+        if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
+            names = self.culprits([part for _, part in batch])
             self.run.event("diverged", step=self.step, names=names)
             raise TrainingDiverged(
-                f"the loss became {sums['loss']} at step {self.step} with {', '.join(names) or 'this batch'}; "
-                "the last good checkpoint is kept. Lower the learning rate or remove the scan."
+                f"the loss became {sums['loss']} (gradient {float(norm)}) at step {self.step} with "
+                f"{', '.join(names) or 'samples of another process'}; the last good checkpoint is kept. "
+                "Lower the learning rate or remove the scan."
             )
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.update_average()
         return {**sums, "gradient_norm": float(norm)}
+
+    def on_device(self, part: Batch) -> Batch:
+        """Tensors moved to this process's device, everything else as it is."""
+        return {k: v.to(self.world.device) if torch.is_tensor(v) else v for k, v in part.items()}
+
+    @torch.no_grad()
+    def culprits(self, parts: list[Batch]) -> list[str]:
+        """Names of the samples whose own loss is not a number; if each is fine alone, of all of them."""
+        self.objective.eval()
+        everything, bad = [], []
+        for part in parts:
+            for i, name in enumerate(part.get("names", [])):
+                everything.append(str(name))
+                if not math.isfinite(self.objective(self.on_device({k: v[i : i + 1] for k, v in part.items()}))["loss"]):
+                    bad.append(str(name))
+        return sorted(set(bad or everything))
 
     def update_average(self) -> None:
         """Exponential moving average of weights and buffers; quicker at the start."""

@@ -1,0 +1,1 @@
+"""Data: prepared scans, and where they come from."""

@@ -1,0 +1,217 @@
+"""The store of prepared scans: one memory-mapped uint8 array a scan, and an index.
+
+    index.json            what is in it, and what failed and why
+    volumes/<scan>.npy    (T, H, W) uint8 on the grid that all scans of the store share; 0 is outside the brain
+    records/<scan>.json   what is known of one scan; index.json is made of these
+    quality/              pictures and their HTML index
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asa.errors import InputError
+from asa.files import atomic_path, write_json
+
+FORMAT = 1
+INDEX = "index.json"
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """One prepared scan.
+
+    Attributes:
+        name: unique in the store; file name of its array.
+        subject, session: as the source tree names them.
+        source: path of the scan within that tree.
+        alignment: agreement with the template, 0 to 1.
+        brain_ml: volume of the brain mask in mL, in the brain frame.
+        cut: share of the brain that lies outside the store's grid.
+        seconds: time spent preparing it.
+        warnings: why a person should look at it; empty for most.
+    """
+
+    name: str
+    subject: str
+    session: str
+    source: str
+    alignment: float
+    brain_ml: float
+    cut: float
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScanStore:
+    """Reads a store; arrays are opened one at a time and never held.
+
+    Attributes:
+        shape: voxels (T, H, W) of every array, 1 mm.
+        origin: where the grid starts in the brain frame, in voxels.
+    """
+
+    folder: Path
+    shape: Shape
+    origin: Shape
+    scans: tuple[ScanRecord, ...]
+
+    @staticmethod
+    def open(folder: Path) -> ScanStore:
+        """Read the index.
+
+        Raises:
+            InputError: no store there, of a newer version, without scans, or with one name twice.
+        """
+        path = Path(folder) / INDEX
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{folder} is no store of scans (no {INDEX}); make one with 'asa prepare'") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        if index.get("format", 0) > FORMAT:
+            raise InputError(f"{folder} was written by a newer version of ASA (format {index['format']}); update ASA")
+        scans = tuple(record_from(values) for values in index["scans"])
+        if not scans:
+            raise InputError(f"{folder} holds no scans: all that were found failed, see {path}")
+        names = [scan.name for scan in scans]
+        if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
+            raise InputError(f"{path} lists a scan twice: {', '.join(twice[:5])}")
+        return ScanStore(Path(folder), _shape(index["shape"]), _shape(index["origin"]), scans)
+
+    def read(self, number: int) -> npt.NDArray[np.uint8]:
+        """Array of scan ``number``, memory-mapped and read-only.
+
+        Raises:
+            InputError: the file vanished or is damaged; the scan is named.
+        """
+        scan = self.scans[number]
+        path = volume_path(self.folder, scan.name)
+        try:
+            array: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"scan '{scan.name}' of the store cannot be read any more: {error}") from error
+        if array.shape != self.shape or array.dtype != np.uint8:
+            raise InputError(f"scan '{scan.name}' of the store is {array.dtype} {array.shape}, not uint8 {self.shape}")
+        return array
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What run.yaml says about the data."""
+        return {"store": str(self.folder), "scans": len(self.scans), "shape": list(self.shape)}
+
+
+def record_from(values: dict[str, Any]) -> ScanRecord:
+    """A record as JSON holds it."""
+    return ScanRecord(**{**values, "warnings": tuple(values.get("warnings", ()))})
+
+
+def volume_path(folder: Path, name: str) -> Path:
+    """Where the array of a scan lies."""
+    return folder / "volumes" / f"{name}.npy"
+
+
+def write_scan(folder: Path, record: ScanRecord, array: npt.NDArray[np.uint8]) -> None:
+    """Write the array, then the record, each atomically: a scan with a record is whole.
+
+    Raises:
+        OutputError: no room or no permission.
+    """
+    with atomic_path(volume_path(folder, record.name)) as temporary:
+        np.save(temporary, array, allow_pickle=False)
+    write_json(record_path(folder, record.name), dataclasses.asdict(record))
+
+
+def record_path(folder: Path, name: str) -> Path:
+    """Where the record of a scan lies."""
+    return folder / "records" / f"{name}.json"
+
+
+def read_record(folder: Path, name: str) -> ScanRecord | None:
+    """Record of a scan that is prepared already; None if it is not, or only in part."""
+    try:
+        return record_from(json.loads(record_path(folder, name).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_index(
+    folder: Path, shape: Shape, origin: Shape, scans: Iterable[ScanRecord], failed: Iterable[dict[str, str]]
+) -> None:
+    """Write index.json; ``failed`` are {"source", "reason"}.
+
+    Raises:
+        OutputError: no room or no permission.
+    """
+    records = [dataclasses.asdict(scan) for scan in scans]
+    content = {"format": FORMAT, "shape": shape, "origin": origin, "scans": records, "failed": list(failed)}
+    write_json(folder / INDEX, content)
+
+
+def quantise(image: npt.NDArray[np.float32], brain: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Intensities in the brain as 1 to 255, linear up to their 99.9th percentile; 0 outside.
+
+    Networks see z-scores, so neither scale nor offset need to be kept.
+
+    Raises:
+        InputError: nothing in the brain, or one single value.
+    """
+    inside = image[brain]
+    if inside.size == 0:
+        raise InputError("no brain was found in it")
+    low, high = float(inside.min()), float(np.percentile(inside, 99.9))
+    if not high > low:
+        raise InputError("the brain has one intensity everywhere")
+    scaled = np.clip((image - low) * (254 / (high - low)), 0, 254)
+    stored: npt.NDArray[np.uint8] = np.where(brain, np.rint(scaled) + 1, 0).astype(np.uint8)
+    return stored
+
+
+def split_by_subject(scans: Sequence[ScanRecord], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of the scans to train on and of those held out; all sessions of a subject go to one side.
+
+    ``share`` of the subjects are held out, at least one if the share is not 0 and there are two subjects.
+    """
+    subjects = sorted({scan.subject for scan in scans})
+    count = min(max(1, round(share * len(subjects))), len(subjects) - 1) if share > 0 else 0
+    apart = set(random.Random(seed).sample(subjects, count))
+    train = [i for i, scan in enumerate(scans) if scan.subject not in apart]
+    return train, [i for i, scan in enumerate(scans) if scan.subject in apart]
+
+
+def read_split(path: Path, scans: Sequence[ScanRecord]) -> tuple[list[int], list[int]]:
+    """The split a JSON file gives: {"train": [names], "held_out": [names]}; scans in neither list are left out.
+
+    Raises:
+        InputError: unreadable, an unknown or repeated name, or a subject on both sides.
+    """
+    try:
+        lists = json.loads(path.read_text(encoding="utf-8"))
+        train, held_out = list(lists["train"]), list(lists["held_out"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"split {path} cannot be read: it needs the lists 'train' and 'held_out' ({error})") from error
+    number = {scan.name: i for i, scan in enumerate(scans)}
+    if unknown := [name for name in (*train, *held_out) if name not in number]:
+        raise InputError(f"split {path} names scans that the store lacks: {', '.join(unknown[:5])}")
+    if len(set(train + held_out)) < len(train) + len(held_out):
+        raise InputError(f"split {path} lists a scan twice")
+    sides = [{scans[number[name]].subject for name in names} for names in (train, held_out)]
+    if both := sorted(sides[0] & sides[1]):
+        raise InputError(f"split {path} has sessions of one subject on both sides: {', '.join(both[:5])}")
+    return [number[name] for name in train], [number[name] for name in held_out]
+
+
+def _shape(values: Sequence[int]) -> Shape:
+    t, h, w = values
+    return t, h, w

@@ -1,0 +1,94 @@
+"""Training samples out of a store of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asa.data.store import ScanStore, Shape
+from asa.inference.predictor import zscore
+from asa.nn.objective import Batch
+from asa.nn.position import Grid3
+
+SEED_SPACING = 40  # bits: no run comes near 2^40 samples
+
+
+class StoredScans:
+    """Source of crops: epoch after epoch every scan once, in an order that the seed and the epoch decide.
+
+    Args:
+        store: prepared scans.
+        numbers: which of them.
+        frame: voxels (T, H, W) the network knows; a larger scan is cut to its centre.
+        patch: edge of a patch in voxels; crops start at patches, so that each has a place in the frame grid.
+        crop: voxels of a crop, or None for all of the frame that the store covers.
+        flip: mirror left and right half of the time.
+        seed: of order, crops, flips and masks.
+        shuffle: False gives scans in their own order with the seed of their number (validation).
+
+    Raises:
+        ValueError: grid, crop and patches do not fit together.
+    """
+
+    def __init__(
+        self,
+        store: ScanStore,
+        numbers: Sequence[int],
+        frame: Shape,
+        patch: int,
+        crop: Shape | None = None,
+        *,
+        flip: bool = False,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self.store, self.numbers = store, list(numbers)
+        self.patch, self.flip, self.seed, self.shuffle = patch, flip, seed, shuffle
+        whole = [min(f, s) for f, s in zip(frame, store.shape, strict=True)]
+        self.window = tuple(slice((s - n) // 2, (s - n) // 2 + n) for n, s in zip(whole, store.shape, strict=True))
+        margin = [(f - n) // 2 for f, n in zip(frame, whole, strict=True)]
+        self.crop = list(crop or whole)
+        if any(n % patch for n in (*self.crop, *margin)) or any(c > n for c, n in zip(self.crop, whole, strict=True)):
+            raise ValueError(f"crops of {self.crop} in patches of {patch} do not fit scans of {whole}, frame {frame}")
+        self.margin = [m // patch for m in margin]
+        self.steps = [(n - c) // patch for n, c in zip(whole, self.crop, strict=True)]
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Images (B, 1, T, H, W) z-scored, origins in patches, a seed for each sample, and the scans' names."""
+        drawn = [self.sample(index) for index in indices]
+        return {
+            "image": torch.stack([image for image, _, _ in drawn])[:, None],
+            "origins": [origin for _, origin, _ in drawn],
+            "seeds": [self.seed_of(index) for index in indices],
+            "names": [name for _, _, name in drawn],
+        }
+
+    def seed_of(self, index: int) -> int:
+        """Seed of everything random about sample ``index``."""
+        return (self.seed << SEED_SPACING) + index
+
+    def sample(self, index: int) -> tuple[Tensor, Grid3, str]:
+        """Image (T, H, W), its origin in patches of the frame grid, and the scan's name."""
+        epoch, place = divmod(index, len(self.numbers))
+        number = self.numbers[_order(len(self.numbers), self.seed, epoch)[place] if self.shuffle else place]
+        image = torch.from_numpy(zscore(np.asarray(self.store.read(number)[self.window], np.float32)))
+        # not the generator that draws the mask: the two must not be correlated
+        rng = torch.Generator().manual_seed(self.seed_of(index) ^ (1 << 62))
+        start = [int(torch.randint(n + 1, (), generator=rng)) for n in self.steps]
+        for axis, (first, size) in enumerate(zip(start, self.crop, strict=True)):
+            image = image.narrow(axis, first * self.patch, size)
+        if self.flip and bool(torch.rand((), generator=rng) < 0.5):
+            image = image.flip(-1)
+            start[2] = self.steps[2] - start[2]
+        t, h, w = (m + s for m, s in zip(self.margin, start, strict=True))
+        return image.contiguous(), (t, h, w), self.store.scans[number].name
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, epoch: int) -> list[int]:
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed((seed << 20) + epoch)).tolist()
+    return order
