@@ -228,7 +228,8 @@ class Trainer:
         for part in parts:
             for i, name in enumerate(part.get("names", [])):
                 everything.append(str(name))
-                if not math.isfinite(self.objective(self.on_device({k: v[i : i + 1] for k, v in part.items()}))["loss"]):
+                alone = self.on_device({k: v[i : i + 1] for k, v in part.items()})
+                if not math.isfinite(self.objective(alone)["loss"]):
                     bad.append(str(name))
         return sorted(set(bad or everything))
 
