@@ -230,7 +230,8 @@ def _write(
 def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDArray[np.float16]) -> None:
     """Writes the probability of each label and the uncertainty, the entropy of all classes divided by its maximum.
 
-    `posterior` is (K, T, H, W): background, then the labels in the task's order.
+    `posterior` is (K, T, H, W): background, then the labels in the task's order. The files hold steps of 1/256: finer
+    ones are noise that does not compress.
     """
     import numpy as np
 
@@ -241,8 +242,9 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
         entropy -= probability * np.log(np.maximum(probability, 1e-6))
         if number:
             name = task.labels[number - 1].name.replace(" ", "_")
-            write_volume(image.with_array(probability), staging / f"posterior_{name}.nii.gz")
-    write_volume(image.with_array(entropy / np.float32(np.log(len(posterior)))), staging / "uncertainty.nii.gz")
+            write_volume(image.with_array(np.round(probability * 256) / 256), staging / f"posterior_{name}.nii.gz")
+    entropy /= np.log(len(posterior))
+    write_volume(image.with_array(np.round(entropy * 256) / 256), staging / "uncertainty.nii.gz")
 
 
 def _publish(staging: Path, folder: Path, report: dict[str, Any]) -> None:

@@ -20,11 +20,16 @@ def command() -> None:
             str(info.get("version", "–")),
             info["task"],
             ", ".join(info["modalities"]),
-            "\n".join(f"{data}: {_scores(scores)}" for data, scores in info.get("scores", {}).items()) or "–",
+            _scores(info.get("scores", {})),
             f"{size / 1e6:.1f} MB",
         )
     Console().print(table)
 
 
-def _scores(scores: dict[str, float]) -> str:
-    return ", ".join(f"{structure} {value:.2f}" for structure, value in scores.items())
+def _scores(scores: dict[str, dict[str, float]]) -> str:
+    """Data set -> structure -> mean Dice, one data set a line."""
+    lines = (
+        f"{data}: " + ", ".join(f"{structure} {dice:.2f}" for structure, dice in of_data.items())
+        for data, of_data in scores.items()
+    )
+    return "\n".join(lines) or "–"

@@ -75,12 +75,16 @@ def _side_counts(array: npt.NDArray[np.integer], grid: Grid, alignment: Alignmen
 
     A voxel is taken for a slab as thick as its own extent along the brain frame's x axis.
     """
-    to_frame_x = (np.linalg.inv(alignment.matrix) @ grid.affine)[0]
-    at = np.nonzero(array)
-    values = array[at]
-    x = to_frame_x[3] + sum(step * index for step, index in zip(to_frame_x, at, strict=False))
-    right = np.clip(0.5 + x / np.abs(to_frame_x[:3]).sum(), 0.0, 1.0)
-    return np.stack([np.bincount(values, weights, minlength=256) for weights in (1 - right, right)], axis=1)
+    dt, dh, dw, origin = (np.linalg.inv(alignment.matrix) @ grid.affine)[0]
+    extent = abs(dt) + abs(dh) + abs(dw)
+    in_slice = dh * np.arange(grid.shape[1])[:, None] + dw * np.arange(grid.shape[2])
+    counts = np.zeros((256, 2))
+    for t in np.flatnonzero(array.any(axis=(1, 2))):  # slice by slice: a 0.3 mm head has 10⁸ voxels
+        inside = array[t] > 0
+        right = np.clip(0.5 + (origin + dt * t + in_slice[inside]) / extent, 0.0, 1.0)
+        for side, share in enumerate((1 - right, right)):
+            counts[:, side] += np.bincount(array[t][inside], share, minlength=256)
+    return counts
 
 
 def write_volumes(measurements: Sequence[Measurement], csv_path: Path, json_path: Path) -> None:
