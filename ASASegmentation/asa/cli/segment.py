@@ -52,9 +52,13 @@ def command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
     tta: Annotated[
-        bool,
-        typer.Option("--tta", help="Average with the left-right flipped head; twice the time.", rich_help_panel=_HOW),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--tta/--no-tta",
+            help="Average with the left-right flipped head, which takes twice the time, or not; else as the model says.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     align: Annotated[
         str,
         typer.Option(

@@ -40,7 +40,7 @@ class SegmentRequest:
         task: a key of :data:`asa.tasks.TASKS`.
         model: folder or name; None takes the task's own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        tta: average with the left-right mirrored image.
+        tta: average with the left-right mirrored image; None does as the model says.
         align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
         threads: CPU threads; None leaves PyTorch's choice.
         posterior: keep the class probabilities in the scan's grid.
@@ -50,7 +50,7 @@ class SegmentRequest:
     task: str = "tissue"
     model: str | None = None
     device: str = "auto"
-    tta: bool = False
+    tta: bool | None = None
     align: str = "auto"
     threads: int | None = None
     posterior: bool = False
@@ -133,7 +133,8 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         warnings += alignment.warnings
     with clock.stage("network") as part:
         image = np.stack([zscore(to_frame(s, alignment).array) for s in scans])
-        posterior = predictor.posterior(image, tta=request.tta, progress=part)
+        tta = bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta
+        posterior = predictor.posterior(image, tta=tta, progress=part)
     with clock.stage("labelling") as part:
         values = np.array([0, *(label.value for label in TASKS[request.task].labels)], np.uint8)
         posterior = keep_main_component(reweight(posterior, model.info.get("class_weights")))

@@ -46,7 +46,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", help="model folder or name; default: the installed tissue model")
-    parser.add_argument("--tta", action="store_true", help="average with the mirrored head")
+    parser.add_argument(
+        "--tta", action=argparse.BooleanOptionalAction, default=None, help="average with the mirrored head; else as the model says"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--head", action="append", help="only this head; may be repeated")

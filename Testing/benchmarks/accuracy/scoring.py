@@ -48,7 +48,7 @@ def score(labels: np.ndarray, values: Mapping[str, tuple[int, ...]], head: Head)
     }
 
 
-def score_ours(head: Head, *, model: str | None, tta: bool, device: str, threads: int | None) -> Record:
+def score_ours(head: Head, *, model: str | None, tta: bool | None, device: str, threads: int | None) -> Record:
     """Segment one head with the project's own tissue model."""
     start = time.perf_counter()
     result = segment(
