@@ -55,7 +55,7 @@ def command(
         bool | None,
         typer.Option(
             "--tta/--no-tta",
-            help="Average with the left-right flipped head, which takes twice the time, or not; else as the model says.",
+            help="Average with the left-right flipped head (twice the time), or not; else as the model says.",
             rich_help_panel=_HOW,
         ),
     ] = None,

@@ -47,7 +47,10 @@ def main() -> None:
     )
     parser.add_argument("--model", help="model folder or name; default: the installed tissue model")
     parser.add_argument(
-        "--tta", action=argparse.BooleanOptionalAction, default=None, help="average with the mirrored head; else as the model says"
+        "--tta",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="average with the mirrored head; else as the model says",
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
