@@ -1,0 +1,82 @@
+"""`asa evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+
+_SCORING = "Scoring"
+
+
+def command(
+    prediction: Annotated[Path, typer.Argument(help="Predicted label map, or a folder of them.")],
+    reference: Annotated[Path, typer.Argument(help="Manual label map, a folder of them, or a data set.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for cases.csv, summary.json and summary.md.")
+    ] = None,
+    dataset: Annotated[
+        str,
+        typer.Option(help="What the reference's labels mean: a task (tissue, tumour, wmh) or a data set (brats2021)."),
+    ] = "tissue",
+    name: Annotated[str, typer.Option(help="Name of the system that made the predictions.")] = "ASA",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Another system on the same cases, as NAME=FOLDER; may be repeated.", metavar="NAME=FOLDER"),
+    ] = None,
+    prediction_values: Annotated[
+        str,
+        typer.Option(
+            help="Data set whose label values the predictions have, if not the task's own.", rich_help_panel=_SCORING
+        ),
+    ] = "",
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Tolerance of the surface Dice in mm.", rich_help_panel=_SCORING)
+    ] = 1.0,
+    lesionwise: Annotated[
+        bool,
+        typer.Option("--lesionwise", help="Score lesion by lesion too, as BraTS 2023 does.", rich_help_panel=_SCORING),
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out cases that nobody predicted.", rich_help_panel=_SCORING)
+    ] = False,
+) -> None:
+    """Score predicted label maps: Dice, HD95 in mm, surface Dice, volume error, lesion-wise.
+
+    Files are paired by name (CASE.nii.gz or CASE/segmentation.nii.gz). Everything that is wrong with any of them is
+    said in one error.
+
+    Examples:
+
+        asa evaluate predicted.nii.gz manual.nii.gz
+
+        asa evaluate results BraTS2021 --dataset brats2021 --partial --against unetr=results_unetr -o scores
+    """
+    from ..data.datasets import dataset_by_name
+    from ..report.evaluation import Protocol, evaluate
+    from ..report.evaluation_tables import markdown, summary, write_evaluation
+
+    protocol = Protocol(
+        dataset_by_name(dataset),
+        dataset_by_name(prediction_values) if prediction_values else None,
+        tolerance,
+        lesionwise,
+        partial,
+    )
+    systems = {name: prediction}
+    for item in against or []:
+        other, equals, folder = item.partition("=")
+        if not (other and equals and folder):
+            raise InputError(f"--against takes NAME=FOLDER, not '{item}'")
+        if other in systems:
+            raise InputError(f"two systems are called '{other}'")
+        systems[other] = Path(folder)
+    scores = evaluate(systems, reference, protocol, lambda case: typer.echo(case, err=True))
+    found = summary(scores, protocol)
+    typer.echo(markdown(found))
+    if output is not None:
+        write_evaluation(output, scores, found)
+        typer.echo(f"Results: {output.resolve()}")
