@@ -36,6 +36,7 @@ class ScanRecord:
         subject, session: as the source tree names them.
         source: path of the scan within that tree.
         alignment: agreement with the template, 0 to 1.
+        stripping: overlap (Dice) of the brain mask with the template's brain, 0 to 1.
         brain_ml: volume of the brain mask in mL, in the brain frame.
         cut: share of the brain that lies outside the store's grid.
         seconds: time spent preparing it.
@@ -47,6 +48,7 @@ class ScanRecord:
     session: str
     source: str
     alignment: float
+    stripping: float
     brain_ml: float
     cut: float
     seconds: float

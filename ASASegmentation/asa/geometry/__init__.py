@@ -3,8 +3,8 @@
 Together with ``volume`` this is all that touches an affine.
 """
 
-from .frame import FRAME, centre_crop_grid, from_frame, to_frame
+from .frame import FRAME, centre_crop_grid, from_frame, template_brain, to_frame
 from .register import Alignment, align_to_frame
 from .resample import resample
 
-__all__ = ["FRAME", "Alignment", "align_to_frame", "centre_crop_grid", "from_frame", "resample", "to_frame"]
+__all__ = ["FRAME", "Alignment", "align_to_frame", "centre_crop_grid", "from_frame", "resample", "template_brain", "to_frame"]

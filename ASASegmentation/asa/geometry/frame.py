@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..volume import Grid, Volume
+from ..volume import Grid, StorageOrder, Volume
+from .atlas import head_atlas
 from .register import Alignment
 from .resample import resample
 
@@ -26,6 +28,16 @@ def centre_crop_grid(shape: tuple[int, int, int] = (128, 128, 128)) -> Grid:
     affine = FRAME.affine.copy()
     affine[:3, 3] = FRAME.to_world(start)
     return Grid(shape, affine)
+
+
+@lru_cache(maxsize=1)
+def template_brain() -> npt.NDArray[np.bool_]:
+    """Where an aligned head has its brain more likely than not, (160, 192, 160)."""
+    atlas = head_atlas()
+    order = StorageOrder.of(atlas.affine)
+    brain = Volume(order.to_array(atlas.brain.astype(np.float32)), order.grid(atlas.brain.shape, atlas.affine))
+    likely: npt.NDArray[np.bool_] = resample(brain, FRAME).array > 0.5
+    return likely
 
 
 def to_frame(volume: Volume, alignment: Alignment, order: int = 1) -> Volume:

@@ -1,0 +1,5 @@
+"""`python -m asa` is `asa`; torchrun starts it so."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""`asa pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/pretrain_paper.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
+    store: Annotated[Path | None, typer.Option(help="Store of scans; replaces the one the settings name.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Pre-train an encoder on scans without labels.
+
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there, also after a crash.
+    With torchrun in front it runs on several devices and machines, with the same global batch.
+
+    Examples:
+
+        asa pretrain Resources/Configs/pretrain_starter.yaml --store store -o runs/starter
+
+        torchrun --nproc-per-node 8 -m asa pretrain Resources/Configs/pretrain_paper.yaml -o runs/paper
+    """
+    import torch
+
+    from asa.training.distributed import join, leave
+    from asa.training.pretrain import PretrainSettings, pretrain
+    from asa.training.settings import read_settings
+
+    if threads:
+        torch.set_num_threads(threads)
+    values = read_settings(settings, PretrainSettings)
+    if store is not None:
+        values.store = str(store)
+    try:
+        pretrain(values, output, join(device))
+    finally:
+        leave()

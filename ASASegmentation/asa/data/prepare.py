@@ -1,0 +1,195 @@
+"""A tree of raw scans -> a store of aligned, stripped, cropped ones: parallel, resumable, with a quality sheet."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from asa.data.quality import draw_scan, write_sheet
+from asa.data.scans import Scan, find_scans
+from asa.data.store import ScanRecord, Shape, quantise, read_record, volume_path, write_index, write_scan
+from asa.data.stripping import Mask, Stripper
+from asa.errors import AsaError, InputError, ResourceError
+from asa.files import write_json
+from asa.geometry import FRAME, Alignment, align_to_frame, template_brain, to_frame
+from asa.volume import read_volume
+
+SETTINGS = "settings.json"
+# A stripped brain in the brain frame is about as large as the template's, whoever it belongs to.
+PLAUSIBLE_ML = (900.0, 2300.0)
+DOUBTED_OVERLAP = 0.85
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How every scan of a store is made.
+
+    Attributes:
+        tree: where the scans lie.
+        output: the store.
+        stripper: finds the brain.
+        shape: voxels (T, H, W) that are kept around the centre of the brain frame; multiples of 16, at most the frame.
+        align: False trusts the scans to lie in MNI152 space already.
+    """
+
+    tree: Path
+    output: Path
+    stripper: Stripper
+    shape: Shape = (128, 128, 128)
+    align: bool = True
+
+    @property
+    def origin(self) -> Shape:
+        """Where the kept voxels begin in the brain frame."""
+        t, h, w = ((whole - kept) // 2 for whole, kept in zip(FRAME.shape, self.shape, strict=True))
+        return t, h, w
+
+    def prepare_scan(self, scan: Scan) -> ScanRecord:
+        """Align, strip, crop and store one scan, and draw it.
+
+        Raises:
+            AsaError: it cannot be used, or not be written.
+        """
+        started = time.perf_counter()
+        path = self.tree / scan.path
+        volume = read_volume(path)
+        alignment = align_to_frame(volume) if self.align else Alignment(np.eye(4), "identity", 1.0)
+        framed = to_frame(volume, alignment)
+        brain = self.stripper(path, framed, alignment)
+        box = tuple(slice(o, o + n) for o, n in zip(self.origin, self.shape, strict=True))
+        array = quantise(np.asarray(framed.array[box], np.float32), brain[box])
+        volume_ml, overlap = float(brain.sum()) / 1000, template_overlap(brain)
+        record = ScanRecord(
+            name=scan.name,
+            subject=scan.subject,
+            session=scan.session,
+            source=scan.path.as_posix(),
+            alignment=round(alignment.quality, 4),
+            stripping=round(overlap, 4),
+            brain_ml=round(volume_ml, 1),
+            cut=round(1 - float(brain[box].sum()) / float(brain.sum()), 4),
+            seconds=round(time.perf_counter() - started, 2),
+            warnings=(*alignment.warnings, *doubts(volume_ml, overlap)),
+        )
+        draw_scan(self.output, record, framed.array, brain, self.origin, self.shape)
+        write_scan(self.output, record, array)
+        return record
+
+
+def doubts(volume_ml: float, overlap: float) -> Iterator[str]:
+    """Sentences for a person who should look at a brain mask of this volume and overlap with the template."""
+    low, high = PLAUSIBLE_ML
+    if not low <= volume_ml <= high:
+        yield f"The stripped brain has {volume_ml:.0f} mL after alignment, not {low:.0f} to {high:.0f}."
+    if overlap < DOUBTED_OVERLAP:
+        yield f"The stripped brain overlaps the template's by {overlap:.2f} (Dice) only."
+
+
+def template_overlap(brain: Mask) -> float:
+    """Dice of a brain mask on the brain frame with the template's brain."""
+    template = template_brain()
+    return 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
+
+
+def prepare(
+    preparation: Preparation, *, jobs: int = 1, progress: Callable[[int, int, str], None] = lambda *_: None
+) -> tuple[list[ScanRecord], list[dict[str, str]]]:
+    """Prepare every scan of the tree that the store does not hold yet; what fails is skipped and listed.
+
+    Args:
+        jobs: processes.
+        progress: called after each scan with how many are done, how many there are, and what happened.
+
+    Returns:
+        The records of all scans in the store, and {"source", "reason"} of those left out.
+
+    Raises:
+        InputError: no scans, sizes that do not fit, or a store that was begun with other settings.
+        OutputError: no room or no permission.
+    """
+    out = preparation.output
+    _check_settings(preparation)
+    scans, left_out = find_scans(preparation.tree)
+    failed = [{"source": str(path), "reason": reason} for path, reason in left_out.items()]
+    records = {scan.name: record for scan in scans if (record := _done(out, scan)) is not None}
+    todo = [scan for scan in scans if scan.name not in records]
+    for scan, result in _results(preparation, todo, jobs):
+        if isinstance(result, ScanRecord):
+            records[scan.name] = result
+            said = "; ".join(result.warnings) or "ok"
+        else:
+            failed.append({"source": str(scan.path), "reason": result})
+            said = f"left out: {result}"
+        progress(len(records) + len(failed) - len(left_out), len(scans), f"{scan.name}: {said}")
+    ordered = [records[scan.name] for scan in scans if scan.name in records]
+    write_index(out, preparation.shape, preparation.origin, ordered, failed)
+    write_sheet(out, ordered, failed)
+    return ordered, failed
+
+
+def _check_settings(preparation: Preparation) -> None:
+    """Write the settings into a new store, or compare them with those it was begun with."""
+    if any(n % 16 or n > whole for n, whole in zip(preparation.shape, FRAME.shape, strict=True)):
+        raise InputError(f"a store of {preparation.shape} voxels: sizes must be multiples of 16 within {FRAME.shape}")
+    settings = {
+        "tree": str(preparation.tree.resolve()),
+        "shape": list(preparation.shape),
+        "align": preparation.align,
+        "stripping": repr(preparation.stripper),
+    }
+    path = preparation.output / SETTINGS
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != settings:
+            raise InputError(f"{preparation.output} was begun with other settings, see {path}; choose another folder")
+        return
+    write_json(path, settings)
+
+
+def _done(folder: Path, scan: Scan) -> ScanRecord | None:
+    record = read_record(folder, scan.name)
+    return record if record is not None and volume_path(folder, scan.name).is_file() else None
+
+
+def _attempt(preparation: Preparation, scan: Scan) -> ScanRecord | str:
+    """The record, or the sentence that says why there is none."""
+    try:
+        return preparation.prepare_scan(scan)
+    except InputError as error:
+        return str(error)
+    except (ValueError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _results(preparation: Preparation, scans: list[Scan], jobs: int) -> Iterator[tuple[Scan, ScanRecord | str]]:
+    if jobs <= 1 or len(scans) <= 1:
+        for scan in scans:
+            yield scan, _attempt(preparation, scan)
+        return
+    # fork would copy the threads of libraries in an unknown state
+    with ProcessPoolExecutor(min(jobs, len(scans)), get_context("spawn"), _one_thread) as pool:
+        pending = {pool.submit(_attempt, preparation, scan): scan for scan in scans}
+        try:
+            for future in as_completed(pending):
+                yield pending[future], future.result()
+        except AsaError:  # nothing can be written any more: the others would fail too
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BrokenProcessPool:
+            raise ResourceError(
+                "A process was killed, most likely for lack of memory; call again with fewer jobs to go on."
+            ) from None
+
+
+def _one_thread() -> None:
+    """Processes share the cores, so none takes more than one."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[variable] = "1"

@@ -1,0 +1,97 @@
+"""Where the brain is in an aligned scan: the interface, and the ways that need no network."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from asa.errors import InputError
+from asa.geometry import Alignment, to_frame
+from asa.volume import Volume, read_volume
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Stripper(Protocol):
+    """Finds the brain of one scan. Instances are sent to other processes, so they hold settings, not networks."""
+
+    def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> Mask:
+        """Brain mask (T, H, W) on the brain frame.
+
+        Args:
+            path: the scan's file.
+            framed: the scan in the brain frame.
+            alignment: how it came there.
+
+        Raises:
+            InputError: no brain can be found.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AlreadyStripped:
+    """For trees of stripped scans: the brain is what is not zero, holes filled."""
+
+    def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> Mask:
+        """See :class:`Stripper`."""
+        inside: Mask = ndimage.binary_fill_holes(framed.array > 0)
+        if inside.mean() > 0.9:
+            raise InputError(f"{path.name} is not stripped: it has no empty background")
+        return inside
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """Masks made before, beside the scans or in a tree of their own.
+
+    ``pattern``: path of the mask, in which {folder}, {stem} and {name} stand for the scan's folder, its name without
+    and with endings: ``{folder}/{stem}_mask.nii.gz``.
+    """
+
+    pattern: str
+
+    def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> Mask:
+        """See :class:`Stripper`."""
+        stem = path.name.split(".")[0]
+        return _from_file(Path(self.pattern.format(folder=path.parent, stem=stem, name=path.name)), alignment)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Another program, called once a scan.
+
+    ``command``: its command line, in which {input} and {mask} stand for the scan and for the mask it shall write:
+    ``mri_synthstrip -i {input} -m {mask}``.
+    """
+
+    command: str
+    timeout_s: float = 3600
+
+    def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> Mask:
+        """See :class:`Stripper`."""
+        with tempfile.TemporaryDirectory() as folder:
+            mask = Path(folder) / "mask.nii.gz"
+            words = [word.format(input=path.resolve(), mask=mask) for word in shlex.split(self.command)]
+            try:
+                done = subprocess.run(words, capture_output=True, text=True, timeout=self.timeout_s, check=False)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise InputError(f"'{words[0]}' could not strip {path.name}: {error}") from error
+            if done.returncode or not mask.exists():
+                last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}, no mask"])[-1]
+                raise InputError(f"'{words[0]}' could not strip {path.name}: {last}")
+            return _from_file(mask, alignment)
+
+
+def _from_file(path: Path, alignment: Alignment) -> Mask:
+    mask = read_volume(path, labels=True)
+    inside: Mask = to_frame(mask.with_array((mask.array > 0).astype(np.uint8)), alignment, order=0).array > 0
+    return inside

@@ -1,0 +1,50 @@
+"""Skull stripping by our own tissue model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from asa.errors import InputError
+from asa.geometry import Alignment
+from asa.inference.predictor import Predictor, choose_device, zscore
+from asa.models import find_model
+from asa.volume import Volume
+
+
+@dataclass(frozen=True)
+class TissueModel:
+    """A :class:`asa.data.stripping.Stripper`: grey and white matter and all CSF within the meninges.
+
+    Attributes:
+        model: name or folder; None takes the task's own.
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+    """
+
+    model: str | None = None
+    device: str = "auto"
+
+    def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> npt.NDArray[np.bool_]:
+        """Brain mask (T, H, W) on the brain frame: the largest part, without holes.
+
+        Raises:
+            InputError: the model sees no brain.
+        """
+        posterior = _predictor(self.model, self.device).posterior(zscore(framed.array)[None])
+        parts, count = ndimage.label(posterior[0] < 0.5)
+        if count == 0:
+            raise InputError(f"the tissue model found no brain in {path.name}")
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        brain: npt.NDArray[np.bool_] = ndimage.binary_fill_holes(parts == sizes.argmax())
+        return brain
+
+
+@lru_cache(maxsize=1)
+def _predictor(model: str | None, device: str) -> Predictor:
+    return Predictor(find_model(model, "tissue"), choose_device(device))
