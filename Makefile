@@ -32,7 +32,6 @@ help:
 sample: $(VENV)/.sample
 	@$(BIN)/python Resources/Scripts/sample_image.py $(SAMPLE)/mni152_t1.nii.gz
 	@$(BIN)/asa segment $(SAMPLE)/mni152_t1.nii.gz -o $(SAMPLE)/result --task tissue
-	@echo "Results: $(abspath $(SAMPLE)/result)"
 
 test: $(VENV)/.test lint
 	@sh Testing/system_libraries.sh
