@@ -121,7 +121,7 @@ class Job:
             "model": settings.model or None,
             "device": settings.device,
             "align": "auto" if settings.align else "none",
-            "tta": settings.flip,
+            "tta": settings.flip or None,  # unticked: as the model says
             "posterior": settings.posterior,
             "segmentation_file": False,  # the segments are made in the scene
         }

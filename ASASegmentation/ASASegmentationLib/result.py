@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,16 @@ def read_result(folder: Path, task: Task, moved: np.ndarray) -> Result:
     return Result(
         task=task,
         segments=segments,
-        volumes=tuple(json.loads((folder / "volumes.json").read_text(encoding="utf-8"))["volumes"]),
+        volumes=_rows(json.loads((folder / "volumes.json").read_text(encoding="utf-8"))["volumes"]),
         warnings=tuple(report["warnings"]),
         extra=tuple(_extra_volumes(folder, moved)),
         overview=(folder / "overlay.png").read_bytes(),
     )
+
+
+def _rows(volumes: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """One row for each structure: a region that is a single label is measured twice."""
+    return tuple({row["title"]: row for row in volumes}.values())
 
 
 def _extra_volumes(folder: Path, moved: np.ndarray) -> Iterator[ExtraVolume]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -139,7 +140,7 @@ def _overriding(name: str, cls: type, namespace: dict[str, Any], declared: dict[
 def _override(base: type, name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any) -> Any:
         wrapper = self.__dict__.get(_LINK)
-        if wrapper is None:  # still inside the native constructor
+        if wrapper is None or sys.is_finalizing():  # inside the native constructor, or after the last line of Python
             return getattr(base, name)(self, *args)
         return unwrap(getattr(wrapper, name)(*map(to_python, args)))
 

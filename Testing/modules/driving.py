@@ -1,0 +1,38 @@
+"""The real module, opened from its real files over the stand-ins, and clicked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+import standin_application
+import standin_modules
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def open_module(name: str) -> Any:
+    """`slicer.modules.<name>` of a module of this repository, its panel open."""
+    standin_application.start()
+    module = standin_modules.load_module(REPOSITORY / name / f"{name}.py")
+    module.widgetRepresentation().show()
+    return module
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> float:
+    """Lets Qt work until something is the case; returns the longest that one round kept the GUI thread busy, in s.
+
+    Counted is the processor time of this thread, so that other programs on the machine do not count.
+    Raises AssertionError after `seconds`.
+    """
+    longest, deadline = 0.0, time.monotonic() + seconds
+    while not condition():
+        started = time.thread_time()
+        slicer.app.processEvents()
+        longest = max(longest, time.thread_time() - started)
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+    return longest

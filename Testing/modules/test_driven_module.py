@@ -1,0 +1,135 @@
+"""A real head, the real module, the real job: from loading to the saved scene and back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import driving
+import numpy as np
+import pytest
+import slicer
+import vtk
+from ASASegmentationLib.inputs import ijk_to_ras
+from ASASegmentationLib.segments import BINARY_LABELMAP
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_PATIENCE_S = 900.0
+_BUSY_S = 0.1
+
+
+@pytest.fixture
+def panel() -> Iterator[Any]:
+    slicer.mrmlScene.Clear(0)
+    module = driving.open_module("ASASegmentation")
+    yield module.widgetRepresentation().self().panel
+    module.close()
+    slicer.mrmlScene.Clear(0)
+
+
+@pytest.fixture
+def head(panel: Any, data_root: Path) -> Any:
+    """A head stored left-handed, which Slicer flips as it reads it: what is matched by index comes out mirrored."""
+    volume = slicer.util.loadVolume(str(data_root / "malf" / "1006" / "1006_SS.nii.gz"))
+    driving.wait_for(lambda: panel.ui.segmentButton.enabled, 20)
+    return volume
+
+
+def segment(panel: Any) -> float:
+    """Clicks and waits; returns the longest that the GUI thread was busy."""
+    panel.ui.segmentButton.click()
+    assert panel.logic.running, panel.ui.statusLabel.text
+    busy = driving.wait_for(lambda: not panel.logic.running, _PATIENCE_S)
+    assert "Done" in panel.ui.statusLabel.text, panel.ui.statusLabel.text + panel.ui.logText.plainText
+    return busy
+
+
+def jobs() -> list[str]:
+    """Command lines of the jobs that this process or its children started. Linux only."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("processes are listed from /proc")
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[folder.name] = (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            commands[folder.name] = (folder / "cmdline").read_text().replace("\0", " ")
+    family = {str(os.getpid())}
+    while new := {child for child, parent in parents.items() if parent in family} - family:
+        family |= new
+    return [command for process, command in commands.items() if process in family and "asa.job" in command]
+
+
+def array(node: Any, key: str, volume: Any) -> np.ndarray:
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume) != 0
+
+
+def test_from_a_loaded_head_to_a_scene_read_again(panel: Any, head: Any, data_root: Path, tmp_path: Path) -> None:
+    busy = segment(panel)
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    segmentation = node.GetSegmentation()
+    assert list(segmentation.GetSegmentIDs()) == ["ventricles", "GM", "WM", "sulcal CSF"]
+    matrix = vtk.vtkMatrix4x4()
+    segmentation.GetSegment("GM").GetRepresentation(BINARY_LABELMAP).GetImageToWorldMatrix(matrix)
+    found = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+    np.testing.assert_allclose(found, ijk_to_ras(head), atol=1e-3)
+
+    # Against the manual labels, read by the same reader: an error of left and right or up and down would show.
+    manual = slicer.util.loadLabelVolume(str(data_root / "malf" / "1006" / "1006_classified.nii.gz"))
+    truth = slicer.util.arrayFromVolume(manual)
+    for key, value in (("GM", 2), ("WM", 3)):
+        ours = array(node, key, head)
+        assert 2 * (ours & (truth == value)).sum() / (ours.sum() + (truth == value).sum()) > 0.75, key
+        assert 300 < ours.sum() / 1000 < 1100  # mL
+    assert busy < _BUSY_S, f"the GUI thread was busy for {1000 * busy:.0f} ms"
+
+    edited = array(node, "GM", head)
+    edited[: edited.shape[0] // 2] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited.astype(np.uint8), node, "GM", head)
+    panel.ui.outputSelector.setCurrentNode(node)
+    segment(panel)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    np.testing.assert_array_equal(array(node, "GM", head), edited)
+    panel.ui.outputSelector.setCurrentNode(None)
+
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
+    driving.wait_for(lambda: panel.ui.modalitySelector0.currentNode() is not None, 20)
+    head = panel.ui.modalitySelector0.currentNode()
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    np.testing.assert_array_equal(array(node, "GM", head), edited)
+
+
+def test_cancel_half_way(panel: Any, head: Any) -> None:
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    panel.ui.segmentButton.click()
+    driving.wait_for(lambda: panel.ui.progressBar.value > 10, _PATIENCE_S)
+    assert jobs()
+    panel.ui.segmentButton.click()
+    driving.wait_for(lambda: not jobs(), 2.0)
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_importing_the_module_is_quick_and_light() -> None:
+    code = (
+        "import sys, driving, slicer, standin_application, standin_modules, time\n"
+        "standin_application.start()\n"
+        "before = time.process_time()\n"
+        "standin_modules.load_module(driving.REPOSITORY / 'ASASegmentation' / 'ASASegmentation.py')\n"
+        "assert time.process_time() - before < 0.3, time.process_time() - before\n"
+        "assert not {'torch', 'nibabel', 'scipy', 'SimpleITK', 'asa.nn'} & set(sys.modules)\n"
+        "slicer.modules.asasegmentation.widgetRepresentation()\n"
+        "assert not {'torch', 'nibabel', 'scipy', 'SimpleITK', 'asa.nn'} & set(sys.modules)\n"
+    )
+    path = [REPOSITORY / "Testing" / "standin", REPOSITORY / "Testing" / "modules"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
