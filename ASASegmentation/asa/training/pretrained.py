@@ -6,15 +6,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from asa.errors import ModelError
+from asa.models import DESCRIPTION, WEIGHTS, open_model
 from asa.nn import AutoencoderConfig, EncoderConfig
 from asa.pretext import Method, Reconstruction, ReconstructionOptions, make_objective
 from asa.training import checkpoint
 from asa.training.run import Run
 
-ENCODER = "model.network.encoder."
+NETWORK = "model.network."
 
 
 def describe(method: Method, config: AutoencoderConfig, options: ReconstructionOptions) -> dict[str, Any]:
@@ -22,55 +25,80 @@ def describe(method: Method, config: AutoencoderConfig, options: ReconstructionO
     return {"method": method, "autoencoder": config.to_dict(), "options": dataclasses.asdict(options)}
 
 
-def find_checkpoint(path: Path, name: str = "best") -> Path:
-    """Checkpoint ``name`` of a run folder, or ``last`` if it has no such; a file is taken as it is.
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained network on disk.
+
+    Attributes:
+        source: the file its weights come from.
+        step: optimiser steps it was trained for.
+        weights: of the network of the objective: encoder, decoder or classifier.
+    """
+
+    source: Path
+    step: int
+    method: Method
+    config: AutoencoderConfig
+    options: ReconstructionOptions
+    weights: dict[str, Tensor]
+
+    @staticmethod
+    def open(path: Path) -> Pretrained:
+        """Read a run folder (its best checkpoint, or else the last), one checkpoint, or an exported model folder.
+
+        Raises:
+            ModelError: missing, damaged, or not of a pre-training run.
+        """
+        if (path / DESCRIPTION).is_file():
+            source = path / WEIGHTS
+            info = open_model(path).info
+            try:
+                weights = {k: v.float() for k, v in load_file(source).items()}
+            except (SafetensorError, OSError) as error:
+                raise ModelError(f"{source} cannot be read: {error}") from error
+            network, step = info["network"], info.get("steps", 0)
+        else:
+            source = find_checkpoint(path)
+            tensors, record = checkpoint.load(source)
+            weights = {k.removeprefix(NETWORK): v for k, v in tensors.items() if k.startswith(NETWORK)}
+            network, step = record.get("network", {}), record["step"]
+        try:
+            config = AutoencoderConfig.from_dict(network["autoencoder"])
+            return Pretrained(
+                source, step, network["method"], config, ReconstructionOptions(**network["options"]), weights
+            )
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{source} is not of a pre-training run that this version knows ({error})") from error
+
+    def reconstruction(self) -> Reconstruction:
+        """The auto-encoder with its weights, in evaluation mode.
+
+        Raises:
+            ModelError: this method reconstructs nothing, or the weights are of another network.
+        """
+        objective = make_objective(self.method, self.config, self.options)
+        if not isinstance(objective, Reconstruction):
+            raise ModelError(f"{self.source} was pre-trained with '{self.method}', which reconstructs nothing")
+        checkpoint.load_weights(objective.network, self.weights, "", str(self.source))
+        return objective.eval()
+
+    def encoder(self) -> tuple[EncoderConfig, dict[str, Tensor]]:
+        """Architecture and weights of the encoder, whatever the objective was: what fine-tuning starts from."""
+        prefix = "encoder."
+        return self.config.encoder, {
+            name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)
+        }
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The best checkpoint of a run folder, or else its last; a file is taken as it is.
 
     Raises:
         ModelError: there is none.
     """
     if path.is_file():
         return path
-    for candidate in (name, "last"):
-        if (found := Run(path).checkpoint_path(candidate)).is_file():
+    for name in ("best", "last"):
+        if (found := Run(path).checkpoint_path(name)).is_file():
             return found
-    raise ModelError(f"{path} holds no checkpoint; it must be a run folder or a checkpoint of one")
-
-
-def load_reconstruction(path: Path) -> tuple[Reconstruction, dict[str, Any]]:
-    """The auto-encoder of a run (its best checkpoint) or of a checkpoint, in evaluation mode, and its record.
-
-    Raises:
-        ModelError: missing, damaged, or not a run that reconstructs.
-    """
-    source = find_checkpoint(path)
-    tensors, record = checkpoint.load(source)
-    method, config, options = _read_description(record, source)
-    objective = make_objective(method, config, options)
-    if not isinstance(objective, Reconstruction):
-        raise ModelError(f"{source} was pre-trained with '{method}', which reconstructs nothing")
-    checkpoint.load_weights(objective, tensors, "model.", str(source))
-    return objective.eval(), record
-
-
-def load_encoder(path: Path) -> tuple[EncoderConfig, dict[str, Tensor]]:
-    """Architecture and weights of the pre-trained encoder of a run or checkpoint, whatever its objective was.
-
-    Raises:
-        ModelError: missing, damaged, or not of a pre-training run.
-    """
-    source = find_checkpoint(path)
-    tensors, record = checkpoint.load(source)
-    _, config, _ = _read_description(record, source)
-    weights = {k.removeprefix(ENCODER): v for k, v in tensors.items() if k.startswith(ENCODER)}
-    if not weights:
-        raise ModelError(f"{source} holds no encoder")
-    return config.encoder, weights
-
-
-def _read_description(record: dict[str, Any], source: Path) -> tuple[Method, AutoencoderConfig, ReconstructionOptions]:
-    network = record.get("network", {})
-    try:
-        config = AutoencoderConfig.from_dict(network["autoencoder"])
-        return network["method"], config, ReconstructionOptions(**network["options"])
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{source} is not of a pre-training run this version knows ({error})") from error
+    raise ModelError(f"{path} holds no checkpoint; it must be a run folder, a checkpoint or a model folder")
