@@ -1,0 +1,115 @@
+"""Every network of the registry, under one test; nnFormer's and TransBTS's own parts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from asa.errors import DependencyError, InputError
+from asa.nn import parameter_count
+from asa.nn.baselines import NETWORKS, NetworkSpec, build_network, registry
+from asa.nn.baselines.nnformer import PADDING, VolumeAttention, window_join, window_partition, zones
+
+CROP = (32, 64, 32)  # the deepest level keeps two voxels, which instance normalisation needs
+MONAI = {"unetr", "swinunetr", "dynunet", "segresnet"}
+# Millions of parameters as published, with 4 channels and 4 classes at 128^3.
+PUBLISHED = {"asa": 85.3, "unetr": 102.5, "nnformer": 37.6, "transbts": 33.0}
+
+
+def small(name: str, **changes: object) -> NetworkSpec:
+    if name in MONAI:
+        pytest.importorskip("monai")
+    return NetworkSpec(**{"name": name, "in_channels": 2, "classes": 3, "crop": CROP, "size": "small"} | changes)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_maps_a_crop_to_logits_and_learns_with_all_its_weights(name):
+    torch.manual_seed(0)
+    network = build_network(small(name, frame=(4, 8, 4))).train()
+    outputs = network.forward_deep(torch.randn(2, 2, *CROP), (0, 0, 0))
+    assert outputs[0].shape == (2, 3, *CROP)
+    assert all(a.shape[-1] >= b.shape[-1] for a, b in itertools.pairwise(outputs))
+    sum(o.float().square().mean() for o in outputs).backward()
+    silent = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_rebuilt_from_its_json_and_answers_alike(name):
+    spec = small(name, frame=(4, 8, 4))
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(json.dumps(spec.to_dict())).items()}
+    first, second = build_network(spec).eval(), build_network(NetworkSpec(**values)).eval()
+    second.load_state_dict(first.state_dict())
+    image = torch.randn(1, 2, *CROP)
+    with torch.inference_mode():
+        a, b = first(image, (0, 0, 0)), second(image, (0, 0, 0))
+    assert a.shape == (1, 3, *CROP)
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name):
+    if name in MONAI:
+        pytest.importorskip("monai")
+    with torch.device("meta"):
+        network = build_network(NetworkSpec(name, in_channels=4, classes=4))
+    assert parameter_count(network) / 1e6 == pytest.approx(PUBLISHED[name], rel=0.01)
+
+
+def test_position_encodings_are_asas_only():
+    spec = NetworkSpec("asa", 1, 2, (32, 32, 32), "small", frame=(20, 24, 20), position="sinusoid")
+    assert build_network(spec).config.encoder.position == "sinusoid"
+
+
+def test_what_is_asked_for_must_exist():
+    with pytest.raises(InputError, match=r"unknown network 'unet'.*transbts"):
+        build_network(NetworkSpec("unet", 1, 2))
+    with pytest.raises(InputError, match="multiple of 32"):
+        build_network(NetworkSpec("nnformer", 1, 2, crop=(64, 60, 64)))
+    with pytest.raises(InputError, match="starter"):
+        build_network(NetworkSpec("nnformer", 1, 2, size="starter"))
+
+
+def test_without_monai_the_error_names_the_extra(monkeypatch):
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(registry.importlib, "import_module", missing)
+    with pytest.raises(DependencyError, match=r"asa\[train\]"):
+        build_network(NetworkSpec("unetr", 1, 2))
+
+
+def test_windows_come_back():
+    x = torch.arange(2 * 4 * 6 * 8 * 3).view(2, 4, 6, 8, 3)
+    assert torch.equal(window_join(window_partition(x, 2), (4, 6, 8), 2), x)
+
+
+def test_zones_keep_the_ends_of_a_shifted_grid_and_its_padding_apart():
+    zone = zones((1, 1, 6), 4, (0, 0, 2)).view(2, 4, 4, 4)[:, 0, 0]  # one row along the last axis, padded to 8
+    # after the roll the row reads 2 3 4 5 | pad pad 0 1
+    assert len(set(zone[0].tolist())) == 1
+    assert len(set(zone[1, :2].tolist())) == 1
+    assert zone[1, 0] % 3 == PADDING
+    assert zone[1, 1] != zone[1, 2] == zone[1, 3]
+
+
+def test_padding_and_wrapping_do_not_leak_into_shifted_attention():
+    torch.manual_seed(0)
+    attention = VolumeAttention(8, 2, 4, shifted=True)
+    x = torch.randn(1, 4, 4, 10, 8)
+    changed = x.clone()
+    changed[..., -1, :] += 10  # the last column: rolled beside the first one
+    before, after = attention(x), attention(changed)
+    assert torch.allclose(before[..., :2, :], after[..., :2, :], atol=1e-6)
+    assert not torch.allclose(before[..., -1, :], after[..., -1, :])
+
+
+def test_skip_attention_reads_keys_and_values_from_the_encoder():
+    torch.manual_seed(0)
+    attention = VolumeAttention(8, 2, 4, skip=True)
+    x, source = torch.randn(1, 4, 4, 4, 8), torch.randn(1, 4, 4, 4, 8)
+    assert not torch.allclose(attention(x, source), attention(x, source + 1))
+    assert torch.allclose(attention(x, torch.zeros_like(source)), attention(x + 1, torch.zeros_like(source)), atol=1e-6)
