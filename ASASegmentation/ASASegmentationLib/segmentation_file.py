@@ -6,6 +6,7 @@ The engine runs this as a program of its own, because it must not import `slicer
 `labels` (a NIfTI label map with values 0..255), `output` (ends in .seg.nrrd), `name` of the segmentation and
 `segments`: a list of objects with the fields of `SegmentSpec`.
 """
+
 from __future__ import annotations
 
 import json

@@ -2,6 +2,7 @@
 
 Needs the MRML classes of `slicer` and vtk, inside 3D Slicer or from slicer-core; no Qt, no application.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,5 @@
 """Many scans in one go: finding the cases, running each, going on after a failure."""
+
 from __future__ import annotations
 
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 from .errors import AsaError, Cancelled, InputError
 from .files import write_json
 from .job import Finished
-from .tasks import Modality, Task
+from .tasks import Modality
 
 SUMMARY = "summary.json"
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
@@ -37,22 +38,23 @@ class Outcome:
     error: AsaError | None = None
 
 
-def find_cases(inputs: Sequence[Path], task: Task) -> list[Case]:
+def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
     """The cases in a list of images, folders of images and BIDS folders, named apart from one another.
 
-    A single image stands for the task's primary modality. In a BIDS folder each `*_<suffix>` image of that modality
-    is a case; images of the other modalities the task takes are added when they lie beside it under the same name.
+    `modalities` are those the model sees. An image given by itself is of the first one. In a BIDS folder each image
+    of the first one is a case, and those of the others are added when they lie beside it under the same name.
     Raises InputError when a path does not exist or holds no image.
     """
+    first = modalities[0]
     found: list[tuple[str, dict[str, Path]]] = []
     for path in inputs:
         if path.is_dir():
-            members = list(_bids(path, task) if _is_bids(path) else _images(path, task))
+            members = list(_bids(path, modalities) if _is_bids(path) else _images(path, first))
             if not members:
-                raise InputError(f"The folder {path} holds no {task.primary.title} image that can be read.")
+                raise InputError(f"The folder {path} holds no {first.title} image that can be read.")
             found += members
         elif path.exists():
-            found.append((_stem(path), {task.primary.key: path}))
+            found.append((_stem(path), {first.key: path}))
         else:
             raise InputError(f"There is no image {path}.")
     return [Case(name, images) for name, (_, images) in zip(_distinct(found), found, strict=True)]
@@ -98,15 +100,16 @@ def _is_bids(folder: Path) -> bool:
     return (folder / "dataset_description.json").exists() or any(_SUBJECT.match(name) for name in names)
 
 
-def _bids(folder: Path, task: Task) -> Iterator[tuple[str, dict[str, Path]]]:
+def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, dict[str, Path]]]:
+    first, *others = modalities
     candidates = [*folder.glob("sub-*/anat/*"), *folder.glob("sub-*/ses-*/anat/*")]
-    for image in sorted(_of_modality(candidates, task.primary)):
-        name = _stem(image).removesuffix(f"_{task.primary.bids}")
-        images = {task.primary.key: image}
-        for modality in task.modalities:
+    for image in sorted(_of_modality(candidates, first)):
+        name = _stem(image).removesuffix(f"_{first.bids}")
+        images = {first.key: image}
+        for modality in others:
             for suffix in IMAGE_SUFFIXES:
                 beside = image.with_name(f"{name}_{modality.bids}{suffix}")
-                if modality is not task.primary and beside.exists():
+                if beside.exists():
                     images[modality.key] = beside
         yield name, images
 
@@ -120,10 +123,10 @@ def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
             yield path
 
 
-def _images(folder: Path, task: Task) -> Iterator[tuple[str, dict[str, Path]]]:
+def _images(folder: Path, modality: Modality) -> Iterator[tuple[str, dict[str, Path]]]:
     for path in sorted(folder.iterdir()):
         if _is_image(path):
-            yield _stem(path), {task.primary.key: path}
+            yield _stem(path), {modality.key: path}
 
 
 def _is_image(path: Path) -> bool:

@@ -9,11 +9,13 @@ is that of the error, 0 after `done`, 130 after Ctrl-C or SIGTERM.
 
 Needs the standard library and the engine only.
 """
+
 from __future__ import annotations
 
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 import shutil
 import signal
@@ -34,13 +36,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .inference import SegmentRequest, SegmentResult
+    from .models import ModelFolder
     from .volume import Volume
 
 Progress = Callable[[str, float], None]
 Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
 
 REPORT = "report.json"
+_SEGMENTS = "segmentation.seg.nrrd"
 _STAGING = ".asa-partial"
+_UNUSED = "The model '{}' does not look at the {} image."
 _SEGMENTING = 0.92  # share of the whole that segmenting takes; writing is the rest
 
 
@@ -71,10 +76,15 @@ def run(
 
     Raises InputError, OutputError, ModelError, ResourceError; Cancelled on KeyboardInterrupt.
     """
+    from .models import find_model
+
     _check(request)
-    settings = _settings(request)
-    inputs = {modality: _sha256(Path(path)) for modality, path in request.images.items()}
-    if not overwrite and (report := _matching_report(folder, settings, inputs)) is not None:
+    model = find_model(request.model, request.task)
+    settings = _settings(request, model)
+    inputs = {key: _sha256(Path(request.images[key])) for key in model.modalities if key in request.images}
+    # Whoever installs slicer-core because a warning said so gets the file the next time.
+    wanted = {_SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
+    if not overwrite and (report := _matching_report(folder, settings, inputs, wanted)) is not None:
         return Finished(folder, report, reused=True)
     progress = progress or _silent
     try:
@@ -109,17 +119,14 @@ def _check(request: SegmentRequest) -> None:
             raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{modality}'.")
 
 
-def _settings(request: SegmentRequest) -> dict[str, Any]:
+def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
     """What decides the result besides the images; two runs that agree in it give the same result."""
-    from .models import find_model
-
-    model = find_model(request.model, request.task)
     return {
         "task": request.task,
         "model": model.name,
         "model_sha256": _model_sha256(model.path),
         "align": request.align,
-        "tta": request.tta,
+        "tta": bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta,
         "posterior": request.posterior,
     }
 
@@ -143,12 +150,14 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _matching_report(folder: Path, settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any] | None:
+def _matching_report(
+    folder: Path, settings: dict[str, Any], inputs: dict[str, str], wanted: set[str]
+) -> dict[str, Any] | None:
     """The report of a complete folder with these settings and inputs, whose files are all still there."""
     try:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         same = report["settings"] == settings and {m: i["sha256"] for m, i in report["inputs"].items()} == inputs
-        return report if same and all((folder / name).is_file() for name in report["files"]) else None
+        return report if same and all((folder / name).is_file() for name in {*report["files"], *wanted}) else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
@@ -189,7 +198,8 @@ def _write(
 
     started = time.perf_counter()
     task = TASKS[request.task]
-    warnings = list(result.warnings)
+    unused = [key for key in request.images if key not in inputs]
+    warnings = [*result.warnings, *(_UNUSED.format(settings["model"], key) for key in unused)]
     # What a task of lesions labels is not the brain.
     sees_brain = any(label.in_brain for label in task.labels)
     brain = result.brain if sees_brain else result.brain.with_array(np.zeros_like(result.brain.array))
@@ -208,9 +218,7 @@ def _write(
         caption=f"model {settings['model']}",
     )
     if segmentation_file:
-        warning = report.write_segmentation_file(
-            staging / "segmentation.nii.gz", task, staging / "segmentation.seg.nrrd"
-        )
+        warning = report.write_segmentation_file(staging / "segmentation.nii.gz", task, staging / _SEGMENTS)
         warnings += [warning] if warning else []
     return report.build_report(
         task=task,
@@ -328,9 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
         if len(arguments) != 1:
             raise InputError("Usage: python -m asa.job request.json")
         request, folder, segmentation_file = _read_request(arguments[0])
-        finished = run(
-            request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress
-        )
+        finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
         for warning in finished.report["warnings"]:
             reporter.send("warning", message=warning)
         files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}

@@ -11,6 +11,7 @@ NCI Thesaurus, and so does this table.
 Colours stay apart with the common colour-vision deficiencies and show on black and on white (both are tested).
 The standard library is all this module needs.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -103,11 +104,6 @@ class Task:
     labels: tuple[Label, ...]
     regions: tuple[Region, ...]
     nested: bool = False
-
-    @property
-    def primary(self) -> Modality:
-        """The modality of an image given without saying which it is: the first required one."""
-        return next(modality for modality in self.modalities if modality.required)
 
     @property
     def label_values(self) -> dict[str, list[int]]:

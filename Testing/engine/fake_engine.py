@@ -37,14 +37,14 @@ class SegmentRequest:
     task: str = "tissue"
     model: str | None = None
     device: str = "auto"
-    tta: bool = False
+    tta: bool | None = None
     align: str = "auto"
     threads: int | None = None
     posterior: bool = False
 
 
 def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(path=Path(__file__).parent, info=MODEL, name=MODEL["name"])
+    return SimpleNamespace(path=Path(__file__).parent, info=MODEL, name=MODEL["name"], modalities=("t1",))
 
 
 def segment(request: Any, progress: Callable[[str, float], None] | None = None) -> SimpleNamespace:

@@ -104,6 +104,14 @@ def test_what_is_done_is_not_done_again(fake: ModuleType, image: Path, tmp_path:
     assert not job.run(request(image, tta=True), out, segmentation_file=False).reused
 
 
+def test_a_segmentation_file_not_made_before_is_made(fake: ModuleType, image: Path, tmp_path: Path) -> None:
+    pytest.importorskip("slicer", reason="slicer-core is not installed (extra 'slicer-core')")
+    job.run(request(image), tmp_path / "out", segmentation_file=False)
+    assert not job.run(request(image), tmp_path / "out").reused
+    assert (tmp_path / "out" / "segmentation.seg.nrrd").is_file()
+    assert job.run(request(image), tmp_path / "out").reused
+
+
 def test_another_image_or_model_is_another_result(
     fake: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +179,13 @@ def test_a_read_only_disk_is_found_before_the_work(
     with pytest.raises(OutputError, match="Read-only file system"):
         job.run(request(image), tmp_path / "out", segment=working)
     assert not worked
+
+
+def test_an_image_the_model_does_not_see_is_said(fake: ModuleType, image: Path, tmp_path: Path) -> None:
+    both = request(image, images={"t1": image, "flair": image})
+    report = job.run(both, tmp_path / "out", segmentation_file=False).report
+    assert list(report["inputs"]) == ["t1"]
+    assert "The model 'fake' does not look at the flair image." in report["warnings"]
 
 
 def test_unknown_task_and_modality(fake: ModuleType, image: Path, tmp_path: Path) -> None:

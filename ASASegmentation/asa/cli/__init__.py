@@ -3,6 +3,7 @@
 Such a module defines `command`, a function that typer can read; its docstring is the help. What is slow to import
 (torch, nibabel) is imported inside the function, so that `asa --help` answers at once.
 """
+
 from __future__ import annotations
 
 import functools
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
         typer.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # before a command had begun
+        sys.exit(Cancelled.exit_code)
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -1,4 +1,5 @@
 """`asa models`."""
+
 from __future__ import annotations
 
 

@@ -1,4 +1,5 @@
 """`asa segment`."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -93,10 +94,19 @@ def command(
     from ..models import find_model
 
     what = TASKS[task]
+    by_key = {modality.key: modality for modality in what.modalities}
     given = {"t1": t1, "t1gd": t1gd, "t2": t2, "flair": flair}
     by_modality = {key: path for key, path in given.items() if path is not None}
-    cases, single = _cases(images or [], by_modality, what)
-    find_model(model, task)  # a missing model is said once, not for each head
+    if images and by_modality:
+        raise InputError("Give either images or options such as --t1, not both: the options describe one head.")
+    if not images and not by_modality:
+        raise InputError("Give at least one image, a folder, or options such as --t1.")
+    seen = find_model(model, task).modalities  # found here, a missing model is said once and not for each head
+    if by_modality:
+        cases, single = [batch.Case("head", by_modality)], True
+    else:
+        cases = batch.find_cases(images or [], [by_key[key] for key in seen])
+        single = [path.is_dir() for path in images or []] == [False]
 
     def run(case: Case, progress: Progress | None = None) -> Finished:
         request = SegmentRequest(
@@ -127,19 +137,6 @@ def command(
     if failed:
         typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)
         raise typer.Exit(1)
-
-
-def _cases(images: Sequence[Path], by_modality: dict[str, Path], task: Task) -> tuple[list[Case], bool]:
-    """What to run, and whether it is one head given by its images, whose results go straight into the output."""
-    from ..batch import Case, find_cases
-
-    if images and by_modality:
-        raise InputError("Give either images or options such as --t1, not both: the options describe one head.")
-    if by_modality:
-        return [Case("head", by_modality)], True
-    if not images:
-        raise InputError("Give at least one image, a folder, or options such as --t1.")
-    return find_cases(images, task), len(images) == 1 and not images[0].is_dir()
 
 
 class _bar:

@@ -3,6 +3,7 @@
 Every file is written atomically; none carries a path, a file name or header text of the input, so that none can
 carry a patient's name.
 """
+
 from __future__ import annotations
 
 from .overlay import write_overlay

@@ -1,4 +1,5 @@
 """overlay.png: the segmentation's outlines on three planes of the scan, with a legend in mL."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """segmentation.seg.nrrd, written by `ASASegmentationLib` in a process of its own: the engine imports no `slicer`."""
+
 from __future__ import annotations
 
 import importlib.util

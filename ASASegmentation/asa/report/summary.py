@@ -1,4 +1,5 @@
 """report.json: what was done, with what, and what came out of it."""
+
 from __future__ import annotations
 
 import contextlib

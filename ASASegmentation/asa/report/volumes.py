@@ -1,4 +1,5 @@
 """Volumes in mL: of each label, of each region and of the brain, whole and by side."""
+
 from __future__ import annotations
 
 import csv
