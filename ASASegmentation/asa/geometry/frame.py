@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..volume import Grid, StorageOrder, Volume
-from .atlas import head_atlas
+from .atlas import BRAIN_TISSUES, head_atlas
 from .register import Alignment
 from .resample import resample
 
@@ -32,10 +32,11 @@ def centre_crop_grid(shape: tuple[int, int, int] = (128, 128, 128)) -> Grid:
 
 @lru_cache(maxsize=1)
 def template_brain() -> npt.NDArray[np.bool_]:
-    """Where an aligned head has its brain more likely than not, (160, 192, 160)."""
+    """Where an aligned head has brain or CSF more likely than not, as stripping leaves it; (160, 192, 160)."""
     atlas = head_atlas()
+    inside = atlas.maps[:BRAIN_TISSUES].sum(axis=0)
     order = StorageOrder.of(atlas.affine)
-    brain = Volume(order.to_array(atlas.brain.astype(np.float32)), order.grid(atlas.brain.shape, atlas.affine))
+    brain = Volume(order.to_array(inside), order.grid(inside.shape, atlas.affine))
     likely: npt.NDArray[np.bool_] = resample(brain, FRAME).array > 0.5
     return likely
 

@@ -1,0 +1,217 @@
+"""How fast pre-training is, at the root of the checkout: ``python -m Testing.benchmarks.pretext``.
+
+    vhog      importance of one 128^3 volume beside a loop over voxels, and as a share of a training step
+    data      seconds to read, normalise and crop a scan beside the step that consumes it
+    tokens    step time and peak memory of preset `paper` at 128^3, 160^3 and 192^3: linear in tokens
+    peer      the same step beside MONAI's masked auto-encoder ViT of this width and depth, with full attention
+
+``--only`` runs one part; ``--threads`` sets the number of threads for all. A step is forward, backward and AdamW for
+one scan. Each network is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from Testing.benchmarks.speed.measure import run
+from Testing.benchmarks.tables import markdown, provenance
+from torch import nn
+
+from asa.data.store import ScanRecord, ScanStore, write_index, write_scan
+from asa.nn import autoencoder_preset
+from asa.pretext import Reconstruction, ReconstructionOptions, importance, make_objective
+from asa.training.sampling import StoredScans
+
+PATCH, BINS, EDGE = 8, 9, 128
+LOOP_EDGE = 16
+SIZES = (128, 160, 192)
+PEER_SIZES = (64, 96, 128)
+REPEATS = 3
+
+
+def seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median wall time after one call to warm up."""
+    action()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def head(edge: int) -> torch.Tensor:
+    """Something with edges everywhere: (1, 1, edge, edge, edge)."""
+    return torch.randn(1, 1, edge, edge, edge, generator=torch.Generator().manual_seed(0))
+
+
+def loop_over_voxels(image: np.ndarray) -> np.ndarray:
+    """VHOG importance as one writes it down first."""
+    t, h, w = (n // PATCH for n in image.shape)
+    histogram = np.zeros((t, h, w, BINS, BINS))
+    padded = np.pad(image, 1)
+    for z, y, x in np.ndindex(*image.shape):
+        g_x = padded[z + 1, y + 1, x + 2] - padded[z + 1, y + 1, x]
+        g_y = padded[z + 1, y + 2, x + 1] - padded[z + 1, y, x + 1]
+        g_z = padded[z + 2, y + 1, x + 1] - padded[z, y + 1, x + 1]
+        size = math.sqrt(g_x**2 + g_y**2 + g_z**2)
+        if size > 0:
+            row = min(int(math.acos(max(-1.0, min(1.0, g_z / size))) * BINS / math.pi), BINS - 1)
+            column = min(int(abs(math.atan2(g_y, g_x)) * BINS / math.pi), BINS - 1)
+            histogram[z // PATCH, y // PATCH, x // PATCH, row, column] += size
+    flat = histogram.reshape(t * h * w, -1)
+    return flat.mean(1) / np.maximum(np.linalg.norm(flat, axis=1), 1e-30)
+
+
+def objective(edge: int) -> Reconstruction:
+    """Preset `paper` with a frame of ``edge`` voxels."""
+    config = autoencoder_preset("paper", frame=(edge // PATCH,) * 3)
+    made = make_objective("asa", config, ReconstructionOptions())
+    assert isinstance(made, Reconstruction)
+    return made
+
+
+def asa_step(edge: int) -> Callable[[], object]:
+    """A training step of preset `paper`."""
+    network = objective(edge)
+    batch = {"image": head(edge), "origins": [(0, 0, 0)], "seeds": [0]}
+    return step_of(network, lambda: network(batch)["loss"])
+
+
+def monai_step(edge: int) -> Callable[[], object]:
+    """A training step of MONAI's masked auto-encoder with the widths and depths of preset `paper`."""
+    from monai.networks.nets import MaskedAutoEncoderViT
+
+    network = MaskedAutoEncoderViT(
+        1, edge, PATCH, hidden_size=384, mlp_dim=1536, num_layers=12, num_heads=12,
+        decoder_hidden_size=384, decoder_mlp_dim=1536, decoder_num_layers=8, decoder_num_heads=12,
+    )  # fmt: skip
+    image = head(edge)
+
+    def loss() -> torch.Tensor:
+        shown, mask = network(image)
+        target = image.view(1, *(edge // PATCH, PATCH) * 3).permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(1, 3)
+        return ((shown - target).square().mean(-1) * mask).sum() / mask.sum()
+
+    return step_of(network, loss)
+
+
+def step_of(network: nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], object]:
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-4)
+
+    def step() -> None:
+        loss().backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+STEPS = {"asa": asa_step, "monai": monai_step}
+
+
+def measured_apart(system: str, edge: int, threads: int) -> tuple[float, float]:
+    """Seconds of a step and peak memory in GiB, in a process of its own."""
+    usage = run([sys.executable, "-m", "Testing.benchmarks.pretext", "--child", system, str(edge)], threads)
+    return float(json.loads(usage.output)), usage.peak_gib
+
+
+def full_attention_gib(edge: int) -> float:
+    """What MONAI's attention maps alone take: scores and weights of 12 heads in 12 + 8 layers."""
+    visible, tokens = (edge // PATCH) ** 3 // 4, (edge // PATCH) ** 3
+    return 2 * 12 * 4 * (12 * visible**2 + 8 * tokens**2) / 2**30
+
+
+def vhog(_threads: int) -> str:
+    image = head(EDGE)
+    fast = seconds(lambda: importance(image, PATCH, BINS))
+    part = image[0, 0, :LOOP_EDGE, :LOOP_EDGE, :LOOP_EDGE].double().numpy()
+    slow = seconds(lambda: loop_over_voxels(part), 1) * (EDGE / LOOP_EDGE) ** 3
+    step = seconds(asa_step(EDGE), 2)
+    rows = [
+        ["VHOG, one vectorised pass", fast, 1.0],
+        [f"VHOG, loop over voxels (timed at {LOOP_EDGE}^3, scaled)", slow, slow / fast],
+        ["training step, preset paper, fp32", step, step / fast],
+    ]
+    share = f"\nShare of a step: {100 * fast / step:.2f} %\n"
+    return markdown(["128^3, one scan", "seconds", "times VHOG"], rows) + share
+
+
+def data(_threads: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        record = ScanRecord("scan", "a", "", "", 1.0, 1.0, 1.0, 0.0, 0.0)
+        rng = np.random.default_rng(0)
+        write_scan(Path(folder), record, rng.integers(0, 256, (EDGE,) * 3, np.uint8))
+        write_index(Path(folder), (EDGE,) * 3, (0, 0, 0), [record], [])
+        source = StoredScans(ScanStore.open(Path(folder)), [0], (EDGE,) * 3, PATCH)
+        reading = seconds(lambda: source.collate([0]), 5)
+        megabytes = (Path(folder) / "volumes/scan.npy").stat().st_size / 1e6
+    step = seconds(asa_step(EDGE), 2)
+    rows = [["read, normalise, crop", reading], ["training step", step]]
+    return markdown(["128^3, one scan", "seconds"], rows) + (
+        f"\nA reading thread feeds {step / reading:.0f} times what a step consumes. {megabytes:.2f} MB a scan: "
+        f"{12_000 * megabytes / 1e3:.0f} GB for 12,000.\n"
+    )
+
+
+def tokens(threads: int) -> str:
+    rows: list[list[str | float | int]] = []
+    for edge in SIZES:
+        took, peak = measured_apart("asa", edge, threads)
+        count = (edge // PATCH) ** 3
+        rows.append([f"{edge}^3", count, took, 1e6 * took / count, peak])
+    return markdown(["volume", "tokens", "step s", "µs a token", "peak GiB"], rows)
+
+
+def peer(threads: int) -> str:
+    rows: list[list[str | float]] = []
+    for edge in PEER_SIZES:
+        took, peak = measured_apart("asa", edge, threads)
+        rows.append([f"{edge}^3", "ASA", f"{took:.2f}", f"{peak:.2f}"])
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        needed = 1.5 * full_attention_gib(edge) + 2
+        if needed > free:
+            rows.append([f"{edge}^3", "MONAI", "not run", f"needs about {needed:.0f}"])
+            continue
+        took, peak = measured_apart("monai", edge, threads)
+        rows.append([f"{edge}^3", "MONAI", f"{took:.2f}", f"{peak:.2f}"])
+    return markdown(["volume", "system", "step s", "peak GiB"], rows)
+
+
+PARTS = {"vhog": vhog, "data": data, "tokens": tokens, "peer": peer}
+
+
+def main() -> None:
+    """Print the tables, or with --child one number."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=tuple(PARTS))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, help="also write the tables here (Markdown)")
+    parser.add_argument("--child", nargs=2, metavar=("SYSTEM", "EDGE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(seconds(STEPS[options.child[0]](int(options.child[1])), 2))
+        return
+    torch.set_num_threads(options.threads)
+    parts = [options.only] if options.only else list(PARTS)
+    text = f"{provenance('torch', 'monai')}, {options.threads} thread(s)\n"
+    for name in parts:
+        text += f"\n## {name}\n\n{PARTS[name](options.threads)}"
+    print(text)
+    if options.output:
+        options.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
