@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, align_to_frame, from_frame, to_frame
+from asa.inference.intensity import refine_by_intensity
 from asa.inference.predictor import Predictor, choose_device, zscore
 from asa.models import ModelFolder, find_model
 from asa.tasks import TASKS
@@ -135,12 +136,14 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         image = np.stack([zscore(to_frame(s, alignment).array) for s in scans])
         tta = bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta
         posterior = predictor.posterior(image, tta=tta, progress=part)
+        posterior = keep_main_component(reweight(posterior, model.info.get("class_weights")))
+        if pair := model.info.get("intensity_classes"):
+            posterior = refine_by_intensity(posterior, image[0], (pair[0], pair[1]))
     with clock.stage("labelling") as part:
         values = np.array([0, *(label.value for label in TASKS[request.task].labels)], np.uint8)
-        posterior = keep_main_component(reweight(posterior, model.info.get("class_weights")))
         index, kept = label_scan(posterior, alignment, scan.grid, keep=request.posterior, progress=part)
         labels = scan.with_array(values[index])
-        brain = np.isin(labels.array, model.info.get("brain_labels", values[1:].tolist()))
+        brain = np.isin(labels.array, [label.value for label in TASKS[request.task].labels if label.in_brain])
     return SegmentResult(
         labels=labels,
         image=scan,
