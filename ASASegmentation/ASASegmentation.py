@@ -77,7 +77,7 @@ class ASASegmentationLogic(ScriptedLoadableModuleLogic):
 class ASASegmentationTest(ScriptedLoadableModuleTest):
     """The tests that need an application; they run the same over a stand-in for it."""
 
-    def runTest(self):
+    def runTest(self, *args, **kwargs):
         import unittest
 
         from ASASegmentationLib.tests import suite

@@ -45,8 +45,9 @@ class SlicerDialogs:
 
     def choose_file(self, proposed: str) -> str:
         """A file to write, "" when the user thought better of it."""
-        kinds = f"{_('Segmentation')} (*.seg.nrrd);;{_('Label map')} (*.nii);;{_('Table')} (*.csv);;{_('Picture')} (*.png)"
-        return str(qt.QFileDialog.getSaveFileName(None, _("Export"), proposed, kinds) or "")
+        kinds = ((_("Segmentation"), "seg.nrrd"), (_("Label map"), "nii"), (_("Table"), "csv"), (_("Picture"), "png"))
+        filters = ";;".join(f"{title} (*.{ending})" for title, ending in kinds)
+        return str(qt.QFileDialog.getSaveFileName(None, _("Export"), proposed, filters) or "")
 
     def busy(self) -> AbstractContextManager[object]:
         """A waiting cursor while it is entered."""

@@ -89,8 +89,8 @@ def score(candidate: Candidate, modality: str) -> float:
 def propose(candidates: Sequence[Candidate], modalities: Sequence[str], required: Sequence[str]) -> dict[str, str]:
     """Modality key -> id of the volume proposed for it; modalities that nothing fits are left out.
 
-    A single volume is proposed for a single required modality unless its name says that it is something else: there
-    is nothing to confuse it with.
+    A single volume is proposed for a single required modality unless it is said to be something else: there is
+    nothing to confuse it with.
     """
     scores = {(c.id, m): score(c, m) for c in candidates for m in modalities}
     likely = sorted(candidates, key=lambda c: max(scores[c.id, m] for m in modalities), reverse=True)[:8]
@@ -102,6 +102,8 @@ def propose(candidates: Sequence[Candidate], modalities: Sequence[str], required
         total = sum(scores[i, m] for m, i in pairs)
         if total > best_total:
             best, best_total = dict(pairs), total
-    if not best and len(candidates) == 1 and len(required) == 1 and named_modality(candidates[0].name) is None:
-        return {required[0]: candidates[0].id}
+    if not best and len(candidates) == 1 and len(required) == 1:
+        (only,) = candidates
+        if named_modality(only.name) is None and tagged_modality(only.tags) is None:
+            return {required[0]: only.id}
     return best

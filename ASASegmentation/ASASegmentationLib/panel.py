@@ -9,9 +9,10 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
+
 from asa.models import CARD, list_models
 from asa.tasks import TASKS
-from slicer.i18n import tr as _
 
 from . import dependencies, export, scene
 from .dialogs import Dialogs
@@ -274,8 +275,7 @@ class Panel:
         for modality in self._parameters.modalities:
             self._parameters.set_volume(modality.key, chosen.get(modality.key))
         node.EndModify(modified)
-        said = _("Proposed from names, DICOM tags and contrast. Change what is wrong.")
-        self.ui.proposalLabel.setText(said if chosen else _("No loaded volume fits."))
+        self.ui.proposalLabel.setText(_("Proposed; change what is wrong.") if chosen else _("No loaded volume fits."))
         self.show_parameters()
 
     def _propose_if_untouched(self, *_args: object) -> None:

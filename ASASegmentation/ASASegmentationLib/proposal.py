@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import slicer
+
 from asa.tasks import Modality
 
 from .contrast import measure_contrast

@@ -16,13 +16,13 @@ from .result import ExtraVolume, Result
 
 TASK_ATTRIBUTE = "ASA.task"
 _TABLE_REFERENCE = "ASA.volumes"
-_COLUMNS = (
+_COLUMNS = (  # short, because a panel is narrow
     ("Structure", "title"),
-    ("Volume [mL]", "volume_ml"),
-    ("Share of brain [%]", "percent_of_brain"),
-    ("Left [mL]", "left_ml"),
-    ("Right [mL]", "right_ml"),
-    ("Asymmetry [%]", "asymmetry_percent"),
+    ("mL", "volume_ml"),
+    ("% brain", "percent_of_brain"),
+    ("left mL", "left_ml"),
+    ("right mL", "right_ml"),
+    ("L−R %", "asymmetry_percent"),
 )
 
 

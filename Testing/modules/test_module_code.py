@@ -77,9 +77,9 @@ def _call_offences(node: ast.Call) -> Iterator[str]:
     of_control = isinstance(called, ast.Attribute) and is_control(called.value)
     if (is_qt(called) or of_control) and node.keywords:
         yield f"{node.lineno}: keyword arguments in {ast.unparse(called)}"
-    if isinstance(called, ast.Attribute) and called.attr == "connect" and isinstance(called.value, ast.Attribute):
-        if is_control(called.value.value):
-            yield f"{node.lineno}: connect {ast.unparse(called.value)} by its signature"
+    signal = called.value if isinstance(called, ast.Attribute) and called.attr == "connect" else None
+    if isinstance(signal, ast.Attribute) and is_control(signal.value):
+        yield f"{node.lineno}: connect {ast.unparse(signal)} by its signature"
     if of_control and called.attr in PROPERTIES:
         yield f"{node.lineno}: {ast.unparse(called)} is a property"
     if isinstance(called, ast.Name) and called.id == "isinstance" and is_qt(node.args[1]):

@@ -1,7 +1,31 @@
-"""The panel's own tests, which also run inside 3D Slicer."""
+"""The panel's own tests, which also run inside 3D Slicer; and how Slicer gets to them."""
 
+from __future__ import annotations
+
+import unittest
+from unittest import mock
+
+import driving
+import pytest
+
+from ASASegmentationLib import tests
 from ASASegmentationLib.tests.test_panel import (  # noqa: F401
     TestBeforeSegmenting,
     TestEdits,
     TestSegmenting,
 )
+
+
+def test_the_module_file_runs_them_and_fails_when_they_do() -> None:
+    module = driving.open_module("ASASegmentation")
+    test = __import__("ASASegmentation").ASASegmentationTest()
+    assert tests.suite().countTestCases() > 20
+    for broken in (False, True):
+        case = unittest.FunctionTestCase(lambda broken=broken: None if not broken else 1 / 0)
+        with mock.patch.object(tests, "suite", lambda case=case: unittest.TestSuite([case])):
+            if broken:
+                with pytest.raises(AssertionError, match="1 tests failed"):
+                    test.runTest()
+            else:
+                test.runTest()
+    module.close()

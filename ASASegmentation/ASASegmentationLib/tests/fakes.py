@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
+
 from asa.tasks import TASKS
 
 from ..dependencies import Package, Plan
@@ -57,6 +58,9 @@ class FakeProcess:
         result.mkdir()
         write_nifti(result / "plain.nii", labels.T, affine)
         (result / "segmentation.nii.gz").write_bytes(gzip.compress((result / "plain.nii").read_bytes()))
+        if request["posterior"]:
+            write_nifti(result / "plain.nii", (image / image.max()).astype(np.float32).T, affine)
+            (result / "uncertainty.nii.gz").write_bytes(gzip.compress((result / "plain.nii").read_bytes()))
         (result / "overlay.png").write_bytes(b"picture")
         rows = [
             {

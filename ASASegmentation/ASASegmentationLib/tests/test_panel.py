@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -14,6 +15,7 @@ from unittest import mock
 import numpy as np
 import slicer
 import vtk
+
 from asa.tasks import TASKS
 
 from .. import scene
@@ -327,6 +329,42 @@ class TestSegmenting(PanelTestCase):
         wait_for(lambda: not self.panel.logic.running)
         self.assertEqual(self.ui.statusLabel.text, "This is no brain.")
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
+    def test_a_full_disk_is_a_sentence(self) -> None:
+        self.add_proposed()
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with mock.patch("ASASegmentationLib.inputs.write_nifti", side_effect=full):
+            self.ui.segmentButton.click()
+            wait_for(lambda: not self.panel.logic.running)
+        self.assertIn("No space left", self.ui.statusLabel.text)
+
+    def test_results_that_cannot_be_read_are_a_sentence(self) -> None:
+        self.add_proposed()
+        self.start()
+        self.runner.process.end(0)
+        wait_for(lambda: not self.panel.logic.running)
+        self.assertIn("could not be read", self.ui.statusLabel.text)
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 0)
+
+    def test_probability_volumes_lie_on_the_scan(self) -> None:
+        volume = self.add_proposed()
+        self.ui.posteriorCheckBox.setChecked(True)
+        self.segment()
+        extra = slicer.mrmlScene.GetFirstNodeByName("T1 uncertainty")
+        np.testing.assert_allclose(ijk_to_ras(extra), ijk_to_ras(volume), atol=1e-4)
+        np.testing.assert_allclose(
+            slicer.util.arrayFromVolume(extra), slicer.util.arrayFromVolume(volume) / 250.0, atol=1e-5
+        )
+
+    def test_the_segmentation_lies_in_the_study_of_its_scan(self) -> None:
+        volume = self.add_proposed()
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+        study = hierarchy.CreateStudyItem(subject, "study")
+        item = hierarchy.GetItemByDataNode(volume) or hierarchy.CreateItem(study, volume)
+        hierarchy.SetItemParent(item, study)
+        node = self.segment()
+        self.assertEqual(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)), study)
 
     def test_export(self) -> None:
         self.add_proposed()

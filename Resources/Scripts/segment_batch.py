@@ -1,0 +1,150 @@
+"""Segments many scans without a window, in 3D Slicer or with any Python that has asa installed.
+
+    Slicer --no-main-window --python-script segment_batch.py -- --input A.nii.gz SERIES_FOLDER --output RESULTS
+    python segment_batch.py --input A.nii.gz SERIES_FOLDER --output RESULTS
+
+An input is an image (NIfTI, NRRD, MGZ), a folder of images, a BIDS folder or a folder of DICOM files, of which the
+series that the model needs are found by their tags. Each head gets a folder in RESULTS; what is there already for the
+same image, model and settings is not done again. RESULTS/summary.json says what became of each head.
+
+Exit code: 0 when all heads were segmented, 1 when some failed, that of the error when none could be begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from asa import batch, job
+from asa.errors import AsaError, InputError
+from asa.inference import SegmentRequest
+from asa.models import find_model
+from asa.tasks import TASKS, Modality
+from ASASegmentationLib.matching import Candidate, propose
+
+# DICOM tags that tell series apart, by keyword.
+_TAGS = {
+    "SeriesDescription": "0008|103e",
+    "ContrastBolusAgent": "0018|0010",
+    "RepetitionTime": "0018|0080",
+    "EchoTime": "0018|0081",
+    "InversionTime": "0018|0082",
+}
+_CONVERTED = "converted"
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--input", nargs="+", type=Path, required=True, metavar="PATH", help="images or folders")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the results")
+    parser.add_argument("--task", choices=list(TASKS), default="tissue", help="what to segment")
+    parser.add_argument("--model", help="name of a model or its folder; the task's own if not given")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    parser.add_argument("--align", choices=["auto", "none"], default="auto", help="none: the scans are in MNI152 space")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored head; twice the time")
+    parser.add_argument("--threads", type=int, help="processor threads; all if not given")
+    parser.add_argument("--overwrite", action="store_true", help="do again what is done already")
+    return parser.parse_args(given)
+
+
+def find_cases(inputs: Sequence[Path], output: Path, modalities: Sequence[Modality]) -> Iterator[batch.Case]:
+    """The heads of all inputs; DICOM series are converted on the way. Raises InputError."""
+    images: list[Path] = []
+    for path in inputs:
+        series = dicom_series(path) if path.is_dir() else {}
+        if series:
+            yield batch.Case(path.name, convert(path.name, series, output / _CONVERTED, modalities))
+        else:
+            images.append(path)
+    if images:
+        yield from batch.find_cases(images, modalities)
+
+
+def dicom_series(folder: Path) -> dict[str, list[str]]:
+    """Series UID -> its files in order, of the DICOM series in a folder."""
+    import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = SimpleITK.ImageSeriesReader
+    uids = reader.GetGDCMSeriesIDs(str(folder))
+    return {uid: list(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in uids}
+
+
+def convert(name: str, series: dict[str, list[str]], folder: Path, modalities: Sequence[Modality]) -> dict[str, Path]:
+    """Writes the series that are the model's inputs as NIfTI; modality key -> file. Raises InputError."""
+    import SimpleITK
+
+    candidates = [Candidate(uid, "", series_tags(files[0])) for uid, files in series.items()]
+    keys = [modality.key for modality in modalities]
+    chosen = propose(candidates, keys, keys)
+    missing = [modality.title for modality in modalities if modality.key not in chosen]
+    if missing:
+        raise InputError(f"Among the {len(series)} DICOM series of {name} there is no {' and no '.join(missing)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    images = {}
+    for key, uid in chosen.items():
+        images[key] = folder / f"{name}_{key}.nii"
+        SimpleITK.WriteImage(SimpleITK.ReadImage(series[uid]), str(images[key]))
+    return images
+
+
+def series_tags(file: str) -> dict[str, str]:
+    """What the first file of a series says about the sequence, by keyword."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return {word: reader.GetMetaData(tag).strip() for word, tag in _TAGS.items() if reader.HasMetaDataKey(tag)}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    options = arguments(given)
+    try:
+        model = find_model(options.model, options.task)
+        by_key = {modality.key: modality for modality in TASKS[options.task].modalities}
+        cases = list(find_cases(options.input, options.output, [by_key[key] for key in model.modalities]))
+    except AsaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+
+    def run(case: batch.Case) -> job.Finished:
+        request = SegmentRequest(
+            images=case.images,
+            task=options.task,
+            model=options.model,
+            device=options.device,
+            tta=options.flip,
+            align=options.align,
+            threads=options.threads,
+        )
+        return job.run(request, options.output / case.name, overwrite=options.overwrite)
+
+    outcomes = []
+    for outcome in batch.run_cases(cases, run):
+        outcomes.append(outcome)
+        said = str(outcome.error) if outcome.error else f"{outcome.seconds:.0f} s"
+        print(f"[{len(outcomes)}/{len(cases)}] {outcome.case.name}: {outcome.status}, {said}", flush=True)
+    try:
+        batch.write_summary(options.output / batch.SUMMARY, outcomes)
+    except AsaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    return int(any(outcome.status == "failed" for outcome in outcomes))
+
+
+def leave(code: int) -> None:
+    """Ends the program; inside Slicer, the application."""
+    slicer = sys.modules.get("slicer")
+    if hasattr(slicer, "app"):
+        slicer.util.exit(code)
+    else:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

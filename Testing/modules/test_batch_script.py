@@ -1,0 +1,91 @@
+"""The batch script: heads of several kinds with a broken one among them, twice."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "Resources" / "Scripts" / "segment_batch.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("segment_batch", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_dicom(folder: Path, description: str, seed: int) -> None:
+    """A DICOM series of eight slices."""
+    sitk = pytest.importorskip("SimpleITK")
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(seed)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    uid = f"1.2.826.0.1.3680043.2.1125.{seed}"
+    for number in range(8):
+        image = sitk.GetImageFromArray(rng.integers(0, 1000, (16, 16)).astype(np.int16))
+        tags = {
+            "0008|0060": "MR",
+            "0008|103e": description,
+            "0020|000d": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|000e": uid,
+            "0008|0018": f"{uid}.{number + 1}",
+            "0020|0013": str(number + 1),
+            "0020|0032": f"0\\0\\{number}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{seed}_{number}.dcm"))
+        writer.Execute(image)
+
+
+def test_dicom_series_are_told_apart_by_their_tags(script: ModuleType, tmp_path: Path) -> None:
+    for seed, description in enumerate(("Ax T2 TSE", "Sag T1 MPRAGE", "Ax FLAIR"), 11):
+        write_dicom(tmp_path / "head", description, seed)
+    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
+    (case,) = script.find_cases([tmp_path / "head"], tmp_path / "out", modalities)
+    assert case.name == "head"
+    import SimpleITK
+
+    expected = np.random.default_rng(12).integers(0, 1000, (16, 16))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(case.images["t1"])))[0], expected)
+
+
+def test_a_missing_series_is_a_sentence(script: ModuleType, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "head", "Ax T2 TSE", 11)
+    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
+    with pytest.raises(script.InputError, match="no T1"):
+        list(script.find_cases([tmp_path / "head"], tmp_path / "out", modalities))
+
+
+@pytest.mark.slow
+def test_three_heads_and_a_broken_one_and_again(data_root: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"\x1f\x8b this is no image")
+    heads = [data_root / "malf" / name / f"{name}_SS.nii.gz" for name in ("1000", "1003", "1036")]
+    command = [sys.executable, str(SCRIPT), "--output", str(tmp_path / "out"), "--input"]
+    command += [str(path) for path in (heads[0], broken, *heads[1:])]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "ASASegmentation")}
+
+    def run() -> dict[str, str]:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 1, done.stdout + done.stderr
+        cases = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["cases"]
+        return {case["case"]: case["status"] for case in cases}
+
+    assert run() == {"1000_SS": "done", "broken": "failed", "1003_SS": "done", "1036_SS": "done"}
+    assert (tmp_path / "out" / "1036_SS" / "segmentation.seg.nrrd").is_file()
+    assert run() == {"1000_SS": "reused", "broken": "failed", "1003_SS": "reused", "1036_SS": "reused"}

@@ -1,0 +1,97 @@
+"""Photographs the module for README and the catalogue: the panel in each state, light and dark, and the views.
+
+    python Testing/standin/photograph.py HEAD.nii.gz [FOLDER]
+
+HEAD is a T1; FOLDER defaults to Resources/Screenshots. Takes as long as one segmentation.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import driving
+import numpy as np
+import qt
+import slicer
+import standin_views
+from PIL import Image, ImageDraw
+
+_WIDTH, _HEIGHT = 460, 760
+_DARK = {
+    "Window": (45, 45, 48), "WindowText": (230, 230, 230), "Base": (30, 30, 32), "AlternateBase": (38, 38, 42),
+    "Text": (230, 230, 230), "Button": (58, 58, 62), "ButtonText": (230, 230, 230), "ToolTipBase": (58, 58, 62),
+    "ToolTipText": (230, 230, 230), "Highlight": (60, 120, 190), "HighlightedText": (255, 255, 255),
+    "PlaceholderText": (150, 150, 150), "BrightText": (255, 90, 90),
+}  # fmt: skip
+_DARK_DISABLED = (120, 120, 120)
+
+
+class Photographer:
+    """Takes the pictures of one panel."""
+
+    def __init__(self, module: Any, folder: Path) -> None:
+        self._widget = module.widgetRepresentation()
+        self._widget.resize(_WIDTH, _HEIGHT)
+        self._folder = folder
+
+    def take(self, name: str) -> None:
+        """Writes <name>.png and <name>_dark.png."""
+        light = qt.QApplication.palette()
+        for suffix, palette in (("", light), ("_dark", dark_palette())):
+            qt.QApplication.setPalette(palette)
+            slicer.app.processEvents()
+            self._widget.grab().save(str(self._folder / f"{name}{suffix}.png"))
+        qt.QApplication.setPalette(light)
+
+
+def dark_palette() -> Any:
+    """Colours like those of Slicer's dark theme."""
+    palette = qt.QPalette()
+    for role, rgb in _DARK.items():
+        palette.setColor(getattr(qt.QPalette, role), qt.QColor(*rgb))
+    for role in ("WindowText", "Text", "ButtonText"):
+        palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor(*_DARK_DISABLED))
+    return palette
+
+
+def views(volume: Any) -> Image.Image:
+    """Three slices and the 3-D view, as Slicer lays them out."""
+    pictures = [standin_views.slice_picture(volume, o, (440, 440)) for o in ("Axial", "Sagittal", "Coronal")]
+    pictures.insert(1, standin_views.view_picture((440, 440)))
+    rows = [np.concatenate(pictures[start : start + 2], axis=1) for start in (0, 2)]
+    image = Image.fromarray(np.concatenate(rows, axis=0))
+    draw = ImageDraw.Draw(image)
+    draw.line([(440, 0), (440, 880)], fill=(60, 60, 60), width=2)
+    draw.line([(0, 440), (880, 440)], fill=(60, 60, 60), width=2)
+    return image
+
+
+def main(head: Path, folder: Path) -> None:
+    """Takes all pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    module = driving.open_module("ASASegmentation")
+    panel = module.widgetRepresentation().self().panel
+    camera = Photographer(module, folder)
+    camera.take("panel_1_empty")
+    volume = slicer.util.loadVolume(str(head))
+    volume.SetName("head_T1")
+    driving.wait_for(lambda: panel.ui.segmentButton.enabled, 20)
+    panel.ui.advancedSection.setCollapsed(False)
+    camera.take("panel_2_ready")
+    panel.ui.advancedSection.setCollapsed(True)
+    panel.ui.segmentButton.click()
+    driving.wait_for(lambda: panel.ui.progressBar.value > 400 or not panel.logic.running, 900)
+    camera.take("panel_3_running")
+    driving.wait_for(lambda: not panel.logic.running, 900)
+    camera.take("panel_4_done")
+    panel.ui.surfacesCheckBox.click()
+    views(volume).save(folder / "views_tissue.png", optimize=True)
+    panel.ui.taskComboBox.setCurrentIndex(1)
+    camera.take("panel_5_refused")
+    module.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else driving.REPOSITORY / "Resources/Screenshots")
