@@ -13,10 +13,17 @@ import numpy.typing as npt
 SHAPE = (8, 9, 10)
 
 
-def save(path: Path, array: npt.NDArray[Any], spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Path:
-    """Write an array (file order, RAS) as NIfTI, folders included."""
+def save(
+    path: Path,
+    array: npt.NDArray[Any],
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+) -> Path:
+    """Write an array (file order, RAS) as NIfTI, folders included; ``origin`` is the first voxel's place in mm."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, np.diag([*spacing, 1.0])), path)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = origin
+    nib.save(nib.Nifti1Image(array, affine), path)
     return path
 
 
@@ -38,6 +45,19 @@ def brats_case(root: Path, name: str, values: Sequence[int] = (1, 2, 4), suffix:
     for part in ("t1", "t1ce", "t2", "flair"):
         save(root / name / f"{name}_{part}{suffix}", image())
     save(root / name / f"{name}_seg{suffix}", label_map(values))
+    return root / name
+
+
+def tumour_head(root: Path, name: str, seed: int) -> Path:
+    """A BraTS 2021 case of 96 mm around the brain frame's origin: a bright ball of three shells in noise."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(48)] * 3, indexing="ij")).astype(float)
+    distance = np.linalg.norm(grid - rng.uniform(22, 26, (3, 1, 1, 1)), axis=0)
+    labels = np.select([distance < 1.5, distance < 3, distance < 5], [1, 4, 2], 0)
+    for number, part in enumerate(("t1", "t1ce", "t2", "flair")):
+        shown = 300 + 100 * ((labels + number) % 5) + rng.normal(0, 20, labels.shape)
+        save(root / name / f"{name}_{part}.nii.gz", shown.astype(np.int16), (2, 2, 2), (-48, -65, -43))
+    save(root / name / f"{name}_seg.nii.gz", labels.astype(np.uint8), (2, 2, 2), (-48, -65, -43))
     return root / name
 
 

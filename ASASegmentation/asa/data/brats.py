@@ -48,11 +48,15 @@ RELEASES: dict[str, Release] = {
 
 
 def case_folders(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    """Folders at any depth whose name matches, with the subject; what lies below them is not searched."""
+    """``root`` or folders (or links to some) at any depth whose name matches, with the subject; not searched further."""
+    if match := re.fullmatch(pattern, root.name):
+        yield root, match["subject"]
+        return
     for folder, below, _ in os.walk(root):
-        if match := re.fullmatch(pattern, Path(folder).name):
-            below.clear()
-            yield Path(folder), match["subject"]
+        for name in sorted(below):
+            if match := re.fullmatch(pattern, name):
+                below.remove(name)
+                yield Path(folder) / name, match["subject"]
 
 
 def find_brats(root: Path, release: Release) -> list[LabelledCase]:

@@ -34,15 +34,15 @@ def deep_supervision(outputs: Sequence[Tensor], target: Tensor) -> dict[str, Ten
     """Dice + cross-entropy at every resolution, weights halving by level and summing to 1.
 
     Args:
-        outputs: logits at 1/1, 1/2, 1/4, ... (B, K, ...).
-        target: (B, T, H, W) integer classes; coarser levels take every 2^l-th voxel.
+        outputs: logits (B, K, ...) at 1/1, 1/2, 1/4, ..., or all at 1/1.
+        target: (B, T, H, W) integer classes; coarser levels take every second, fourth, ... voxel.
     """
     weights = [0.5**level for level in range(len(outputs))]
     total = sum(weights)
     losses: dict[str, Tensor] = {}
     combined = torch.zeros((), device=target.device)
     for level, (logits, weight) in enumerate(zip(outputs, weights, strict=True)):
-        step = 2**level
+        step = target.shape[-1] // logits.shape[-1]
         dice, cross_entropy = dice_cross_entropy(logits, target[:, ::step, ::step, ::step])
         combined = combined + weight / total * (dice + cross_entropy)
         if level == 0:

@@ -1,0 +1,46 @@
+"""`asa finetune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/finetune_paper.yaml.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
+    store: Annotated[Path | None, typer.Option(help="Store of cases; replaces the one the settings name.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Pre-training run; replaces the one the settings name.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Train a segmentation network on labelled cases, from a pre-trained encoder or from scratch.
+
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there, also after a crash.
+    With torchrun in front it runs on several devices and machines, with the same global batch.
+
+    Examples:
+
+        asa finetune Resources/Configs/finetune_paper.yaml --store brats --init runs/pretrained -o runs/brats
+
+        torchrun --nproc-per-node 8 -m asa finetune settings.yaml -o runs/brats
+    """
+    import torch
+
+    from asa.training.distributed import join, leave
+    from asa.training.finetune import FinetuneSettings, finetune
+    from asa.training.settings import read_settings
+
+    if threads:
+        torch.set_num_threads(threads)
+    values = read_settings(settings, FinetuneSettings)
+    if store is not None:
+        values.store = str(store)
+    if init is not None:
+        values.init = str(init)
+    try:
+        finetune(values, output, join(device))
+    finally:
+        leave()

@@ -1,0 +1,185 @@
+"""Augmentation of labelled crops: one resampling for the geometry, then intensities, all channels at once.
+
+A crop knows where it starts in the brain frame. Rotation and scaling turn about the crop's own centre, so its place
+stays; mirroring left and right moves it to the mirrored place, whose symmetric position codes are the mirrored codes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+Shape = tuple[int, int, int]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Ranges and probabilities; rotation, scaling, flips and gamma are the recipe of the paper's Table 1.
+
+    Attributes:
+        rotation_deg: largest rotation about each axis, either way.
+        scale: factor by which the head grows.
+        flip: axes that are mirrored half of the time: "w" (left-right), "thw", or "" for none.
+        gamma: exponent on intensities scaled to 0...1; mean and spread are kept.
+        noise: largest standard deviation of Gaussian noise, in units of the z-score.
+        blur: standard deviation of a Gaussian, in voxels.
+        low_resolution: factor of the resolution that a crop is reduced to and brought back from.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
+
+    rotation_deg: float = 30.0
+    rotation_p: float = 0.2
+    scale: Range = (0.7, 1.4)
+    scale_p: float = 0.2
+    flip: str = "w"
+    gamma: Range = (0.7, 1.5)
+    gamma_p: float = 0.3
+    noise: float = 0.3
+    noise_p: float = 0.0
+    blur: Range = (0.5, 1.0)
+    blur_p: float = 0.0
+    low_resolution: Range = (0.5, 1.0)
+    low_resolution_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if set(self.flip) - set("thw"):
+            raise ValueError(f"flip names axes of 'thw', not '{self.flip}'")
+
+
+def uniform(rng: Generator, low: float, high: float) -> float:
+    """One number between ``low`` and ``high``."""
+    return low + (high - low) * float(torch.rand((), generator=rng))
+
+
+def chance(rng: Generator, probability: float) -> bool:
+    """True with this probability; draws in any case, so that options do not shift what is drawn after them."""
+    return float(torch.rand((), generator=rng)) < probability
+
+
+def draw_matrix(rng: Generator, s: AugmentSettings) -> npt.NDArray[np.float64] | None:
+    """3x3 that maps offsets (t, h, w) in the augmented crop to offsets in the scan; None where nothing changes."""
+    turned, scaled = chance(rng, s.rotation_p), chance(rng, s.scale_p)
+    angles = [math.radians(uniform(rng, -s.rotation_deg, s.rotation_deg)) for _ in range(3)]
+    factor = uniform(rng, *s.scale)
+    matrix = np.eye(3)
+    if turned:
+        for axis, angle in enumerate(angles):
+            i, j = (k for k in range(3) if k != axis)
+            turn = np.eye(3)
+            turn[i, i] = turn[j, j] = math.cos(angle)
+            turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
+            matrix = matrix @ turn
+    if scaled:
+        matrix = matrix / factor
+    return matrix if turned or scaled else None
+
+
+def cut(
+    image: npt.NDArray[Any], labels: npt.NDArray[np.uint8], start: Shape, crop: Shape, matrix: npt.NDArray[Any] | None
+) -> tuple[Tensor, Tensor]:
+    """A crop of a scan, resampled once if ``matrix`` asks for it; only the part of the scan it touches is read.
+
+    Args:
+        image: (C, T, H, W), possibly memory-mapped.
+        labels: (T, H, W).
+        start: first voxel of the crop, which lies inside the scan before it is turned.
+        matrix: as :func:`draw_matrix` gives it.
+
+    Returns:
+        Image (C, *crop) float32 with linear interpolation, labels (*crop) uint8 with nearest neighbours; beyond the
+        scan the image repeats its border (background, in a brain frame) and labels are 0.
+    """
+    if matrix is None:
+        box = tuple(slice(s, s + n) for s, n in zip(start, crop, strict=True))
+        return torch.from_numpy(image[(slice(None), *box)].astype(np.float32)), torch.from_numpy(labels[box].copy())
+    half = (np.asarray(crop) - 1) / 2
+    centre = np.asarray(start) + half
+    reach = np.abs(matrix) @ half
+    low = np.clip(np.floor(centre - reach) - 1, 0, np.asarray(labels.shape) - 2).astype(int)
+    high = np.clip(np.ceil(centre + reach) + 2, low + 2, labels.shape).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    source = torch.from_numpy(image[(slice(None), *box)].astype(np.float32))
+    # in coordinates -1...1 of both boxes, as grid_sample wants them, which also lists axes the other way round
+    middle = (high - low - 1) / 2
+    theta = np.concatenate((matrix * half / middle[:, None], ((centre - low - middle) / middle)[:, None]), axis=1)
+    theta[:, :3] = theta[::-1, 2::-1].copy()
+    theta[:, 3] = theta[::-1, 3].copy()
+    grid = F.affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *crop], align_corners=True)
+    moved = F.grid_sample(source[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
+    found = torch.from_numpy(labels[box].astype(np.float32))[None, None]
+    nearest = F.grid_sample(found, grid, mode="nearest", padding_mode="zeros", align_corners=True)[0, 0]
+    return moved, nearest.to(torch.uint8)
+
+
+def mirror(
+    rng: Generator, image: Tensor, labels: Tensor, start: Shape, scan: Shape, axes: str
+) -> tuple[Tensor, Tensor, Shape]:
+    """Flip each of ``axes`` half of the time; ``start`` becomes the crop's place in the mirrored scan."""
+    place = list(start)
+    for axis, name in enumerate("thw"):
+        if chance(rng, 0.5) and name in axes:
+            image, labels = image.flip(axis - 3), labels.flip(axis - 3)
+            place[axis] = scan[axis] - labels.shape[axis] - place[axis]
+    return image, labels, (place[0], place[1], place[2])
+
+
+def intensities(rng: Generator, image: Tensor, s: AugmentSettings) -> Tensor:
+    """Noise, blur, low resolution and gamma, each with its probability, on an image (C, T, H, W)."""
+    if chance(rng, s.noise_p):
+        image = image + uniform(rng, 0, s.noise) * torch.randn(image.shape, generator=rng)
+    if chance(rng, s.blur_p):
+        image = gaussian_blur(image, uniform(rng, *s.blur))
+    if chance(rng, s.low_resolution_p):
+        size = [max(2, round(n * factor)) for n in image.shape[1:] for factor in [uniform(rng, *s.low_resolution)]]
+        coarse = F.interpolate(image[None], size, mode="nearest-exact")
+        image = F.interpolate(coarse, list(image.shape[1:]), mode="trilinear")[0]
+    if chance(rng, s.gamma_p):
+        image = power(image, uniform(rng, *s.gamma))
+    return image
+
+
+def power(image: Tensor, gamma: float) -> Tensor:
+    """Intensities of each channel to the power of ``gamma`` between their extremes, mean and spread kept."""
+    axes = (1, 2, 3)
+    low = image.amin(axes, keepdim=True)
+    span = (image.amax(axes, keepdim=True) - low).clamp(min=1e-6)
+    changed = ((image - low) / span).pow_(gamma)
+    spread, mean = torch.std_mean(image, axes, keepdim=True)
+    new_spread, new_mean = torch.std_mean(changed, axes, keepdim=True)
+    return (changed - new_mean) * (spread / new_spread.clamp(min=1e-6)) + mean
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of (C, T, H, W), an axis at a time; ``sigma`` in voxels."""
+    radius = max(1, math.ceil(3 * sigma))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    blurred = image[:, None]
+    for axis in range(3):
+        shape = [1, 1, 1, 1, 1]
+        shape[axis + 2] = -1
+        padding = [0] * 6
+        padding[4 - 2 * axis] = padding[5 - 2 * axis] = radius
+        blurred = F.conv3d(F.pad(blurred, padding, mode="replicate"), kernel.view(shape))
+    return blurred[:, 0]
+
+
+def drop_modalities(rng: Generator, image: Tensor, probability: float) -> Tensor:
+    """Each channel of (C, T, H, W) becomes 0, its mean, with this probability; one at least stays.
+
+    A network trained so still works where a scan lacks a modality: its channel is 0 then, too.
+    """
+    dropped = torch.rand(len(image), generator=rng) < probability
+    if dropped.all():
+        dropped[int(torch.randint(len(image), (), generator=rng))] = False
+    return image * ~dropped.view(-1, 1, 1, 1)

@@ -1,0 +1,214 @@
+"""The store of labelled cases: memory-mapped arrays in the brain frame, and an index.
+
+    index.json             data set, modalities, cases
+    images/<case>.npy      (C, T, H, W) float16, normalised as at use (:func:`asa.inference.predictor.zscore`)
+    labels/<case>.npy      (T, H, W) uint8, values of the task
+    foreground/<case>.npy  (N, 4) int16: label, t, h, w of up to 2000 voxels of each label
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asa.data.cases import IGNORED, Dataset, LabelledCase, load_dataset, raise_problems
+from asa.data.datasets import dataset_by_name
+from asa.errors import AsaError, InputError
+from asa.files import atomic_path, write_json
+from asa.geometry import FRAME, Alignment, align_to_frame, centre_crop_grid, resample
+from asa.volume import Grid, read_volume
+
+FORMAT = 1
+INDEX = "index.json"
+KEPT_VOXELS = 2000  # of each label, to centre crops on
+Shape = tuple[int, int, int]
+Normalise = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """One prepared case.
+
+    Attributes:
+        name, subject: as in the data set.
+        voxels: label value -> voxels in the brain frame.
+        alignment: agreement with the atlas, 0 to 1.
+        cut: share of the labelled voxels that lie outside the brain frame.
+        warnings: why a person should look at it; empty for most.
+    """
+
+    name: str
+    subject: str
+    voxels: Mapping[str, int]
+    alignment: float
+    cut: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseStore:
+    """Reads a store; arrays are memory-mapped."""
+
+    folder: Path
+    dataset: Dataset
+    modalities: tuple[str, ...]
+    cases: tuple[StoredCase, ...]
+    shape: Shape
+
+    @staticmethod
+    def open(folder: Path) -> CaseStore:
+        """Read the index.
+
+        Raises:
+            InputError: no store there, of a newer version, or damaged.
+        """
+        path = folder / INDEX
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            if index["format"] > FORMAT:
+                raise InputError(f"{folder} was written by a newer version of ASA; update ASA")
+            cases = tuple(StoredCase(**{**c, "warnings": tuple(c["warnings"])}) for c in index["cases"])
+            t, h, w = index["shape"]
+            return CaseStore(folder, dataset_by_name(index["dataset"]), tuple(index["modalities"]), cases, (t, h, w))
+        except FileNotFoundError:
+            raise InputError(f"{folder} is no store of cases: make one with 'asa prepare finetune'") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """Positions of these cases in the store."""
+        place = {case.name: number for number, case in enumerate(self.cases)}
+        return [place[name] for name in names]
+
+    def read(self, number: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+        """Image (C, T, H, W) and labels (T, H, W) of a case, memory-mapped.
+
+        Raises:
+            InputError: a file vanished or is damaged.
+        """
+        image, labels = self._map("images", number), self._map("labels", number)
+        if image.shape != (len(self.modalities), *self.shape) or labels.shape != self.shape:
+            name = self.cases[number].name
+            raise InputError(f"case '{name}' of {self.folder} has the wrong shape {image.shape}; prepare it again")
+        return image, labels
+
+    def foreground(self, number: int) -> npt.NDArray[np.int16]:
+        """Label, t, h, w of some voxels of each label, (N, 4)."""
+        voxels: npt.NDArray[np.int16] = self._map("foreground", number)
+        return voxels
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What run.yaml says about the data."""
+        voxels: dict[str, int] = {}
+        for case in self.cases:
+            for label, count in case.voxels.items():
+                voxels[label] = voxels.get(label, 0) + count
+        found = {"dataset": self.dataset.name, "modalities": list(self.modalities), "cases": len(self.cases)}
+        return {**found, "voxels": voxels}
+
+    def _map(self, kind: str, number: int) -> npt.NDArray[Any]:
+        path = array_path(self.folder, kind, self.cases[number].name)
+        try:
+            array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"case '{self.cases[number].name}' cannot be read any more: {error}") from error
+        return array
+
+
+def array_path(folder: Path, kind: str, name: str) -> Path:
+    """Where an array of a case lies."""
+    return folder / kind / f"{name}.npy"
+
+
+def prepare_cases(
+    dataset: Dataset,
+    root: Path,
+    folder: Path,
+    normalise: Normalise,
+    *,
+    modalities: Sequence[str] = (),
+    shape: Shape = FRAME.shape,
+    align: bool = True,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> CaseStore:
+    """Check every case of a data set, bring it into the brain frame and store it; what is stored already stays.
+
+    Args:
+        normalise: intensities in the brain frame -> what a network sees; the function that is used at inference.
+        modalities: channels, in this order; those of the data set if empty.
+        shape: voxels (T, H, W) that are kept around the centre of the brain frame.
+        align: False trusts the images to lie in MNI152 space.
+        progress: called with cases done, cases in all, and the name.
+
+    Raises:
+        InputError: one error that lists all offenders; or the store was begun with other settings.
+        OutputError: no room or no permission.
+    """
+    channels = tuple(modalities or dataset.modalities)
+    cases = load_dataset(dataset, root, channels)
+    settings = {"dataset": dataset.name, "modalities": list(channels), "shape": list(shape), "align": align}
+    path = folder / "settings.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        raise InputError(f"{folder} was begun with other settings ({path}); choose another folder")
+    write_json(path, settings)
+    done: list[StoredCase] = []
+    problems: list[str] = []
+    for number, case in enumerate(cases, start=1):
+        record = folder / "records" / f"{case.name}.json"
+        try:
+            if not record.exists():
+                stored = _prepare(case, dataset, folder, channels, centre_crop_grid(shape), normalise, align=align)
+                write_json(record, dataclasses.asdict(stored))
+            values = json.loads(record.read_text(encoding="utf-8"))
+            done.append(StoredCase(**{**values, "warnings": tuple(values["warnings"])}))
+        except InputError as error:
+            problems.append(f"{case.name}: {error}")
+        progress(number, len(cases), case.name)
+    raise_problems(problems, dataset.title)
+    write_json(folder / INDEX, {"format": FORMAT, **settings, "cases": [dataclasses.asdict(case) for case in done]})
+    return CaseStore(folder, dataset, channels, tuple(done), shape)
+
+
+def _prepare(
+    case: LabelledCase,
+    dataset: Dataset,
+    folder: Path,
+    modalities: Sequence[str],
+    grid: Grid,
+    normalise: Normalise,
+    *,
+    align: bool,
+) -> StoredCase:
+    """Bring one case onto ``grid`` of the brain frame and write its arrays; the first modality decides how it lies."""
+    if case.labels is None:
+        raise AsaError(f"{case.name} was not checked: it has no label map")
+    scans = [read_volume(case.images[key]) for key in modalities]
+    alignment = align_to_frame(scans[0]) if align else Alignment(np.eye(4), "identity", 1.0)
+    truth = read_volume(case.labels, labels=True)
+    image = np.stack([normalise(resample(scan, grid, 1, alignment.matrix).array) for scan in scans]).astype(np.float16)
+    labels = resample(truth.with_array(dataset.to_task(truth.array)), grid, 0, alignment.matrix).array
+    labels[labels == IGNORED] = 0
+    values = [int(value) for value in np.unique(labels) if value]
+    rng = np.random.default_rng(0)
+    voxels, kept = {}, []
+    for value in values:
+        places = np.argwhere(labels == value)
+        voxels[str(value)] = len(places)
+        chosen = places if len(places) <= KEPT_VOXELS else rng.choice(places, KEPT_VOXELS, replace=False)
+        kept.append(np.insert(chosen, 0, value, axis=1).astype(np.int16))
+    volume_mm3 = np.count_nonzero(truth.array) * truth.grid.voxel_volume_ml * 1000
+    scaled = volume_mm3 / abs(float(np.linalg.det(alignment.matrix[:3, :3])))
+    foreground = np.concatenate(kept) if kept else np.zeros((0, 4), np.int16)
+    arrays: dict[str, npt.NDArray[Any]] = {"images": image, "labels": labels, "foreground": foreground}
+    for kind, array in arrays.items():
+        with atomic_path(array_path(folder, kind, case.name)) as temporary:
+            np.save(temporary, array, allow_pickle=False)
+    cut = max(0.0, 1 - sum(voxels.values()) / scaled) if scaled else 0.0
+    return StoredCase(case.name, case.subject, voxels, round(alignment.quality, 4), round(cut, 3), alignment.warnings)

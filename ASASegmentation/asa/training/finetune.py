@@ -1,0 +1,264 @@
+"""Fine-tuning: its settings (Table 1b of the paper is the default), its samples, and the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from asa.data.augment import AugmentSettings, chance, cut, draw_matrix, drop_modalities, intensities, mirror
+from asa.data.case_store import CaseStore
+from asa.data.cases import LabelledCase
+from asa.data.splits import PARTS, Recipe, split_file
+from asa.errors import InputError, ModelError, ResourceError
+from asa.nn import Segmenter, inflate_channels
+from asa.nn.baselines import Network, NetworkSpec, asa_config, build_network
+from asa.nn.objective import Batch, Objective
+from asa.nn.position import Grid3, Scheme
+from asa.tasks import TASKS, Task
+from asa.training import checkpoint
+from asa.training.distributed import World
+from asa.training.losses import deep_supervision
+from asa.training.pretrained import Pretrained
+from asa.training.region_loss import region_deep_supervision
+from asa.training.run import Run
+from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.tensorboard import add_tensorboard
+from asa.training.trainer import Trainer
+from asa.training.whole_volume import PATCH, place_in_frame, predict
+
+KIND = "finetuning"
+SEED_SPACING = 40  # bits: no run comes near 2^40 samples
+
+
+class FinetuneSettings(Settings):
+    """Everything a fine-tuning run needs; the defaults are Table 1b of the paper. Lengths in voxels of 1 mm."""
+
+    store: str = Field(description="folder made by 'asa prepare finetune'")
+    split: str = Field("", description="JSON file of the split; made if missing. Empty: split.json in the store")
+    shares: tuple[int, int, int] = Field((7, 1, 2), description="subjects for training, validation and test")
+    folds: int = Field(0, ge=0, description="k of a k-fold cross-validation; 0 makes one split")
+    fold: int = Field(0, ge=0, description="which fold, from 0")
+    split_seed: int = Field(0, ge=0)
+    network: str = Field("asa", description="a name of the registry: asa, unetr, nnformer, transbts, ...")
+    size: Literal["paper", "starter", "small"] = "paper"
+    position: Scheme = Field("symmetric", description="position encoding of asa; a pre-trained encoder brings its own")
+    init: str = Field("", description="pre-training run or checkpoint whose encoder starts the run (asa only)")
+    freeze_encoder: bool = Field(False, description="train everything but the encoder")
+    output: Literal["classes", "regions"] = Field("classes", description="softmax over labels, or a sigmoid a region")
+    crop: tuple[int, int, int] = (128, 128, 128)
+    foreground: float = Field(1 / 3, ge=0, le=1, description="share of crops centred on a labelled voxel")
+    augment: AugmentSettings = AugmentSettings()
+    modality_dropout: float = Field(0.0, ge=0, lt=1, description="probability of each modality to be missing")
+    validation_cases: int = Field(0, ge=0, description="cases looked at in a validation, at most; 0: all")
+    optimisation: Optimisation = Optimisation(
+        optimiser="sgd", lr=0.01, momentum=0.99, weight_decay=3e-5, schedule="polynomial", steps=250_000, batch=2
+    )
+    schedule: Schedule = Schedule(checkpoint_every=250, validate_every=2500)
+
+
+class LabelledCrops:
+    """Training source: sample ``index`` is always the same augmented crop, whoever asks for it.
+
+    Args:
+        store: prepared cases.
+        numbers: which of them.
+        frame: patch grid that the network's position codes know.
+    """
+
+    def __init__(self, store: CaseStore, numbers: Sequence[int], frame: Grid3, settings: FinetuneSettings) -> None:
+        self.store, self.numbers, self.frame, self.s = store, list(numbers), frame, settings
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Images (B, C, T, H, W), targets (B, T, H, W), origins in patches, and the cases' names."""
+        drawn = [self.sample(index) for index in indices]
+        return {
+            "image": torch.stack([image for image, _, _, _ in drawn]),
+            "target": torch.stack([labels for _, labels, _, _ in drawn]),
+            "origins": [origin for _, _, origin, _ in drawn],
+            "names": [name for _, _, _, name in drawn],
+        }
+
+    def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3, str]:
+        """Image (C, T, H, W), labels (T, H, W), origin, and the case's name."""
+        s = self.s
+        rng = torch.Generator().manual_seed((s.optimisation.seed << SEED_SPACING) + index)
+        number = self.numbers[int(torch.randint(len(self.numbers), (), generator=rng))]
+        image, labels = self.store.read(number)
+        start = self.start(rng, number)
+        part, target = cut(image, labels, start, s.crop, draw_matrix(rng, s.augment))
+        part, target, start = mirror(rng, part, target, start, self.store.shape, s.augment.flip)
+        part = intensities(rng, part, s.augment)
+        part = drop_modalities(rng, part, s.modality_dropout) if s.modality_dropout else part
+        origin = place_in_frame(start, s.crop, self.store.shape, self.frame)
+        return part.contiguous(), target.contiguous(), origin, self.store.cases[number].name
+
+    def start(self, rng: Generator, number: int) -> Grid3:
+        """First voxel of a crop, a multiple of the patch: anywhere, or around a voxel of a label drawn at random."""
+        free = [n - c for n, c in zip(self.store.shape, self.s.crop, strict=True)]
+        drawn = [PATCH * int(torch.randint(n // PATCH + 1, (), generator=rng)) for n in free]
+        wanted, which = chance(rng, self.s.foreground), float(torch.rand((), generator=rng))
+        voxels = self.store.foreground(number)
+        if wanted and len(voxels):
+            values = sorted(set(voxels[:, 0].tolist()))
+            places = voxels[voxels[:, 0] == values[int(which * len(values))]]
+            middle = places[int(torch.randint(len(places), (), generator=rng)), 1:]
+            drawn = [
+                PATCH * round(min(max(float(m) - c / 2, 0), n) / PATCH)
+                for m, c, n in zip(middle, self.s.crop, free, strict=True)
+            ]
+        return drawn[0], drawn[1], drawn[2]
+
+
+class SegmentationObjective(Objective):
+    """Dice + cross-entropy with deep supervision, over classes or over overlapping regions."""
+
+    def __init__(self, network: Network, regions: Sequence[Sequence[int]] = ()) -> None:
+        super().__init__()
+        self.network: Network = network
+        self.regions = regions
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one micro-batch."""
+        outputs = self.network.forward_deep(batch["image"], batch["origins"])
+        if self.regions:
+            return region_deep_supervision(outputs, batch["target"], self.regions)
+        return deep_supervision(outputs, batch["target"])
+
+
+def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network, Grid3, dict[str, Any]]:
+    """Network with its first weights, the frame grid its codes know, and the JSON that rebuilds it.
+
+    Raises:
+        InputError: no such network, or one that takes no pre-trained encoder.
+        ModelError: the pre-trained encoder is damaged or does not suit the network.
+        DependencyError: an optional package is missing.
+    """
+    if (settings.init or settings.freeze_encoder) and settings.network != "asa":
+        raise InputError(f"init and freeze_encoder concern the encoder of asa; network '{settings.network}' has none")
+    network = pretrained_network(spec, Path(settings.init)) if settings.init else build_network(spec)
+    if not isinstance(network, Segmenter):
+        return network, spec.frame, spec.to_dict()
+    frame = network.config.encoder.frame
+    if any(c // PATCH > f for c, f in zip(settings.crop, frame, strict=True)):
+        raise InputError(f"crop {settings.crop} is larger than the network's frame of {frame} patches of {PATCH}")
+    if settings.freeze_encoder:
+        network.encoder.requires_grad_(False)
+    return network, frame, network.config.to_dict()
+
+
+def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
+    """The segmenter around a pre-trained encoder, whose sizes, frame and position codes it takes over.
+
+    The patch embedding of the one channel seen in pre-training is inflated for several.
+
+    Raises:
+        ModelError: the encoder is damaged, or too shallow or too coarse for the segmenter.
+    """
+    known, weights = Pretrained.open(source).encoder()
+    encoder = dataclasses.replace(known, in_channels=spec.in_channels)
+    config = dataclasses.replace(asa_config(spec), encoder=encoder)
+    if encoder.patch != PATCH or encoder.depth < max(config.taps):
+        raise ModelError(
+            f"the encoder of {source} has {encoder.depth} blocks on patches of {encoder.patch}; a segmenter of size "
+            f"'{spec.size}' needs {max(config.taps)} blocks or more on patches of {PATCH}"
+        )
+    network = Segmenter(config)
+    inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], spec.in_channels)}
+    checkpoint.load_weights(network.encoder, inflated, "", str(source))
+    return network
+
+
+def whole_volume_dice(
+    store: CaseStore, numbers: Sequence[int], settings: FinetuneSettings, frame: Grid3, task: Task, device: torch.device
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Validation: Dice of each region of the task over whole volumes, averaged over cases; ``score`` is their mean."""
+    by_region = settings.output == "regions"
+
+    def judge(network: nn.Module) -> dict[str, float]:
+        sums = dict.fromkeys((region.name for region in task.regions), 0.0)
+        for number in numbers:
+            image, labels = store.read(number)
+            truth = torch.from_numpy(labels.copy())
+            activation = torch.sigmoid if by_region else (lambda logits: torch.softmax(logits, 1))
+            picture = torch.from_numpy(image.astype("float32"))
+            found = predict(network, picture, settings.crop, frame, activation, device)  # type: ignore[arg-type]
+            shown = found > 0.5 if by_region else found.argmax(0)
+            for row, region in enumerate(task.regions):
+                values = torch.tensor(region.values)
+                predicted = shown[row] if by_region else torch.isin(shown, values)
+                expected = torch.isin(truth, values)
+                size = int(predicted.sum() + expected.sum())
+                sums[region.name] += 2 * int((predicted & expected).sum()) / size if size else 1.0
+        scores = {f"dice {name}": value / len(numbers) for name, value in sums.items()}
+        return {"score": sum(scores.values()) / len(scores), **scores}
+
+    return judge
+
+
+def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
+    """Start or continue the run in ``folder``; returns the trainer's outcome.
+
+    Raises:
+        InputError: the store, the split or the settings cannot be used.
+        ModelError: the pre-trained encoder or the folder's checkpoint does not fit.
+        ResourceError: a micro-batch does not fit into the GPU's memory.
+    """
+    store = CaseStore.open(Path(settings.store))
+    parts = choose_split(settings, store)
+    task = TASKS[store.dataset.task]
+    if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
+        raise InputError(f"crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}")
+    by_region = settings.output == "regions"
+    outputs = len(task.regions) if by_region else 1 + max(label.value for label in task.labels)
+    torch.manual_seed(settings.optimisation.seed)
+    whole = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)
+    channels = len(store.modalities)
+    spec = NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size, whole, settings.position)
+    network, frame, description = make_network(settings, spec)
+    run = Run(folder)
+    if world.main:
+        data = {**store.fingerprint(), "split": {part: len(names) for part, names in parts.items()}}
+        run = Run.create(folder, KIND, settings.model_dump(mode="json"), data)
+        add_tensorboard(run)
+    held_out = store.numbers(parts["validation"])[: settings.validation_cases or None]
+    trainer = Trainer(
+        SegmentationObjective(network, [region.values for region in task.regions] if by_region else ()),
+        LabelledCrops(store, store.numbers(parts["train"]), frame, settings),
+        settings.optimisation,
+        settings.schedule,
+        run,
+        world,
+        describe=description,
+        validate=whole_volume_dice(store, held_out, settings, frame, task, world.device) if held_out else None,
+    )
+    trainer.resume()
+    try:
+        return trainer.fit()
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"{settings.optimisation.micro_batch} crops of {settings.crop} voxels at a time do not fit into the GPU's "
+            "memory; lower optimisation.micro_batch (the result stays the same), then crop"
+        ) from error
+
+
+def choose_split(settings: FinetuneSettings, store: CaseStore) -> dict[str, list[str]]:
+    """Names of the cases of each part; the split file is written where it does not exist.
+
+    Raises:
+        InputError: the file does not fit, there is no such fold, or nothing to train on.
+    """
+    path = Path(settings.split) if settings.split else store.folder / "split.json"
+    cases = [LabelledCase(case.name, case.subject, {}, None) for case in store.cases]
+    folds = split_file(path, cases, Recipe(settings.shares, settings.folds, settings.split_seed))
+    if settings.fold >= len(folds):
+        raise InputError(f"{path} has {len(folds)} folds; fold {settings.fold} (from 0) is not one of them")
+    fold = folds[settings.fold]
+    if not fold["train"]:
+        raise InputError(f"{path} leaves no case to train on")
+    return {part: fold[part] for part in PARTS}

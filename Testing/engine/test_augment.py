@@ -1,0 +1,136 @@
+"""Augmentation: one resampling, places in the brain frame, intensities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from asa.data.augment import (
+    AugmentSettings,
+    cut,
+    draw_matrix,
+    drop_modalities,
+    gaussian_blur,
+    intensities,
+    mirror,
+    power,
+)
+from asa.nn import PositionEncoding
+
+SCAN, CROP, START = (32, 40, 48), (16, 16, 16), (16, 16, 24)
+QUARTER_TURN = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+CALM = AugmentSettings(rotation_p=0, scale_p=0, flip="", gamma_p=0)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def scan():
+    noise = np.random.default_rng(0)
+    return noise.normal(size=(2, *SCAN)).astype(np.float16), noise.integers(0, 4, SCAN).astype(np.uint8)
+
+
+def test_a_crop_that_is_not_turned_is_a_slice(scan):
+    image, labels = cut(*scan, START, CROP, None)
+    box = tuple(slice(s, s + n) for s, n in zip(START, CROP, strict=True))
+    assert np.array_equal(image.numpy(), scan[0][(slice(None), *box)].astype(np.float32))
+    assert np.array_equal(labels.numpy(), scan[1][box])
+    turned = cut(*scan, START, CROP, np.eye(3))
+    assert torch.allclose(turned[0], image, atol=1e-4)
+    assert torch.equal(turned[1], labels)
+
+
+def test_a_quarter_turn_is_exact_and_image_and_labels_move_together(scan):
+    image, labels = cut(*scan, START, CROP, None)
+    turned, turned_labels = cut(*scan, START, CROP, QUARTER_TURN)
+    assert torch.allclose(turned, torch.rot90(image, -1, (2, 3)), atol=1e-3)
+    assert torch.equal(turned_labels, torch.rot90(labels, -1, (1, 2)))
+
+
+def test_scaling_enlarges_about_the_centre_of_the_crop():
+    ramp = np.broadcast_to(np.arange(48, dtype=np.float16), (1, *SCAN))
+    image, _ = cut(ramp, np.zeros(SCAN, np.uint8), START, CROP, np.eye(3) / 2)
+    row = image[0, 4, 4]
+    assert torch.allclose(row.diff(), torch.full((15,), 0.5), atol=1e-3)
+    assert float(row.mean()) == pytest.approx(24 + 7.5, abs=1e-3)
+
+
+def test_beyond_the_scan_lies_background():
+    image, labels = cut(np.full((1, *SCAN), -2, np.float16), np.ones(SCAN, np.uint8), (0, 0, 0), CROP, np.eye(3) * 1.4)
+    assert torch.allclose(image, torch.tensor(-2.0))
+    assert labels[0, 0, 0] == 0
+    assert labels[8, 8, 8] == 1
+
+
+def test_matrices_are_rotations_and_scales_within_their_ranges():
+    settings = AugmentSettings(rotation_p=1, scale_p=1)
+    for seed in range(20):
+        matrix = draw_matrix(rng(seed), settings)
+        factor = np.linalg.det(matrix) ** (-1 / 3)
+        assert 0.7 <= factor <= 1.4
+        assert np.allclose(matrix @ matrix.T * factor**2, np.eye(3))
+    assert draw_matrix(rng(), CALM) is None
+
+
+def test_mirrored_crops_have_the_mirrored_codes():
+    """Code equality: where a mirrored crop says it lies, the symmetric codes are those of the crop, mirrored."""
+    frame, grid = tuple(n // 8 for n in SCAN), tuple(n // 8 for n in CROP)
+    codes = PositionEncoding(frame, 24)
+    blank = torch.zeros(1, *CROP), torch.zeros(CROP)
+    for start in ((0, 0, 0), START, (16, 24, 32)):
+        places = {mirror(rng(seed), *blank, start, SCAN, "w")[2] for seed in range(20)}
+        assert places == {start, (start[0], start[1], SCAN[2] - CROP[2] - start[2])}
+        for place in places - {start}:
+            here, there = (codes(grid, tuple(s // 8 for s in at)).view(*grid, -1) for at in (start, place))
+            assert torch.equal(there, here.flip(2))
+
+
+def test_a_mirrored_crop_is_the_crop_of_the_mirrored_scan(scan):
+    image, labels = cut(*scan, START, CROP, None)
+    for seed in range(12):
+        flipped, flipped_labels, place = mirror(rng(seed), image, labels, START, SCAN, "thw")
+        axes = [axis for axis in range(3) if place[axis] != START[axis]]  # START is not its own mirror image
+        again = cut(np.flip(scan[0], [a + 1 for a in axes]), np.flip(scan[1], axes), place, CROP, None)
+        assert torch.equal(again[0], flipped)
+        assert torch.equal(again[1], flipped_labels)
+
+
+def test_gamma_keeps_mean_and_spread_of_each_channel():
+    image = torch.randn(2, *CROP, generator=rng()) * torch.tensor([1.0, 5.0]).view(2, 1, 1, 1) + 3
+    changed = power(image, 0.7)
+    assert not torch.allclose(changed, image, atol=0.01)
+    for statistic in (torch.mean, torch.std):
+        assert torch.allclose(statistic(changed, (1, 2, 3)), statistic(image, (1, 2, 3)), atol=1e-3)
+    assert torch.equal(power(torch.ones(1, 4, 4, 4), 2.0), torch.ones(1, 4, 4, 4))
+
+
+def test_blur_keeps_constants_and_calms_noise():
+    noise = torch.randn(2, *CROP, generator=rng())
+    assert gaussian_blur(noise, 1.0).std() < 0.5 * noise.std()
+    assert torch.allclose(gaussian_blur(torch.full((1, *CROP), 3.0), 0.7), torch.tensor(3.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("option", ["noise_p", "blur_p", "low_resolution_p", "gamma_p"])
+def test_each_option_changes_intensities_and_nothing_else_does(option):
+    image = torch.randn(2, *CROP, generator=rng())
+    assert torch.equal(intensities(rng(1), image, CALM), image)
+    settings = AugmentSettings(**{"gamma_p": 0.0, option: 1.0})
+    changed = intensities(rng(1), image, settings)
+    assert changed.shape == image.shape
+    assert not torch.allclose(changed, image)
+    assert torch.equal(changed, intensities(rng(1), image, settings))
+
+
+def test_one_modality_always_stays():
+    image = torch.ones(3, 2, 2, 2)
+    kept = [int(drop_modalities(rng(seed), image, 0.9)[:, 0, 0, 0].sum()) for seed in range(50)]
+    assert min(kept) == 1
+    assert torch.equal(drop_modalities(rng(), image, 0.0), image)
+
+
+def test_axes_must_exist():
+    with pytest.raises(ValueError, match="thw"):
+        AugmentSettings(flip="x")

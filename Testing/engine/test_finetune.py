@@ -1,0 +1,248 @@
+"""Fine-tuning: from files to a store, samples, first weights, and runs of a few steps on small crops."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from Testing.engine.labelled_files import tumour_head
+
+from asa.cli import build
+from asa.data.case_store import CaseStore, prepare_cases
+from asa.data.datasets import DATASETS
+from asa.errors import InputError, ModelError
+from asa.inference.predictor import zscore
+from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
+from asa.nn.baselines import NetworkSpec
+from asa.pretext import ReconstructionOptions, make_objective
+from asa.tasks import TASKS
+from asa.training import checkpoint
+from asa.training.distributed import World
+from asa.training.finetune import FinetuneSettings, LabelledCrops, finetune, make_network
+from asa.training.pretrained import describe
+from asa.training.region_loss import region_deep_supervision, region_masks
+from asa.training.run import read_events
+from asa.training.whole_volume import place_in_frame, predict, window_starts
+
+SHAPE = (32, 64, 32)
+HERE = World(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory):
+    """Five BraTS cases on disk."""
+    root = tmp_path_factory.mktemp("brats")
+    for seed in range(5):
+        tumour_head(root, f"BraTS2021_{seed:05d}", seed)
+    return root
+
+
+@pytest.fixture(scope="session")
+def store(heads, tmp_path_factory):
+    """The same, prepared."""
+    folder = tmp_path_factory.mktemp("store")
+    prepare_cases(DATASETS["brats2021"], heads, folder, zscore, shape=SHAPE, align=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_run(tmp_path_factory):
+    """A checkpoint of a pre-training run that never trained."""
+    torch.manual_seed(5)
+    encoder = EncoderConfig((4, 8, 4), dim=24, depth=4, heads=2, window=8)
+    config, options = AutoencoderConfig(encoder, DecoderConfig(24, 1, 2)), ReconstructionOptions()
+    objective = make_objective("asa", config, options)
+    path = tmp_path_factory.mktemp("run") / "best.safetensors"
+    tensors = {f"model.{name}": value for name, value in objective.state_dict().items()}
+    checkpoint.save(path, tensors, {"step": 7, "network": describe("asa", config, options)})
+    return path
+
+
+def settings(store, **changes):
+    values = {
+        "store": str(store),
+        "shares": (3, 1, 1),
+        "size": "small",
+        "crop": (32, 32, 32),
+        "optimisation": {"lr": 3e-3, "steps": 4, "batch": 2, "micro_batch": 1, "precision": "fp32"},
+        "schedule": {"log_every": 1, "validate_every": 2, "checkpoint_every": 2},
+    }
+    return FinetuneSettings.model_validate({**values, **changes})
+
+
+def test_cases_land_in_the_brain_frame(store):
+    opened = CaseStore.open(store)
+    assert opened.modalities == ("t1", "t1gd", "t2", "flair")
+    assert [case.name for case in opened.cases] == [f"BraTS2021_{i:05d}" for i in range(5)]
+    for number, case in enumerate(opened.cases):
+        image, labels = opened.read(number)
+        assert image.shape == (4, *SHAPE)
+        assert image.dtype == np.float16
+        assert set(np.unique(labels)) == {0, 1, 2, 3}
+        assert {int(k): v for k, v in case.voxels.items()} == {v: int((labels == v).sum()) for v in (1, 2, 3)}
+        assert case.cut < 0.05
+        value, *place = opened.foreground(number)[0]
+        assert labels[tuple(place)] == value
+
+
+def test_preparation_goes_on_and_keeps_its_settings(heads, store):
+    before = (store / "images" / "BraTS2021_00000.npy").stat().st_mtime_ns
+    prepare_cases(DATASETS["brats2021"], heads, store, zscore, shape=SHAPE, align=False)
+    assert (store / "images" / "BraTS2021_00000.npy").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="begun with other settings"):
+        prepare_cases(DATASETS["brats2021"], heads, store, zscore, shape=SHAPE, align=True)
+    with pytest.raises(InputError, match="asa prepare finetune"):
+        CaseStore.open(heads)
+
+
+def test_samples_depend_on_their_index_only_and_foreground_is_found(store):
+    opened, s = CaseStore.open(store), settings(store, foreground=1.0, modality_dropout=0.5)
+    source = LabelledCrops(opened, [0, 1, 2], (4, 8, 4), s)
+    both, alone = source.collate([3, 4]), source.collate([4])
+    assert torch.equal(both["image"][1], alone["image"][0])
+    assert both["origins"][1] == alone["origins"][0]
+    assert both["image"].shape == (2, 4, 32, 32, 32)
+    drawn = [source.sample(index) for index in range(12)]
+    assert all(labels.any() for _, labels, _, _ in drawn)
+    missing = [int((image.flatten(1).abs().sum(1) == 0).sum()) for image, _, _, _ in drawn]
+    assert max(missing) > 0
+    assert max(missing) < 4
+
+
+def test_places_in_the_frame():
+    assert place_in_frame((16, 8, 0), (32, 32, 32), (64, 64, 64), (8, 8, 8)) == (2, 1, 0)
+    # a frame as large as the crop has one place for all crops; a scan smaller than the frame lies in its middle
+    assert place_in_frame((32, 64, 24), (128, 128, 128), (160, 192, 160), (16, 16, 16)) == (0, 0, 0)
+    assert place_in_frame((0, 8, 0), (32, 32, 32), (32, 64, 32), (8, 8, 8)) == (2, 1, 2)
+
+
+def test_windows_cover_the_volume_and_blend_to_one():
+    assert window_starts(160, 128) == [0, 32]
+    assert window_starts(128, 128) == [0]
+
+    def network(image, origin):
+        return image[:, :1] * 0 + 1
+
+    found = predict(network, torch.zeros(2, *SHAPE), (32, 32, 32), (4, 8, 4), lambda x: x, torch.device("cpu"))
+    assert torch.allclose(found, torch.ones(1, *SHAPE), atol=1e-6)
+
+
+def test_encoder_starts_from_pretraining_with_an_inflated_embedding(store, encoder_run):
+    spec = NetworkSpec("asa", 4, 4, (32, 32, 32), "small", (4, 8, 4))
+    network, frame, description = make_network(settings(store, init=str(encoder_run), freeze_encoder=True), spec)
+    tensors, _ = checkpoint.load(encoder_run)
+    own = network.encoder.state_dict()
+    assert frame == (4, 8, 4)
+    assert description["encoder"]["dim"] == 24
+    assert torch.equal(own["embed.weight"], inflate_channels(tensors["model.network.encoder.embed.weight"], 4))
+    assert torch.equal(own["blocks.1.mlp.0.weight"], tensors["model.network.encoder.blocks.1.mlp.0.weight"])
+    assert not any(p.requires_grad for p in network.encoder.parameters())
+    assert all(p.requires_grad for p in network.ups.parameters())
+    with pytest.raises(InputError, match="unetr"):
+        make_network(settings(store, init=str(encoder_run), network="unetr"), spec)
+    with pytest.raises(ModelError, match=r"4 blocks .* needs 8 blocks"):
+        make_network(settings(store, init=str(encoder_run), size="paper"), NetworkSpec("asa", 4, 4))
+
+
+def test_a_run_validates_whole_volumes_and_can_be_exported(store, encoder_run, tmp_path):
+    run = tmp_path / "run"
+    assert finetune(settings(store, init=str(encoder_run)), run, HERE) == "finished"
+    validations = [event for event in read_events(run / "events.jsonl") if event["event"] == "validation"]
+    assert [event["step"] for event in validations] == [2, 4]
+    assert {"dice WT", "dice TC", "dice ET", "score"} <= set(validations[0])
+    description = tmp_path / "model.json"
+    values = {"name": "tiny", "task": "tumour", "modalities": ["t1", "t1gd", "t2", "flair"]}
+    description.write_text(json.dumps(values))
+    arguments = ["export", str(run), "-o", str(tmp_path / "model"), "--description", str(description)]
+    build()(args=arguments, standalone_mode=False)
+    from asa.models import load_network, open_model
+
+    assert load_network(open_model(tmp_path / "model")).config.encoder.in_channels == 4
+
+
+def test_a_run_that_was_stopped_continues_as_if_it_never_was(store, tmp_path, monkeypatch):
+    finetune(settings(store), tmp_path / "whole", HERE)
+    collate = LabelledCrops.collate
+
+    def failing(self, indices):
+        if indices[0] >= 4:
+            raise InputError("the disk is gone")
+        return collate(self, indices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelledCrops, "collate", failing)
+        with pytest.raises(InputError, match="the disk is gone"):
+            finetune(settings(store), tmp_path / "halves", HERE)
+    assert finetune(settings(store), tmp_path / "halves", HERE) == "finished"
+    whole, _ = checkpoint.load(tmp_path / "whole" / "checkpoints" / "last.safetensors")
+    halves, _ = checkpoint.load(tmp_path / "halves" / "checkpoints" / "last.safetensors")
+    assert whole.keys() == halves.keys()
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+@pytest.mark.parametrize("network", ["nnformer", "transbts"])
+def test_a_compared_system_is_trained_by_the_same_trainer(store, tmp_path, network):
+    optimisation = {"optimiser": "sgd", "steps": 1, "batch": 2, "precision": "fp32"}
+    run = settings(store, network=network, output="regions", optimisation=optimisation, schedule={"validate_every": 1})
+    assert finetune(run, tmp_path, HERE) == "finished"
+    _, record = checkpoint.load(tmp_path / "checkpoints" / "best.safetensors")
+    assert record["network"]["name"] == network
+    assert record["network"]["classes"] == 3
+
+
+def test_region_loss_is_zero_for_a_perfect_answer_and_weighs_levels():
+    regions = [region.values for region in TASKS["tumour"].regions]
+    target = torch.randint(0, 4, (2, 8, 8, 8), generator=torch.Generator().manual_seed(0))
+    masks = region_masks(target, regions)
+    assert torch.equal(masks[:, 0], target > 0)
+    assert torch.equal(masks[:, 1], (target == 1) | (target == 3))
+    perfect = (masks.float() - 0.5) * 100
+    assert float(region_deep_supervision([perfect, perfect[..., ::2, ::2, ::2]], target, regions)["loss"]) < 1e-4
+    assert float(region_deep_supervision([-perfect], target, regions)["loss"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": (64, 64, 64)}, "does not fit cases"),
+        ({"fold": 3}, "fold 3"),
+        ({"shares": (1, 1, 1)}, "never drawn again silently"),
+        ({"network": "vnet"}, "unknown network"),
+    ],
+)
+def test_what_cannot_work_is_said_before_training(store, tmp_path, changes, message):
+    finetune_once = settings(store)
+    (store / "split.json").exists() or finetune(finetune_once, tmp_path / "first", HERE)
+    with pytest.raises(InputError, match=message):
+        finetune(settings(store, **changes), tmp_path / "run", HERE)
+
+
+def test_commands(heads, tmp_path, capsys):
+    store = tmp_path / "store"
+    arguments = ["prepare", "finetune", "--data", str(heads), "--dataset", "brats2021", "--aligned", "--modalities"]
+    build()(args=[*arguments, "t1,flair", "-o", str(store)], standalone_mode=False)
+    assert "5 cases" in capsys.readouterr().out
+    config = tmp_path / "finetune.yaml"
+    config.write_text(
+        "store: elsewhere\nnetwork: asa\nsize: small\ncrop: [32, 32, 32]\nshares: [4, 0, 1]\n"
+        "optimisation: {steps: 1, precision: fp32}\n"
+    )
+    run = ["finetune", str(config), "-o", str(tmp_path / "run"), "--store", str(store), "--device", "cpu"]
+    build()(args=run, standalone_mode=False)
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").is_file()
+    assert len(json.loads((store / "split.json").read_text())["folds"][0]["train"]) == 4
+
+
+def test_the_published_configuration_is_the_default():
+    import yaml
+    from Testing.engine.test_house_rules import REPOSITORY
+
+    from asa.training.settings import read_settings
+
+    path = REPOSITORY / "Resources" / "Configs" / "finetune_paper.yaml"
+    written, default = read_settings(path, FinetuneSettings), FinetuneSettings(store="brats")
+    written.foreground = default.foreground
+    assert written == default
+    assert yaml.safe_load(path.read_text())["optimisation"]["steps"] == 1000 * 250
