@@ -76,7 +76,7 @@ def template() -> Atlas:
 def align(brain: Volume, atlas: Atlas) -> npt.NDArray[np.float64]:
     """Matrix 4×4, template mm → mm of a labelled head; heads pitched by up to 30° are found."""
     scan = ScanLevel.of(brain, 3.0, beyond=0.0)
-    coarse, fine = (atlas.level(step, 3.0, stripped=True, brain_only=True) for step in (3, 1))
+    coarse, fine = (atlas.level(step, 3.0, 9.0, stripped=True) for step in (3, 1))
     mass = brain.grid.to_world(ndimage.center_of_mass(brain.array))
     starts = []
     for degrees in (-30, -15, 0, 15, 30):

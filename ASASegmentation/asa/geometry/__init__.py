@@ -7,4 +7,13 @@ from .frame import FRAME, centre_crop_grid, from_frame, template_brain, to_frame
 from .register import Alignment, align_to_frame
 from .resample import resample
 
-__all__ = ["FRAME", "Alignment", "align_to_frame", "centre_crop_grid", "from_frame", "resample", "template_brain", "to_frame"]
+__all__ = [
+    "FRAME",
+    "Alignment",
+    "align_to_frame",
+    "centre_crop_grid",
+    "from_frame",
+    "resample",
+    "template_brain",
+    "to_frame",
+]

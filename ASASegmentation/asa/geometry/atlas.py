@@ -19,8 +19,6 @@ ATLAS_FILE = Path(__file__).parent / "data" / "head_atlas.nii.gz"
 # The order of the maps in the file. Air is what remains.
 TISSUES = ("white matter", "grey matter", "ventricles", "sulcal CSF", "bone", "soft tissue")
 BRAIN_TISSUES = 4
-# How far around the brain the last stage looks, in mm: the rim of skull and scalp tells where the surface is.
-RIM_MM = 9.0
 
 Floats = npt.NDArray[np.float32]
 
@@ -51,11 +49,11 @@ class Atlas:
     maps: Floats
     affine: npt.NDArray[np.float64]
 
-    def level(self, step: int, blur_mm: float, *, stripped: bool, brain_only: bool) -> AtlasLevel:
+    def level(self, step: int, blur_mm: float, rim_mm: float, *, stripped: bool) -> AtlasLevel:
         """Every ``step``-th voxel of the atlas, smoothed by a Gaussian of standard deviation ``blur_mm``.
 
+        rim_mm: how far around the brain; infinite: all.
         stripped: whether all that is not brain is one class.
-        brain_only: leave out what is further than a rim from the brain.
         """
         size = float(self.affine[0, 0])
         inside = self.maps[:BRAIN_TISSUES] if stripped else self.maps
@@ -66,8 +64,8 @@ class Atlas:
         chosen = np.ix_(*(_thinned(n, step) for n in maps.shape[1:]))
         keep = np.zeros(maps.shape[1:], dtype=bool)
         keep[chosen] = True
-        if brain_only:
-            keep &= ndimage.distance_transform_edt(~self.brain, sampling=size) <= RIM_MM
+        if np.isfinite(rim_mm):
+            keep &= ndimage.distance_transform_edt(~self.brain, sampling=size) <= rim_mm
         points = np.argwhere(keep) * size + self.affine[:3, 3]
         return AtlasLevel(
             points,
@@ -91,9 +89,9 @@ def head_atlas() -> Atlas:
 
 
 @lru_cache(maxsize=8)
-def atlas_level(step: int, blur_mm: float, *, stripped: bool, brain_only: bool) -> AtlasLevel:
+def atlas_level(step: int, blur_mm: float, rim_mm: float, *, stripped: bool) -> AtlasLevel:
     """:meth:`Atlas.level` of the atlas that comes with the package, made once."""
-    return head_atlas().level(step, blur_mm, stripped=stripped, brain_only=brain_only)
+    return head_atlas().level(step, blur_mm, rim_mm, stripped=stripped)
 
 
 def _thinned(n: int, step: int) -> npt.NDArray[np.intp]:

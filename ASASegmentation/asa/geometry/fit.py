@@ -2,9 +2,10 @@
 
 The scan at the atlas' points is modelled as a mixture, I(M x) ≈ Σ_k β_k p_k(x): the correlation ratio of Roche et al.
 (MICCAI 1998) with tissue probabilities in the place of grey-level bins. For a given matrix M the brightnesses β are a
-linear least-squares problem; they are projected out (variable projection), and M follows by Gauss–Newton steps with
-the mean of the scan's and the model's gradient (Malis, ICRA 2004), which converge from far. Residuals are weighted
-down as they grow (Cauchy), so that lesions, resections and missing skull do not pull.
+linear least-squares problem, and so is a smooth shading (bias field) that multiplies the mixture; they are projected
+out (variable projection), and M follows by Gauss–Newton steps with the mean of the scan's and the model's gradient
+(Malis, ICRA 2004), which converge from far. Residuals are weighted down as they grow (Cauchy), so that lesions,
+resections and missing skull do not pull.
 
 All points, sums and start values are symmetric about x = 0 and nothing is drawn at random: a mirrored scan gives the
 mirrored matrix, and the same scan the same matrix.
@@ -26,10 +27,16 @@ from .atlas import AtlasLevel, Floats
 OUTLIER = 0.6
 # What a point outside the field of view costs: more than a good match, less than a bad one.
 UNSEEN_COST = 0.5
-# The brain frame is larger than most brains. Frame mm → scan mm strain (natural logarithm of the scale) and its spread.
-STRAIN_MEAN, STRAIN_SPREAD, SHEAR_SPREAD = -0.05, 0.08, 0.04
+# MNI152 is larger than most heads: mean strain (natural logarithm of the scale, frame mm → scan mm) along R, A, S over
+# adults, and the spread that is allowed around it.
+STRAIN_MEAN = np.array([-0.10, -0.06, -0.16])
+STRAIN_SPREAD, SHEAR_SPREAD = 0.08, 0.04
 # Neighbouring residuals are alike; this many points count as one independent observation per (9 mm)³.
 INDEPENDENT_MM3 = 9.0**3
+# A step that raises the log-likelihood by less is the last.
+ENOUGH = 0.02
+# Shading is a polynomial of second degree in this unit.
+SHADING_MM = 80.0
 CENTRE = np.array([0.0, -17.0, 5.0])
 
 # Which increments a stage may use: translations and rotations, one scale, three scales, shears.
@@ -100,14 +107,20 @@ class ScanLevel:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """One matrix, evaluated. Arrays run over the atlas' points."""
+    """One matrix, evaluated. Arrays run over the atlas' points, ``brightness`` over the tissues.
+
+    design: (n, K + S) what the scan is a linear combination of: tissues, and their mixture times the shading fields.
+    shading: the factor that multiplies the mixture.
+    """
 
     cost: float
     explained: float
     seen: npt.NDArray[np.float64]
+    design: Floats
     residual: npt.NDArray[np.float64]
     weight: npt.NDArray[np.float64]
     brightness: npt.NDArray[np.float64]
+    shading: npt.NDArray[np.float64]
     scale: float
     at: npt.NDArray[np.float64]
 
@@ -120,13 +133,19 @@ def strain(matrix: Affine) -> npt.NDArray[np.float64]:
 
 
 class Fit:
-    """One scan level against one atlas level."""
+    """One scan level against one atlas level.
 
-    def __init__(self, scan: ScanLevel, atlas: AtlasLevel) -> None:
+    shaded: whether a smooth bias field is fitted too; a coarse search does without.
+    """
+
+    def __init__(self, scan: ScanLevel, atlas: AtlasLevel, *, shaded: bool = True) -> None:
         self._scan = scan
         self._atlas = atlas
         self._observations = len(atlas.points) * min(1.0, atlas.spacing**3 / INDEPENDENT_MM3)
         self._local = np.concatenate([atlas.points - CENTRE, np.ones((len(atlas.points), 1))], axis=1)
+        x, y, z = (self._local[:, :3] / SHADING_MM).astype(np.float32).T
+        fields = (x, y, z, x * x, y * y, z * z, x * y, y * z, z * x) if shaded else ()
+        self._fields = np.stack(fields, axis=1) if shaded else np.empty((len(x), 0), np.float32)
 
     def cost(self, matrix: Affine) -> float:
         """What is minimised; comparable between matrices of one ``Fit``."""
@@ -156,53 +175,45 @@ class Fit:
                 break
             gain = state.cost - new.cost
             matrix, state = candidate, new
-            if gain < 1e-5 * abs(state.cost):
+            if gain < ENOUGH:
                 break
         return matrix, state.cost
 
     def _evaluate(self, matrix: Affine) -> _State:
         points = self._atlas.points @ matrix[:3, :3].T + matrix[:3, 3]
         values, known, at = self._scan.sample(points)
-        tissues = self._atlas.tissues
         seen = known.astype(np.float64)
         count = max(seen.sum(), 1.0)
         mean = float(seen @ values) / count
         variance = float(seen @ (values - mean) ** 2) / count + 1e-12
         scale = OUTLIER * np.sqrt(variance)
-        weight = seen
-        for _ in range(2):
-            brightness = self._brightness(tissues, weight, values)
-            residual = values - tissues @ brightness
-            weight = seen / (1 + (residual / scale) ** 2)
-        loss = float(seen @ np.log1p((residual / scale) ** 2)) + UNSEEN_COST * (len(values) - seen.sum())
-        cost = 0.5 * self._observations * loss / len(values) + self._prior(matrix)
-        explained = max(0.0, 1 - float(seen @ residual**2) / count / variance)
-        return _State(cost, explained, seen, residual, weight, brightness, scale, at)
 
-    @staticmethod
-    def _brightness(
-        tissues: Floats, weight: npt.NDArray[np.float64], values: Floats
-    ) -> npt.NDArray[np.float64]:
-        weighted = tissues * weight[:, None].astype(np.float32)
-        gram = (weighted.T @ tissues).astype(np.float64)
-        # A tissue outside the field of view has no brightness of its own.
-        gram += 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))
-        solution: npt.NDArray[np.float64] = np.linalg.solve(gram, weighted.T @ values)
-        return solution
+        tissues = self._atlas.tissues
+        design, brightness = tissues, _regression(tissues, seen, values)
+        weight = seen / (1 + ((values - tissues @ brightness) / scale) ** 2)
+        if self._fields.size:
+            mixture = tissues @ brightness.astype(np.float32)
+            design = np.concatenate([tissues, mixture[:, None] * self._fields], axis=1)
+        coefficients = _regression(design, weight, values)
+        residual = values - design @ coefficients
+        weight = seen / (1 + (residual / scale) ** 2)
+        brightness, shades = np.split(coefficients, [tissues.shape[1]])
+        shading = 1 + self._fields @ shades
+        loss = float(seen @ np.log1p((residual / scale) ** 2)) + UNSEEN_COST * (len(values) - seen.sum())
+        cost = 0.5 * self._observations * loss / len(values) + 0.5 * float((_deviation(matrix) ** 2).sum())
+        explained = max(0.0, 1 - float(seen @ residual**2) / count / variance)
+        return _State(cost, explained, seen, design, residual, weight, brightness, shading, scale, at)
 
     def _normal_equations(
         self, matrix: Affine, state: _State, generators: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Curvature (k, k) and slope (k,) of the cost along the increments, brightness projected out."""
         scan_gradient = self._scan.gradient(state.at) @ matrix[:3, :3]
-        model_gradient = np.einsum("nkd,k->nd", self._atlas.slopes, state.brightness)
+        model_gradient = np.einsum("nkd,k->nd", self._atlas.slopes, state.brightness) * state.shading[:, None]
         gradient = 0.5 * (scan_gradient + model_gradient)
         flow = np.einsum("nd,ne->nde", gradient, self._local).reshape(len(gradient), 12)
-        jacobian = flow @ generators.reshape(len(generators), 12).T
-        weighted_tissues = self._atlas.tissues * state.weight[:, None]
-        gram = weighted_tissues.T @ self._atlas.tissues
-        gram += 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))
-        jacobian -= self._atlas.tissues @ np.linalg.solve(gram, weighted_tissues.T @ jacobian)
+        moves = flow @ generators.reshape(len(generators), 12).T
+        jacobian: npt.NDArray[np.floating] = moves - state.design @ _regression(state.design, state.weight, moves)
         factor = self._observations / len(gradient) / state.scale**2
         weighted = jacobian * (factor * state.weight)[:, None]
         curvature = weighted.T @ jacobian
@@ -210,9 +221,16 @@ class Fit:
         prior_curvature, prior_slope = _prior_equations(matrix, generators)
         return curvature + prior_curvature, slope + prior_slope
 
-    @staticmethod
-    def _prior(matrix: Affine) -> float:
-        return 0.5 * float((_deviation(matrix) ** 2).sum())
+
+def _regression(
+    design: Floats, weight: npt.NDArray[np.float64], values: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Coefficients (K,) or (K, m) of the weighted least-squares fit of values (n,) or (n, m) by the design (n, K)."""
+    weighted = design * weight[:, None].astype(np.float32)
+    gram = (weighted.T @ design).astype(np.float64)
+    # A tissue outside the field of view has no brightness of its own.
+    gram += 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    return np.asarray(np.linalg.solve(gram, weighted.T @ values), dtype=np.float64)
 
 
 def _deviation(matrix: Affine) -> npt.NDArray[np.float64]:

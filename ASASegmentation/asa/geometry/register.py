@@ -16,9 +16,10 @@ from .search import Foreground, estimate, starts
 
 # The scan is worked on in voxels of up to this size: finer ones move an affine fit by less than they cost.
 WORKING_MM = 3.0
-# Every third, second, single voxel of the atlas; blur (standard deviation, mm) that belongs to it.
-COARSE, MIDDLE, FINE = (3, 6.0), (2, 4.0), (1, 2.5)
-KEPT_AFTER_SEARCH, KEPT_AFTER_RIGID = 8, 2
+# Every third, second, single voxel of the atlas; blur (standard deviation) and rim around the brain in mm. The whole
+# head leads to the right pose; then only what is near the brain counts, and of the rest how the skull lies on it.
+COARSE, MIDDLE, FINE = (3, 6.0, np.inf), (2, 4.0, 20.0), (1, 2.5, 9.0)
+KEPT_AFTER_SEARCH, KEPT_AFTER_RIGID = 10, 5
 # Scales per axis and rotation (degrees) beyond which no head lies in a scanner.
 MIN_SCALE, MAX_SCALE, MAX_ROTATION = 0.7, 1.5, 75.0
 # Correlation ratio with the atlas: below the first the fit is not believed, below the second it is doubted.
@@ -54,10 +55,8 @@ def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment
     """
     scan = _working_copy(volume)
     foreground = Foreground.of(scan, stripped)
-    beyond = 0.0 if foreground.stripped else None
-    matrix = _register(scan, foreground, beyond)
-    fine = _fit(scan, FINE, foreground.stripped, beyond, brain_only=True)
-    matrix, _ = fine.improve(matrix, FULL, 30)
+    fine = _fit(scan, FINE, foreground)
+    matrix, _ = fine.improve(_rough(scan, foreground), FULL, 10)
     quality = fine.explained(matrix)
     if not _plausible(matrix) or quality < MIN_QUALITY:
         matrix = estimate(scan, foreground)
@@ -83,19 +82,21 @@ def _working_copy(volume: Volume) -> Volume:
     return small.with_array(np.clip((small.array - low) / max(high - low, 1e-12), 0, 1).astype(np.float32))
 
 
-def _fit(scan: Volume, level: tuple[int, float], stripped: bool, beyond: float | None, *, brain_only: bool) -> Fit:
-    step, blur = level
-    return Fit(ScanLevel.of(scan, blur, beyond), atlas_level(step, blur, stripped=stripped, brain_only=brain_only))
+def _fit(scan: Volume, level: tuple[int, float, float], foreground: Foreground) -> Fit:
+    step, blur, rim = level
+    beyond = 0.0 if foreground.stripped else None
+    atlas = atlas_level(step, blur, rim, stripped=foreground.stripped)
+    return Fit(ScanLevel.of(scan, blur, beyond), atlas, shaded=level != COARSE)
 
 
-def _register(scan: Volume, foreground: Foreground, beyond: float | None) -> Affine:
-    """Coarse search over poses, then rigid fits from the best, then scales from the best of those."""
-    coarse = _fit(scan, COARSE, foreground.stripped, beyond, brain_only=False)
+def _rough(scan: Volume, foreground: Foreground) -> Affine:
+    """Coarse search over poses, then rigid fits from the best of them, then closer fits from the best of those."""
+    coarse, middle = _fit(scan, COARSE, foreground), _fit(scan, MIDDLE, foreground)
     poses = sorted(starts(foreground), key=coarse.cost)[:KEPT_AFTER_SEARCH]
     moved = sorted((coarse.improve(pose, RIGID, 10) for pose in poses), key=lambda found: found[1])
-    middle = _fit(scan, MIDDLE, foreground.stripped, beyond, brain_only=False)
-    scaled = [middle.improve(matrix, SCALES, 20) for matrix, _ in moved[:KEPT_AFTER_RIGID]]
-    return min(scaled, key=lambda found: found[1])[0]
+    scaled = [middle.improve(matrix, SCALES, 12) for matrix, _ in moved[:KEPT_AFTER_RIGID]]
+    best = min(scaled, key=lambda found: found[1])[0]
+    return middle.improve(best, FULL, 10)[0]
 
 
 def _plausible(matrix: Affine) -> bool:

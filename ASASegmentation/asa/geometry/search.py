@@ -64,7 +64,7 @@ class Foreground:
         else:
             cranium = turned[turned[:, 2] > top - CRANIUM_MM]
             middle = 0.5 * (np.percentile(cranium, 1, axis=0) + np.percentile(cranium, 99, axis=0))
-            middle[2] = top - SCALP_TOP_MM * scale
+            middle[2] = top - SCALP_TOP_MM * scale[2]
         matrix = np.eye(4)
         matrix[:3, :3] = rotation * scale
         matrix[:3, 3] = rotation @ middle - matrix[:3, :3] @ CENTRE
