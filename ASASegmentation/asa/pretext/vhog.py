@@ -31,12 +31,14 @@ def central_differences(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def orientation(g_x: Tensor, g_y: Tensor, g_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Eq. 1: theta = arccos(g_z / |g|), phi = |atan2(g_y, g_x)|, both in [0, pi], and |g|. Where |g| = 0, theta = 0."""
-    magnitude = (g_x.square() + g_y.square() + g_z.square()).sqrt()
-    # the least normal number keeps 0/0 away and changes no other quotient
-    cosine = g_z / magnitude.clamp_min(torch.finfo(g_z.dtype).tiny)
-    theta = cosine.clamp(-1, 1).acos().where(magnitude > 0, torch.zeros_like(magnitude))
-    return theta, torch.atan2(g_y, g_x).abs(), magnitude
+    """Eq. 1: theta = arccos(g_z / |g|), phi = |atan2(g_y, g_x)|, both in [0, pi], and |g|. Where |g| = 0, theta = 0.
+
+    theta is computed as atan2(sqrt(g_x^2 + g_y^2), g_z): the same angle, several times faster, without 0/0, and exact
+    near 0 and pi, where arccos loses half of its digits.
+    """
+    across = g_x.square().addcmul_(g_y, g_y)
+    magnitude = torch.addcmul(across, g_z, g_z).sqrt_()
+    return torch.atan2(across.sqrt_(), g_z), torch.atan2(g_y, g_x).abs_(), magnitude
 
 
 @torch.no_grad()
@@ -46,23 +48,18 @@ def histograms(image: Tensor, patch: int, bins: int = 9) -> Tensor:
     Every voxel adds |g| to the bin (floor(theta*b/pi), floor(phi*b/pi)) of its patch, the angle pi falling into the
     last bin. Channels add up. One scatter-add over all voxels of the batch.
     """
-    batch = image.shape[0]
+    batch, channels = image.shape[:2]
     t, h, w = patch_grid(image.shape, patch)
     theta, phi, magnitude = orientation(*central_differences(image))
-    row = (theta * (bins / math.pi)).long().clamp_(max=bins - 1)
-    column = (phi * (bins / math.pi)).long().clamp_(max=bins - 1)
-
-    def along(axis: int, size: int) -> Tensor:
-        shape = [1, 1, 1, 1, 1]
-        shape[axis] = -1
-        return (torch.arange(size * patch, device=image.device) // patch).view(shape)
-
-    sample = torch.arange(batch, device=image.device).view(-1, 1, 1, 1, 1)
-    place = ((sample * t + along(2, t)) * h + along(3, h)) * w + along(4, w)
-    place = (place * bins + row) * bins + column
-    counts = torch.zeros(batch * t * h * w * bins * bins, dtype=magnitude.dtype, device=image.device)
-    counts.scatter_add_(0, place.flatten(), magnitude.flatten())
-    return counts.view(batch, t * h * w, bins * bins)
+    # in place and in int32: on a CPU, memory traffic is most of the time
+    place = theta.mul_(bins / math.pi).int().clamp_(max=bins - 1).mul_(bins)
+    place += phi.mul_(bins / math.pi).int().clamp_(max=bins - 1)
+    cells = batch * t * h * w
+    first = torch.arange(0, cells * bins**2, bins**2, dtype=torch.int32, device=image.device)
+    place.view(batch, channels, t, patch, h, patch, w, patch).add_(first.view(batch, 1, t, 1, h, 1, w, 1))
+    counts = torch.zeros(cells * bins**2, dtype=magnitude.dtype, device=image.device)
+    counts.index_add_(0, place.flatten(), magnitude.flatten())
+    return counts.view(batch, t * h * w, bins**2)
 
 
 def importance(image: Tensor, patch: int, bins: int = 9, mode: WeightMode = "paper") -> Tensor:
