@@ -18,6 +18,14 @@ def instance_uids(volume: slicer.vtkMRMLVolumeNode) -> list[str]:
     return (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
 
 
+def source_files(volume: slicer.vtkMRMLVolumeNode) -> list[str]:
+    """The DICOM files a volume was loaded from; none without database or DICOM."""
+    database = getattr(slicer, "dicomDatabase", None)
+    if database is None or not database.isOpen:
+        return []
+    return [file for uid in instance_uids(volume) if (file := database.fileForInstance(uid))]
+
+
 def read_tags(volume: slicer.vtkMRMLVolumeNode) -> dict[str, str]:
     """What the database says of the first slice, by keyword; {} without database or DICOM."""
     uids = instance_uids(volume)

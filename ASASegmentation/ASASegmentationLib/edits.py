@@ -89,12 +89,13 @@ def states(node: slicer.vtkMRMLSegmentationNode, ids: Mapping[str, object]) -> d
         elif not segment.HasTag(_FINGERPRINT_TAG):
             found[key] = State.FOREIGN
         else:
-            same = _tag(segment, _FINGERPRINT_TAG) == voxels(segment).fingerprint
+            same = segment_tag(segment, _FINGERPRINT_TAG) == voxels(segment).fingerprint
             found[key] = State.UNCHANGED if same else State.EDITED
     return found
 
 
-def _tag(segment: slicer.vtkSegment, name: str) -> str:
+def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
+    """A tag of a segment, "" when it has none of that name."""
     value = vtk.reference("")
     segment.GetTag(name, value)
     return str(value)

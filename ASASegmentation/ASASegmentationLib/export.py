@@ -11,6 +11,7 @@ import slicer
 from asa.tasks import TASKS
 
 from . import inputs, scene
+from .dicom_seg import NotDicomError, export_dicom_seg
 from .nifti import write_nifti
 
 
@@ -19,7 +20,7 @@ class ExportError(Exception):
 
 
 def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b"") -> None:
-    """Writes a file of the kind that the name asks for: .seg.nrrd, .nii, .csv, .png (`overview`, its bytes).
+    """Writes a file of the kind that the name asks for: .seg.nrrd, .nii, .dcm, .csv, .png (`overview`, its bytes).
 
     Raises ExportError.
     """
@@ -29,12 +30,14 @@ def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b
             _export_segmentation(node, path)
         elif name.endswith(".nii"):
             _export_label_map(node, path)
+        elif name.endswith(".dcm"):
+            _export_dicom(node, path)
         elif name.endswith(".csv"):
             _export_table(node, path)
         elif name.endswith(".png"):
             _export_overview(path, overview)
         else:
-            raise ExportError("Choose a name that ends in .seg.nrrd, .nii, .csv or .png.")
+            raise ExportError("Choose a name that ends in .seg.nrrd, .nii, .dcm, .csv or .png.")
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -47,9 +50,24 @@ def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> No
         raise OSError("the segmentation could not be written")
 
 
+def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    volume = _scan(node)
+    if volume is None:
+        raise ExportError("DICOM needs the scan in the scene.")
+    try:
+        export_dicom_seg(node, volume, path)
+    except ImportError:
+        raise ExportError("DICOM needs the Python package highdicom, which Slicer 5.12 has.") from None
+    except NotDicomError as error:
+        raise ExportError(str(error)) from None
+
+
 def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    task = TASKS.get(scene.task_name(node))
-    volume = node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    task, volume = TASKS.get(scene.task_name(node)), _scan(node)
     if task is None or volume is None:
         raise ExportError("A label map needs a segmentation that ASA made, and its scan in the scene.")
     labels = np.zeros(inputs.array_of(volume).shape, np.uint8)

@@ -18,8 +18,9 @@ def fill_table(table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]
             item = qt.QTableWidgetItem(str(text))
             item.setTextAlignment(qt.Qt.AlignVCenter | (qt.Qt.AlignLeft if j == 0 else qt.Qt.AlignRight))
             table.setItem(i, j, item)
-    table.resizeRowsToContents()
     header = table.horizontalHeader()
     for column in range(len(headings)):
         mode = qt.QHeaderView.Stretch if column == 0 else qt.QHeaderView.ResizeToContents
         header.setSectionResizeMode(column, mode)
+    table.setWordWrap(False)
+    table.resizeRowsToContents()

@@ -9,11 +9,8 @@ import driving
 import pytest
 
 from ASASegmentationLib import tests
-from ASASegmentationLib.tests.test_panel import (  # noqa: F401
-    TestBeforeSegmenting,
-    TestEdits,
-    TestSegmenting,
-)
+from ASASegmentationLib.tests.test_edits import TestEdits  # noqa: F401
+from ASASegmentationLib.tests.test_panel import TestBeforeSegmenting, TestSegmenting  # noqa: F401
 
 
 def test_the_module_file_runs_them_and_fails_when_they_do() -> None:

@@ -7,6 +7,7 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from . import test_panel
+    from . import test_edits, test_panel
 
-    return unittest.defaultTestLoader.loadTestsFromModule(test_panel)
+    load = unittest.defaultTestLoader.loadTestsFromModule
+    return unittest.TestSuite([load(test_panel), load(test_edits)])

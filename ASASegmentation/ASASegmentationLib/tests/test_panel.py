@@ -1,14 +1,11 @@
-"""The panel, driven: clicks on one side, segments in the scene on the other. The job is a fake."""
+"""The panel, driven: clicks on one side, segments in the scene on the other."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
 import time
-import unittest
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -21,115 +18,9 @@ from asa.tasks import TASKS
 from .. import scene
 from ..dependencies import PACKAGES, Plan
 from ..inputs import ijk_to_ras
-from ..logic import SegmentationLogic
-from ..panel import Panel
-from ..parameters import Parameters
 from ..segments import BINARY_LABELMAP
-from .fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
-
-_UI = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
-_PATIENCE_S = 20.0
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Lets Qt work until something is the case. Raises AssertionError when it never is."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        slicer.app.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain")
-
-
-def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
-    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
-    node = slicer.mrmlScene.GetSingletonNode("ASATest", "vtkMRMLScriptedModuleNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-        node.UnRegister(None)
-        node.SetSingletonTag("ASATest")
-        node.SetModuleName("ASATest")
-        node = slicer.mrmlScene.AddNode(node)
-    return node
-
-
-class PanelTestCase(unittest.TestCase):
-    """An empty scene, a panel over it, and a model of each task to choose."""
-
-    def setUp(self) -> None:
-        slicer.mrmlScene.Clear(0)
-        models = tempfile.TemporaryDirectory()
-        self.addCleanup(models.cleanup)
-        for task in TASKS.values():
-            folder = Path(models.name) / f"test-{task.name}"
-            folder.mkdir()
-            required = [modality.key for modality in task.modalities if modality.required]
-            info = {"format": 1, "name": folder.name, "task": task.name, "modalities": required, "network": {}}
-            (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
-            (folder / "CARD.md").write_text("# A test model", encoding="utf-8")
-        patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
-        patch.start()
-        self.addCleanup(patch.stop)
-        self.runner, self.dialogs, self.installer = FakeRunner(), FakeDialogs(), FakeInstaller()
-        self.plan = nothing_missing
-        self.open()
-
-    def open(self) -> None:
-        """Opens a panel, after closing the one before."""
-        self.widget = slicer.util.loadUI(str(_UI))
-        logic = SegmentationLogic(slicer.mrmlScene, self.runner, self.dialogs.ask)
-        self.ui = slicer.util.childWidgetVariables(self.widget)
-        self.panel = Panel(
-            self.ui, logic, parameter_node, self.dialogs, self.installer, lambda wheels: self.plan(wheels)
-        )
-        self.widget.show()
-
-    def tearDown(self) -> None:
-        self.panel.close()
-        self.widget.close()
-        slicer.mrmlScene.Clear(0)
-
-    @property
-    def parameters(self) -> Parameters:
-        return Parameters(parameter_node())
-
-    def choose_task(self, name: str) -> None:
-        self.ui.taskComboBox.setCurrentIndex(self.ui.taskComboBox.findData(name))
-
-    def add_proposed(self, name: str = "T1") -> slicer.vtkMRMLScalarVolumeNode:
-        """Adds a head and waits until it is proposed."""
-        volume = add_head(name)
-        wait_for(self.parameters.volumes)
-        return volume
-
-    def start(self) -> None:
-        """Clicks Segment and waits for the process."""
-        self.runner.process = None
-        self.ui.segmentButton.click()
-        wait_for(lambda: self.runner.process)
-
-    def segment(self) -> slicer.vtkMRMLSegmentationNode:
-        """Clicks Segment and lets the job end well."""
-        self.start()
-        self.runner.process.finish()
-        wait_for(lambda: not self.panel.logic.running)
-        return slicer.mrmlScene.GetNthNodeByClass(
-            slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") - 1, "vtkMRMLSegmentationNode"
-        )
-
-    def count(self, class_name: str) -> int:
-        return slicer.mrmlScene.GetNumberOfNodesByClass(class_name)
-
-    def array(self, node: slicer.vtkMRMLSegmentationNode, segment: str) -> np.ndarray:
-        volume = next(iter(self.parameters.volumes().values()))
-        return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume)
-
-    def erase(self, node: slicer.vtkMRMLSegmentationNode, segment: str) -> None:
-        """What a user does with the eraser: takes half of a segment away."""
-        volume = next(iter(self.parameters.volumes().values()))
-        array = self.array(node, segment).copy()
-        array[:, : array.shape[1] // 2] = 0
-        slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment, volume)
+from .case import PanelTestCase, wait_for
+from .fakes import add_head
 
 
 class TestBeforeSegmenting(PanelTestCase):
@@ -377,78 +268,3 @@ class TestSegmenting(PanelTestCase):
             self.dialogs.file = str(Path(folder) / "a.txt")
             self.ui.exportButton.click()
             self.assertIn(".seg.nrrd", self.dialogs.said[-1])
-
-
-class TestEdits(PanelTestCase):
-    """A user's edits are never lost."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.add_proposed()
-        self.node = self.segment()
-        self.erase(self.node, "GM")
-        self.edited = self.array(self.node, "GM").copy()
-
-    def test_a_second_run_makes_a_new_node_by_default(self) -> None:
-        self.segment()
-        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 2)
-        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
-
-    def test_an_update_keeps_what_was_edited_removed_or_renamed(self) -> None:
-        segmentation = self.node.GetSegmentation()
-        segmentation.RemoveSegment("sulcal CSF")
-        segmentation.GetSegment("WM").SetName("my name")
-        self.ui.outputSelector.setCurrentNode(self.node)
-        self.segment()
-        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 1)
-        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
-        self.assertIsNone(segmentation.GetSegment("sulcal CSF"))
-        self.assertEqual(segmentation.GetSegment("WM").GetName(), "my name")
-        self.assertIn("Grey matter", self.ui.statusLabel.text)
-
-    def test_undo_takes_an_update_back(self) -> None:
-        before = self.array(self.node, "WM").copy()
-        volume = self.parameters.volume("t1")
-        slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume)[::-1] // 2 + 5)
-        volume.Modified()
-        self.ui.outputSelector.setCurrentNode(self.node)
-        self.segment()
-        self.assertTrue((self.array(self.node, "WM") != before).any())
-        self.ui.undoButton.click()
-        np.testing.assert_array_equal(self.array(self.node, "WM") != 0, before != 0)
-        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
-        self.assertFalse(self.ui.undoButton.enabled)
-
-    def test_undo_takes_a_new_segmentation_back(self) -> None:
-        nodes = self.count("vtkMRMLSegmentationNode")
-        self.segment()
-        self.ui.undoButton.click()
-        self.assertEqual(self.count("vtkMRMLSegmentationNode"), nodes)
-
-    def test_segments_of_others_are_asked_about(self) -> None:
-        other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
-        other.CreateDefaultDisplayNodes()
-        volume = self.parameters.volume("t1")
-        other.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        other.GetSegmentation().AddEmptySegment("GM", "GM")
-        slicer.util.updateSegmentBinaryLabelmapFromArray(self.edited.astype(np.uint8), other, "GM", volume)
-        self.ui.outputSelector.setCurrentNode(other)
-        self.dialogs.answer = False
-        self.segment()
-        self.assertIn("did not make", self.dialogs.said[-1])
-        np.testing.assert_array_equal(self.array(other, "GM"), self.edited)
-
-    def test_scene_saved_and_read_again(self) -> None:
-        self.ui.outputSelector.setCurrentNode(self.node)
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder) / "scene.mrb")
-            self.assertTrue(slicer.util.saveScene(path))
-            slicer.mrmlScene.Clear(0)
-            slicer.util.loadScene(path)
-            wait_for(lambda: self.parameters.segmentation is not None)
-            self.node = self.parameters.segmentation
-            self.assertEqual(self.ui.modalitySelector0.currentNode().GetName(), "T1")
-            self.assertEqual(self.ui.volumesTable.rowCount, 4)
-            self.segment()
-        np.testing.assert_array_equal(self.array(self.node, "GM") != 0, self.edited != 0)
-        self.assertIn("Grey matter", self.ui.statusLabel.text)

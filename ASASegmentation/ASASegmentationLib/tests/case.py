@@ -1,0 +1,126 @@
+"""What the tests of the panel share: an empty scene, a panel over it, the job a fake."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import slicer
+
+from asa.tasks import TASKS
+
+from ..logic import SegmentationLogic
+from ..panel import Panel
+from ..parameters import Parameters
+from .fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
+
+_UI = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
+_PATIENCE_S = 20.0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Lets Qt work until something is the case. Raises AssertionError when it never is."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        slicer.app.processEvents()
+        time.sleep(0.005)
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain")
+
+
+def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
+    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
+    node = slicer.mrmlScene.GetSingletonNode("ASATest", "vtkMRMLScriptedModuleNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+        node.UnRegister(None)
+        node.SetSingletonTag("ASATest")
+        node.SetModuleName("ASATest")
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+class PanelTestCase(unittest.TestCase):
+    """An empty scene, a panel over it, and a model of each task to choose."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear(0)
+        models = tempfile.TemporaryDirectory()
+        self.addCleanup(models.cleanup)
+        for task in TASKS.values():
+            folder = Path(models.name) / f"test-{task.name}"
+            folder.mkdir()
+            required = [modality.key for modality in task.modalities if modality.required]
+            info = {"format": 1, "name": folder.name, "task": task.name, "modalities": required, "network": {}}
+            (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+            (folder / "CARD.md").write_text("# A test model", encoding="utf-8")
+        patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.runner, self.dialogs, self.installer = FakeRunner(), FakeDialogs(), FakeInstaller()
+        self.plan = nothing_missing
+        self.open()
+
+    def open(self) -> None:
+        """Opens a panel, after closing the one before."""
+        self.widget = slicer.util.loadUI(str(_UI))
+        logic = SegmentationLogic(slicer.mrmlScene, self.runner, self.dialogs.ask)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.panel = Panel(
+            self.ui, logic, parameter_node, self.dialogs, self.installer, lambda wheels: self.plan(wheels)
+        )
+        self.widget.show()
+
+    def tearDown(self) -> None:
+        self.panel.close()
+        self.widget.close()
+        slicer.mrmlScene.Clear(0)
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters(parameter_node())
+
+    def choose_task(self, name: str) -> None:
+        self.ui.taskComboBox.setCurrentIndex(self.ui.taskComboBox.findData(name))
+
+    def add_proposed(self, name: str = "T1") -> slicer.vtkMRMLScalarVolumeNode:
+        """Adds a head and waits until it is proposed."""
+        volume = add_head(name)
+        wait_for(self.parameters.volumes)
+        return volume
+
+    def start(self) -> None:
+        """Clicks Segment and waits for the process."""
+        self.runner.process = None
+        self.ui.segmentButton.click()
+        wait_for(lambda: self.runner.process)
+
+    def segment(self) -> slicer.vtkMRMLSegmentationNode:
+        """Clicks Segment and lets the job end well."""
+        self.start()
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        return slicer.mrmlScene.GetNthNodeByClass(
+            slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") - 1, "vtkMRMLSegmentationNode"
+        )
+
+    def count(self, class_name: str) -> int:
+        return slicer.mrmlScene.GetNumberOfNodesByClass(class_name)
+
+    def array(self, node: slicer.vtkMRMLSegmentationNode, segment: str) -> np.ndarray:
+        volume = next(iter(self.parameters.volumes().values()))
+        return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume)
+
+    def erase(self, node: slicer.vtkMRMLSegmentationNode, segment: str) -> None:
+        """What a user does with the eraser: takes half of a segment away."""
+        volume = next(iter(self.parameters.volumes().values()))
+        array = self.array(node, segment).copy()
+        array[:, : array.shape[1] // 2] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment, volume)

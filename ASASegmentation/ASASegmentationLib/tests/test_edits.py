@@ -1,0 +1,86 @@
+"""A user's edits survive another run, an update, an undo, and the scene being saved."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+from .case import PanelTestCase, wait_for
+
+
+class TestEdits(PanelTestCase):
+    """A grey matter that a user has erased half of."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add_proposed()
+        self.node = self.segment()
+        self.erase(self.node, "GM")
+        self.edited = self.array(self.node, "GM").copy()
+
+    def test_a_second_run_makes_a_new_node_by_default(self) -> None:
+        self.segment()
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 2)
+        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
+
+    def test_an_update_keeps_what_was_edited_removed_or_renamed(self) -> None:
+        segmentation = self.node.GetSegmentation()
+        segmentation.RemoveSegment("sulcal CSF")
+        segmentation.GetSegment("WM").SetName("my name")
+        self.ui.outputSelector.setCurrentNode(self.node)
+        self.segment()
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), 1)
+        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
+        self.assertIsNone(segmentation.GetSegment("sulcal CSF"))
+        self.assertEqual(segmentation.GetSegment("WM").GetName(), "my name")
+        self.assertIn("Grey matter", self.ui.statusLabel.text)
+
+    def test_undo_takes_an_update_back(self) -> None:
+        before = self.array(self.node, "WM").copy()
+        volume = self.parameters.volume("t1")
+        slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume)[::-1] // 2 + 5)
+        volume.Modified()
+        self.ui.outputSelector.setCurrentNode(self.node)
+        self.segment()
+        self.assertTrue((self.array(self.node, "WM") != before).any())
+        self.ui.undoButton.click()
+        np.testing.assert_array_equal(self.array(self.node, "WM") != 0, before != 0)
+        np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
+        self.assertFalse(self.ui.undoButton.enabled)
+
+    def test_undo_takes_a_new_segmentation_back(self) -> None:
+        nodes = self.count("vtkMRMLSegmentationNode")
+        self.segment()
+        self.ui.undoButton.click()
+        self.assertEqual(self.count("vtkMRMLSegmentationNode"), nodes)
+
+    def test_segments_of_others_are_asked_about(self) -> None:
+        other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+        other.CreateDefaultDisplayNodes()
+        volume = self.parameters.volume("t1")
+        other.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        other.GetSegmentation().AddEmptySegment("GM", "GM")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(self.edited.astype(np.uint8), other, "GM", volume)
+        self.ui.outputSelector.setCurrentNode(other)
+        self.dialogs.answer = False
+        self.segment()
+        self.assertIn("did not make", self.dialogs.said[-1])
+        np.testing.assert_array_equal(self.array(other, "GM"), self.edited)
+
+    def test_scene_saved_and_read_again(self) -> None:
+        self.ui.outputSelector.setCurrentNode(self.node)
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear(0)
+            slicer.util.loadScene(path)
+            wait_for(lambda: self.parameters.segmentation is not None)
+            self.node = self.parameters.segmentation
+            self.assertEqual(self.ui.modalitySelector0.currentNode().GetName(), "T1")
+            self.assertEqual(self.ui.volumesTable.rowCount, 4)
+            self.segment()
+        np.testing.assert_array_equal(self.array(self.node, "GM") != 0, self.edited != 0)
+        self.assertIn("Grey matter", self.ui.statusLabel.text)
