@@ -17,7 +17,7 @@ from asa.data.stripping import AlreadyStripped
 from asa.errors import InputError, ModelError
 from asa.nn import Encoder
 from asa.report.inspect import Inspection, inspect
-from asa.training.pretrain import PretrainSettings
+from asa.training.pretrain import PretrainSettings, with_synthetic_heads
 from asa.training.pretrained import Pretrained
 from asa.training.run import read_events
 from asa.training.sampling import StoredScans
@@ -178,3 +178,27 @@ def test_origins_name_the_place_in_the_frame(store):
 def test_a_small_store_lies_in_the_middle_of_a_large_frame(store):
     batch = StoredScans(ScanStore.open(store), range(5), (32, 24, 16), 4).collate([0])
     assert batch["origins"] == [(2, 1, 0)] and batch["image"].shape == (1, 1, *FRAME)
+
+
+def test_synthetic_heads_among_the_scans(tmp_path):
+    store = ScanStore(tmp_path, (160, 192, 160), (0, 0, 0), ())
+    scans = StoredScans(store, range(4), (160, 192, 160), 8, (64, 64, 64), flip=True)
+    scans.collate = lambda indices: {
+        "image": torch.zeros(len(indices), 1, 64, 64, 64),
+        "origins": [(0, 0, 0)] * len(indices),
+        "seeds": list(indices),
+        "names": ["real"] * len(indices),
+    }
+    np.save(tmp_path / "heads.npy", np.ones((1, 192, 224, 192), np.uint8))
+    settings = PretrainSettings(store="x", heads=str(tmp_path / "heads.npy"), synthetic_share=0.5)
+    batch = with_synthetic_heads(settings, scans).collate(range(8))
+    made = [name.startswith("synthetic") for name in batch["names"]]
+    assert 0 < sum(made) < 8
+    assert [bool(image.any()) for image in batch["image"]] == made
+    again = with_synthetic_heads(settings, scans).collate(range(8))
+    assert torch.equal(batch["image"], again["image"]) and batch["origins"] == again["origins"]
+
+
+def test_synthetic_heads_need_the_whole_frame(store, tmp_path):
+    with pytest.raises(InputError, match="whole brain frame"):
+        tiny.run(short(store, heads=str(tmp_path / "heads.npy")), tmp_path / "run")

@@ -20,10 +20,14 @@ tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
 
 
-def start(store: Path, folder: Path, *prefix: str, die: str = "") -> subprocess.CompletedProcess[str]:
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def start(store: Path, folder: Path, *prefix: str, die: str = "", **changes) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(p for p in sys.path if p)
     environment = {**os.environ, "DIE": die, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    command = [sys.executable, *prefix, str(PROGRAM), str(store), str(folder), json.dumps(tiny.settings(store))]
+    values = json.dumps(tiny.settings(store, **changes))
+    command = [sys.executable, *prefix, str(PROGRAM), str(store), str(folder), values]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -54,10 +58,20 @@ def test_killed_and_resumed_is_the_same_run(store, undisturbed, tmp_path, die):
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(store, undisturbed, tmp_path):
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = start(store, tmp_path, *torchrun)
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_processes_equal_one(store, undisturbed, tmp_path, sharding):
+    done = start(store, tmp_path, *TORCHRUN, sharding=sharding)
     assert done.returncode == 0, done.stderr
+    together, alone = tiny.losses(tmp_path), tiny.losses(undisturbed)
+    assert together.keys() == alone.keys()
+    assert all(together[step] == pytest.approx(alone[step], rel=1e-4) for step in alone)
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_where_two_sharded_ones_were_killed(store, undisturbed, tmp_path):
+    assert start(store, tmp_path, *TORCHRUN, die="after 5", sharding="fsdp").returncode != 0
+    assert start(store, tmp_path, *TORCHRUN, die="after 7", sharding="fsdp").returncode != 0
+    assert tiny.run(tiny.settings(store), tmp_path) == "finished"
     together, alone = tiny.losses(tmp_path), tiny.losses(undisturbed)
     assert together.keys() == alone.keys()
     assert all(together[step] == pytest.approx(alone[step], rel=1e-4) for step in alone)

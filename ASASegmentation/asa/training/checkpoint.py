@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from asa.errors import ModelError
 from asa.files import atomic_path
+from asa.training.sharding import shared_like
 
 FORMAT = "asa-checkpoint-1"
 
@@ -30,11 +31,13 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Inverse of :func:`optimiser_tensors`; learning rates follow from the step and are not stored."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):
             _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
+            parameter = parameters[int(index)]
+            state.setdefault(int(index), {})[key] = shared_like(value, parameter) if value.ndim else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
@@ -81,4 +84,4 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
         raise ModelError(
             f"{source} belongs to another network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ..."
         )
-    module.load_state_dict(weights)
+    module.load_state_dict({k: shared_like(v, own[k]) for k, v in weights.items()})

@@ -8,22 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
 
 from asa.data.store import ScanStore, Shape, read_split, split_by_subject
 from asa.errors import InputError
+from asa.geometry import FRAME
 from asa.nn import AutoencoderConfig, autoencoder_preset
 from asa.nn.position import Scheme
 from asa.pretext import Method, Reconstruction, ReconstructionOptions, make_objective, position_scheme
 from asa.pretext.objectives import CONTEXT, ContextPrediction
 from asa.pretext.vhog import WeightMode
+from asa.synth import HeadGenerator, SynthSettings
 from asa.training.distributed import World
 from asa.training.pretrained import describe
 from asa.training.previews import PreviewWriter
 from asa.training.run import Run
-from asa.training.sampling import StoredScans
+from asa.training.sampling import StoredScans, WithSyntheticHeads
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
 from asa.training.trainer import Trainer
@@ -46,6 +49,8 @@ class PretrainSettings(Settings):
     bins: int = Field(9, gt=0, description="VHOG bins along each angle")
     weight_mode: WeightMode = "paper"
     normalised_target: bool = False
+    heads: str = Field("", description="structure maps (heads.npy of a tissue run) to synthesise scans from")
+    synthetic_share: float = Field(0.5, ge=0, le=1, description="share of synthetic scans, where there are heads")
     crop: Shape | None = Field(None, description="random crops of this size; None shows the whole frame at once")
     flip: bool = Field(False, description="mirror left and right half of the time")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of subjects kept for early stopping")
@@ -62,6 +67,7 @@ class PretrainSettings(Settings):
     clip: float = Field(12.0, gt=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpointing: bool = Field(False, description="recompute blocks in the backward pass to save memory")
+    sharding: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: for encoders too large for one device")
     preview_every: int = Field(500, ge=0, description="optimiser steps between pictures; 0 makes none")
     seed: int = Field(0, ge=0)
     schedule: Schedule = Schedule(checkpoint_every=100, validate_every=125, patience=20)
@@ -128,6 +134,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         )
     except ValueError as error:
         raise InputError(f"store {store.folder} does not suit preset '{settings.preset}': {error}") from error
+    samples = with_synthetic_heads(settings, source) if settings.heads else source
     torch.manual_seed(settings.seed)
     objective = make_objective(settings.method, config, settings.options())
     objective.network.encoder.checkpointing = settings.checkpointing
@@ -142,11 +149,13 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
                 "step, hidden differently each time"
             )
     previews = None
-    if settings.preview_every and isinstance(objective, Reconstruction) and world.main:
+    sharded = settings.sharding == "fsdp" and world.size > 1
+    # a picture is one process's work, and of a shared-out network no process has the whole
+    if settings.preview_every and isinstance(objective, Reconstruction) and world.main and not sharded:
         previews = PreviewWriter(objective, checking if held_out else source, run, settings.preview_every, world.device)
     trainer = Trainer(
         objective,
-        source,
+        samples,
         settings.optimisation(len(train)),
         settings.schedule,
         run,
@@ -154,9 +163,28 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         describe=describe(settings.method, config, settings.options()),
         validate=held_out_loss(objective, checking, settings, world) if held_out else None,
         on_step=previews,
+        sharded=sharded,
     )
     trainer.resume()
     return trainer.fit()
+
+
+def with_synthetic_heads(settings: PretrainSettings, source: StoredScans) -> WithSyntheticHeads:
+    """Stripped T1-weighted heads among the scans.
+
+    Raises:
+        InputError: no such file, or the network does not see the whole brain frame that they are made for.
+    """
+    frame = tuple(n + c * source.patch for n, c in zip(source.crop, source.steps, strict=True))
+    if frame != FRAME.shape or any(source.margin):
+        raise InputError(f"synthetic heads need a store and a network of the whole brain frame, not of {frame} voxels")
+    try:
+        heads = np.load(settings.heads, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"heads {settings.heads} cannot be read: {error}") from error
+    t, h, w = source.crop
+    generator = HeadGenerator(heads, FRAME.shape, (t, h, w), SynthSettings(t1_share=1.0, stripped_share=1.0))
+    return WithSyntheticHeads(source, generator, settings.synthetic_share)
 
 
 def choose_split(settings: PretrainSettings, store: ScanStore) -> tuple[list[int], list[int]]:

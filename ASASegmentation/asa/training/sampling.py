@@ -13,6 +13,7 @@ from asa.data.store import ScanStore, Shape
 from asa.inference.predictor import zscore
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3
+from asa.synth import HeadGenerator
 
 SEED_SPACING = 40  # bits: no run comes near 2^40 samples
 
@@ -86,6 +87,30 @@ class StoredScans:
             start[2] = self.steps[2] - start[2]
         t, h, w = (m + s for m, s in zip(self.margin, start, strict=True))
         return image.contiguous(), (t, h, w), self.store.scans[number].name
+
+
+class WithSyntheticHeads:
+    """Source that replaces a share of the samples of another one by heads that never existed.
+
+    Args:
+        scans: real scans, cut into crops.
+        heads: draws crops of the same size, in the same brain frame.
+        share: how many are synthetic, 0 to 1.
+    """
+
+    def __init__(self, scans: StoredScans, heads: HeadGenerator, share: float) -> None:
+        self.scans, self.heads, self.share = scans, heads, share
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """As :meth:`StoredScans.collate`; the name of a synthetic head is its seed."""
+        batch = self.scans.collate(indices)
+        for place, seed in enumerate(batch["seeds"]):
+            if float(torch.rand((), generator=torch.Generator().manual_seed(seed ^ (1 << 61)))) < self.share:
+                head = self.heads.sample(seed)
+                batch["image"][place, 0] = head.image
+                batch["origins"][place] = head.origin
+                batch["names"][place] = f"synthetic {seed}"
+        return batch
 
 
 @lru_cache(maxsize=4)

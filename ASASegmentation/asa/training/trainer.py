@@ -23,6 +23,7 @@ from asa.training.distributed import World, mean_over_world
 from asa.training.prefetch import prefetch
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, learning_rate
+from asa.training.sharding import shard, shared_like, whole
 
 
 class Source(Protocol):
@@ -51,6 +52,7 @@ class Trainer:
         validate: called with the (averaged) network in evaluation mode; returns scores, of which ``score`` (higher is
             better) chooses the best checkpoint.
         describe: JSON that rebuilds the network; stored in each checkpoint.
+        sharded: share weights and optimiser state out over the processes (FSDP2) instead of copying them (DDP).
         on_step: called after each step with the step number (previews).
     """
 
@@ -66,8 +68,12 @@ class Trainer:
         describe: dict[str, Any],
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
         on_step: Callable[[int], None] | None = None,
+        sharded: bool = False,
     ) -> None:
         self.objective = objective.to(world.device)
+        self.sharded = sharded and world.size > 1
+        if self.sharded:
+            shard(self.objective, world)
         self.source, self.o, self.schedule, self.run, self.world = source, optimisation, schedule, run, world
         self.describe, self.validate, self.on_step = describe, validate, on_step
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -83,12 +89,15 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write checkpoint ``name``; a full disk is logged and survived."""
-        if not self.world.main:
+        if not (self.world.main or self.sharded):
             return
         tensors = {f"model.{k}": v for k, v in self.objective.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         if name == "last":
             tensors |= checkpoint.optimiser_tensors(self.optimiser)
+        tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
+        if not self.world.main:
+            return
         record = {"step": self.step, "best": self.best, "stale": self.stale, "network": self.describe}
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
@@ -105,7 +114,7 @@ class Trainer:
             raise ModelError(f"{path} is of another preset or method than these settings; choose another run folder")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
         self.average = {
-            k.removeprefix("average."): v.to(self.world.device) for k, v in tensors.items() if k.startswith("average.")
+            k: shared_like(tensors[f"average.{k}"].to(self.world.device), v) for k, v in self.average.items()
         }
         checkpoint.restore_optimiser(self.optimiser, tensors)
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
@@ -124,6 +133,8 @@ class Trainer:
         """
         if self.o.batch < self.world.size:
             raise InputError(f"a batch of {self.o.batch} cannot be shared by {self.world.size} processes")
+        if self.sharded and self.o.batch % self.world.size:
+            raise InputError(f"FSDP needs a multiple of {self.world.size} (processes) as batch, not {self.o.batch}")
         try:
             return self.loop()
         except BaseException as error:
@@ -137,7 +148,7 @@ class Trainer:
         """The steps of :meth:`fit`."""
         started, last_log = time.monotonic(), time.monotonic()
         model: nn.Module = self.objective
-        if self.world.size > 1:
+        if self.world.size > 1 and not self.sharded:
             model = DistributedDataParallel(
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
@@ -202,7 +213,7 @@ class Trainer:
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * weight * self.world.size
         sums = mean_over_world(sums, self.world)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip))
         if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
             names = self.culprits([part for _, part in batch])
             self.run.event("diverged", step=self.step, names=names)
@@ -253,7 +264,7 @@ class Trainer:
         if trained is not None:
             network.load_state_dict(self.average)
         network.eval()
-        with torch.inference_mode(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
             scores = mean_over_world(self.validate(network), self.world)
         if trained is not None:
             network.load_state_dict(trained)
