@@ -47,15 +47,21 @@ def refine_by_intensity(
     for _ in range(iterations):
         weights = (both * share, both * (1 - share))
         squares = [(image - _local_mean(image, w**2, smoothing)) ** 2 for w in weights]
-        total = sum(float(w.sum()) for w in weights)
-        variance = sum(float((w * s).sum()) for w, s in zip(weights, squares, strict=True)) / max(total, 1e-6)
-        share = 1 / (1 + np.exp(np.clip((squares[0] - squares[1]) / (2 * max(variance, 1e-6)) - log_odds, -30, 30)))
+        variances = [_mean(s, w) for s, w in zip(squares, weights, strict=True)]
+        distance = squares[0] / (2 * variances[0]) - squares[1] / (2 * variances[1])
+        distance += 0.5 * np.log(variances[0] / variances[1])
+        share = 1 / (1 + np.exp(np.clip(distance - log_odds, -30, 30)))
     trust = np.clip((both - SURE) / (1 - SURE), 0, 1)
     refined = posterior.copy()
     change = trust * (share * both - posterior[first])
     refined[first] += change
     refined[second] -= change
     return refined
+
+
+def _mean(values: Map, weight: Map) -> float:
+    """Weighted mean, kept above zero."""
+    return max(float((weight * values).sum()) / max(float(weight.sum()), 1e-6), 1e-6)
 
 
 def _local_mean(image: Map, weight: Map, smoothing: float) -> Map:
