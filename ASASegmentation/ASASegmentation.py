@@ -30,6 +30,14 @@ class ASASegmentation(ScriptedLoadableModule):
         parent.acknowledgementText = _(
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
         )
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data():
+    """Called once the application has started, when the module Sample Data is there."""
+    from ASASegmentationLib.sample_data import register
+
+    register()
 
 
 class ASASegmentationWidget(ScriptedLoadableModuleWidget):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,16 +60,19 @@ def voxels(segment: slicer.vtkSegment) -> Voxels:
     scalars = image.GetPointData().GetScalars()
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         return Voxels(np.zeros((0, 0, 0), bool), affine)
-    mask = segment.GetLabelValue() == vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).T
+    mask = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) == segment.GetLabelValue()
     box = []
-    for axis in range(3):
+    for axis in range(3):  # each cut leaves less to look through for the next
         occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
         if occupied.size == 0:
             return Voxels(np.zeros((0, 0, 0), bool), affine)
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    start = [image.GetExtent()[2 * axis] + box[axis].start for axis in range(3)]
+        box.append(int(occupied[0]))
+        cut = [slice(None)] * 3
+        cut[axis] = slice(int(occupied[0]), int(occupied[-1]) + 1)
+        mask = mask[tuple(cut)]
+    start = [image.GetExtent()[2 * axis] + box[2 - axis] for axis in range(3)]
     affine[:3, 3] += affine[:3, :3] @ start
-    return Voxels(mask[tuple(box)], affine)
+    return Voxels(mask.T, affine)
 
 
 def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> None:
@@ -78,20 +81,25 @@ def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> None:
         segment.SetTag(_FINGERPRINT_TAG, voxels(segment).fingerprint)
 
 
-def states(node: slicer.vtkMRMLSegmentationNode, ids: Mapping[str, object]) -> dict[str, State]:
-    """The state in the node of each segment id of a new result."""
-    made = set((node.GetAttribute(_MADE_ATTRIBUTE) or "").split("\n"))
-    found = {}
-    for key in ids:
-        segment = node.GetSegmentation().GetSegment(key)
-        if segment is None:
-            found[key] = State.REMOVED if key in made else State.ABSENT
-        elif not segment.HasTag(_FINGERPRINT_TAG):
-            found[key] = State.FOREIGN
-        else:
-            same = segment_tag(segment, _FINGERPRINT_TAG) == voxels(segment).fingerprint
-            found[key] = State.UNCHANGED if same else State.EDITED
-    return found
+@dataclass(frozen=True)
+class Found:
+    """What a segmentation has under the id of a segment of a new result; `voxels` is None when there is nothing."""
+
+    state: State
+    voxels: Voxels | None = None
+
+
+def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> Found:
+    """What became of the segment with an id that a new result has too."""
+    segment = node.GetSegmentation().GetSegment(key)
+    if segment is None:
+        made = (node.GetAttribute(_MADE_ATTRIBUTE) or "").split("\n")
+        return Found(State.REMOVED if key in made else State.ABSENT)
+    found = voxels(segment)
+    if not segment.HasTag(_FINGERPRINT_TAG):
+        return Found(State.FOREIGN, found)
+    same = segment_tag(segment, _FINGERPRINT_TAG) == found.fingerprint
+    return Found(State.UNCHANGED if same else State.EDITED, found)
 
 
 def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
@@ -127,31 +135,35 @@ def add(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkS
 
 
 def update(
-    node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment], replace_foreign: bool
-) -> Undo:
+    node: slicer.vtkMRMLSegmentationNode,
+    segments: Mapping[str, slicer.vtkSegment],
+    found: Mapping[str, Found],
+    replace_foreign: bool,
+) -> Iterator[Undo]:
     """Brings new segments into a node: replaces what nobody has changed, adds what is new, leaves all else alone.
 
-    A replaced segment keeps its name and colour. `replace_foreign` also replaces segments of the same id that ASA did
-    not make.
+    `found` is what `inspect` said of each id. A replaced segment keeps its name and colour. `replace_foreign` also
+    replaces segments of the same id that ASA did not make. Works on one segment at a time, so that the GUI can go on
+    between them; what was done so far is taken back by the undo that comes with each step.
     """
-    found = states(node, segments)
     replaceable = {State.UNCHANGED, State.FOREIGN} if replace_foreign else {State.UNCHANGED}
     undo = Undo(node, made_before=node.GetAttribute(_MADE_ATTRIBUTE) or "")
     order = _order(node)
     for key, segment in segments.items():
-        if found[key] in replaceable:
+        state, old_voxels = found[key].state, found[key].voxels
+        if state in replaceable and old_voxels is not None:
             old = node.GetSegmentation().GetSegment(key)
-            undo.replaced[key] = (_metadata(old), voxels(old))
+            undo.replaced[key] = (_metadata(old), old_voxels)
             segment.SetName(old.GetName())
             segment.SetColor(old.GetColor())
             _put(node, key, segment)
-        elif found[key] is State.ABSENT:
+        elif state is State.ABSENT:
             undo.added.append(key)
             add_built_segments(node, {key: segment})
+        yield undo
     _restore_order(node, order)
     made = [*filter(None, undo.made_before.split("\n")), *undo.added]
     node.SetAttribute(_MADE_ATTRIBUTE, "\n".join(made))
-    return undo
 
 
 def _put(node: slicer.vtkMRMLSegmentationNode, key: str, segment: slicer.vtkSegment) -> None:

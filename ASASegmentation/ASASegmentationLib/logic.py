@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import slicer
 
 from . import edits, inputs, scene
 from .callbacks import Signal
-from .edits import State, Undo
+from .edits import State
 from .job import Job, JobState
 from .parameters import Parameters
 from .process import ProcessRunner
@@ -56,6 +56,7 @@ class SegmentationLogic:
         self._runner = runner
         self._ask = ask
         self._job: Job | None = None
+        self._arrival: Generator[None, None, Outcome] | None = None  # results on their way into the scene
         self._origin: _Origin | None = None
         self._logged = 0  # lines of the job's log that were passed on
         self._undo: Callable[[], None] | None = None
@@ -68,7 +69,7 @@ class SegmentationLogic:
 
     @property
     def running(self) -> bool:
-        return self._job is not None
+        return self._job is not None or self._arrival is not None
 
     @property
     def can_undo(self) -> bool:
@@ -101,7 +102,7 @@ class SegmentationLogic:
         self.changed()
 
     def cancel(self) -> None:
-        """Ends the running job, if there is one; the scene stays as it is."""
+        """Ends the running job, if there is one; the scene stays as it is. Results that arrive already are let in."""
         if self._job is not None:
             self._job.cancel()
             self._end()
@@ -109,9 +110,21 @@ class SegmentationLogic:
 
     def poll(self) -> None:
         """Takes in what the job did, and its results once it is done."""
-        job = self._job
-        if job is None:
-            return
+        if self._arrival is not None:
+            self._go_on(self._arrival)
+        elif self._job is not None:
+            self._follow(self._job)
+
+    def _go_on(self, arrival: Generator[None, None, Outcome]) -> None:
+        """One more piece into the scene; the GUI goes on between them."""
+        try:
+            next(arrival)
+        except StopIteration as end:
+            self._arrival = None
+            self.changed()
+            self.finished(end.value)
+
+    def _follow(self, job: Job) -> None:
         before = job.progress
         job.poll()
         for line in job.log[self._logged :]:
@@ -120,9 +133,8 @@ class SegmentationLogic:
         if job.progress != before:
             self.progressed(job.progress)
         if job.state is JobState.DONE:
-            self._end()
             assert job.result is not None
-            self.finished(self._bring_in(job.result))
+            self._job, self._arrival = None, self._bring_in(job.result)
         elif job.state is JobState.FAILED:
             self._end()
             self.failed(job.error)
@@ -141,6 +153,9 @@ class SegmentationLogic:
     def _on_scene_closing(self) -> None:
         self._undo = None
         self.cancel()
+        if self._arrival is not None:
+            self._arrival = None
+            self.changed()
 
     def _volume(self) -> slicer.vtkMRMLVolumeNode | None:
         return self._scene.GetNodeByID(self._origin.volume_id) if self._origin is not None else None
@@ -153,37 +168,45 @@ class SegmentationLogic:
             return np.eye(4)
         return inputs.ijk_to_ras(volume) @ np.linalg.inv(self._origin.affine)
 
-    def _bring_in(self, result: Result) -> Outcome:
+    def _bring_in(self, result: Result) -> Generator[None, None, Outcome]:
         assert self._origin is not None
         volume = self._volume()
         name = volume.GetName() if volume is not None else self._origin.volume_name
-        target = self._scene.GetNodeByID(self._origin.target_id) if self._origin.target_id else None
+        node = self._scene.GetNodeByID(self._origin.target_id) if self._origin.target_id else None
         notes = list(result.warnings)
         kept: tuple[str, ...] = ()
-        if target is None:
+        if node is None:
             node = scene.new_segmentation(self._scene, result, volume, f"{name} {result.task.name}")
-            self._undo = lambda: self._remove(node.GetID())
+            node_id = node.GetID()
+            self._undo = lambda: self._remove(node_id)
         else:
-            node = target
-            kept = self._update(node, result)
-        for extra in result.extra:
-            scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
+            kept = yield from self._update(node, result)
         scene.set_volume_table(node, result.volumes)
+        for extra in result.extra:
+            yield
+            scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
         if kept:
             notes.insert(0, f"Kept as you left them: {', '.join(kept)}.")
         return Outcome(node, kept, tuple(notes), result.overview)
 
-    def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> tuple[str, ...]:
-        found = edits.states(node, result.segments)
-        foreign = [key for key, state in found.items() if state is State.FOREIGN]
+    def _update(
+        self, node: slicer.vtkMRMLSegmentationNode, result: Result
+    ) -> Generator[None, None, tuple[str, ...]]:
+        """Brings a result into an existing node; returns the names of the segments that stay as the user left them."""
+        found = {}
+        for key in result.segments:
+            found[key] = edits.inspect(node, key)
+            yield
+        foreign = [key for key in found if found[key].state is State.FOREIGN]
         replace = bool(foreign) and self._ask(
             f"{node.GetName()} has segments that ASA did not make: {', '.join(foreign)}. Replace them?"
         )
-        undo: Undo = edits.update(node, result.segments, replace)
+        for undo in edits.update(node, result.segments, found, replace):
+            self._undo = undo
+            yield
         node.SetAttribute(scene.TASK_ATTRIBUTE, result.task.name)
-        self._undo = undo
-        untouched = (State.EDITED, State.REMOVED) if replace else (State.EDITED, State.REMOVED, State.FOREIGN)
-        return tuple(result.segments[key].GetName() for key, state in found.items() if state in untouched)
+        stayed = {State.EDITED, State.REMOVED} | (set() if replace else {State.FOREIGN})
+        return tuple(result.segments[key].GetName() for key in found if found[key].state in stayed)
 
     def _remove(self, node_id: str) -> None:
         node = self._scene.GetNodeByID(node_id)

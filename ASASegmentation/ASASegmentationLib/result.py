@@ -20,7 +20,10 @@ from .segments import SegmentSpec, build_segments
 
 @dataclass(frozen=True)
 class ExtraVolume:
-    """A posterior or uncertainty map: `array` (I, J, K) in 0..1 with its 4x4 affine in mm."""
+    """A posterior or uncertainty map: `array` (K, J, I) in 0..1 with its 4x4 affine from (i, j, k) to RAS in mm.
+
+    The affine is right-handed, as Slicer's volumes are.
+    """
 
     name: str
     array: np.ndarray
@@ -83,4 +86,9 @@ def _rows(volumes: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]
 def _extra_volumes(folder: Path, moved: np.ndarray) -> Iterator[ExtraVolume]:
     for path in sorted([*folder.glob("posterior_*.nii.gz"), *folder.glob("uncertainty.nii.gz")]):
         array, affine = read_nifti(path)
-        yield ExtraVolume(path.name.removesuffix(".nii.gz").replace("_", " "), array, moved @ affine)
+        if np.linalg.det(affine[:3, :3]) < 0:  # reverse the last axis, as Slicer does when it reads such an image
+            affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+            affine[:3, 2] *= -1
+            array = array[:, :, ::-1]
+        name = path.name.removesuffix(".nii.gz").replace("_", " ")
+        yield ExtraVolume(name, np.ascontiguousarray(array.T, dtype=np.float32), moved @ affine)

@@ -136,26 +136,15 @@ def add_extra_volume(
     scene: slicer.vtkMRMLScene, extra: ExtraVolume, volume: slicer.vtkMRMLVolumeNode | None, name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """A scalar volume with a posterior or an uncertainty map, beside its scan."""
-    affine, array = _right_handed(extra.ijk_to_ras, extra.array)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(affine.ravel())
+    matrix.DeepCopy(extra.ijk_to_ras.ravel())
     node.SetIJKToRASMatrix(matrix)
-    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array.T, dtype=np.float32))
-    node.CreateDefaultDisplayNodes()
+    node.CreateDefaultDisplayNodes()  # before there are voxels, or it takes long to choose a window for them
     node.GetDisplayNode().SetAutoWindowLevel(False)
+    slicer.util.updateVolumeFromArray(node, extra.array)
     node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
     if volume is not None:
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         place_beside(node, volume)
     return node
-
-
-def _right_handed(affine: np.ndarray, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same image on a grid that a volume node can have: its last axis reversed if the grid is left-handed."""
-    affine = affine.copy()
-    if np.linalg.det(affine[:3, :3]) < 0:
-        affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
-        affine[:3, 2] *= -1
-        array = array[:, :, ::-1]
-    return affine, array

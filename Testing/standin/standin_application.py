@@ -9,6 +9,7 @@ The scene, the module logics and the files are Slicer's own; only Qt and what is
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,6 +80,18 @@ class Application:
         self._io = IOManager()
         self.temporaryPath = tempfile.gettempdir()
         self.logic = slicer.vtkSlicerApplicationLogic()
+        self._on_startup: list[Callable[[], object]] = []
+
+    def connect(self, signal: str, slot: Callable[[], object]) -> bool:
+        """Modules wait for the end of the start only."""
+        assert signal == "startupCompleted()", signal
+        self._on_startup.append(slot)
+        return True
+
+    def complete_startup(self) -> None:
+        """Calls whoever waited for the application to have started."""
+        while self._on_startup:
+            self._on_startup.pop()()
 
     def testingEnabled(self) -> bool:
         return True
