@@ -196,7 +196,7 @@ def test_catalogue_entries_agree() -> None:
 def test_pictures_the_catalogue_shows_are_there() -> None:
     image = pytest.importorskip("PIL.Image")
     cmake = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    shown = re.findall(r"/main/(\S+\.png)", cmake)
+    shown = re.findall(r'/main/([^\s"]+\.png)', cmake)
     assert shown
     for path in shown:
         assert (REPOSITORY / path).is_file(), path
