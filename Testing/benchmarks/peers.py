@@ -39,8 +39,8 @@ def by_intensity(classes: np.ndarray, image: np.ndarray) -> np.ndarray:
 def atropos(path: Path, *, correct: bool) -> tuple[np.ndarray, dict[str, float]]:
     """Atropos with k-means initialisation and antspyx's own Markov random field, after N4 where ``correct``.
 
-    After N4 the brain's intensities are cut at their 1st and 99.9th percentiles, as ANTs' own pipelines do: without
-    it k-means gives a class of its own to a few bright vessels on two of the heads, and Dice falls to 0.
+    The brain's intensities are cut at their 1st and 99.9th percentiles, as ANTs' own pipelines do: without it k-means
+    gives a class of its own to a few bright vessels on one or two of the heads, and Dice falls to 0 there.
 
     Returns the classes in the voxel order of the file, as nibabel sees it, and the seconds of each stage.
     """
@@ -52,13 +52,13 @@ def atropos(path: Path, *, correct: bool) -> tuple[np.ndarray, dict[str, float]]
     inside = ndimage.binary_fill_holes(image.numpy() > 0)
     mask = image.new_image_like(inside.astype(np.float32))
     seconds = {}
-    if correct:
-        start = time.perf_counter()
-        image = ants.n4_bias_field_correction(image, mask=mask)
-        corrected = image.numpy()
-        image = image.new_image_like(corrected.clip(*np.percentile(corrected[inside], [1.0, 99.9])).astype(np.float32))
-        seconds["n4"] = time.perf_counter() - start
     start = time.perf_counter()
+    if correct:
+        image = ants.n4_bias_field_correction(image, mask=mask)
+        seconds["n4"] = time.perf_counter() - start
+        start = time.perf_counter()
+    values = image.numpy()
+    image = image.new_image_like(values.clip(*np.percentile(values[inside], [1.0, 99.9])).astype(np.float32))
     result = ants.atropos(a=image, x=mask, i=f"kmeans[{CLASSES}]", m="[0.2,1x1x1]", c="[5,0]")
     seconds["atropos"] = time.perf_counter() - start
     classes = result["segmentation"].numpy().astype(np.uint8)

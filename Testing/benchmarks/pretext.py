@@ -5,8 +5,9 @@
     tokens    step time and peak memory of preset `paper` at 128^3, 160^3 and 192^3: linear in tokens
     peer      the same step beside MONAI's masked auto-encoder ViT of this width and depth, with full attention
 
-``--only`` runs one part; ``--threads`` sets the number of threads for all. A step is forward, backward and AdamW for
-one scan. Each network is measured in a process of its own.
+``--only`` runs one part; ``--threads`` sets the number of threads of the parts `tokens` and `peer`. A step is forward,
+backward and AdamW for one scan, in float32. Times are processor seconds, all threads together: what other programs do
+at the same time changes them little. The networks of `tokens` and `peer` have a process of their own each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -29,6 +29,7 @@ from Testing.benchmarks.tables import markdown, provenance
 from torch import nn
 
 from asa.data.store import ScanRecord, ScanStore, write_index, write_scan
+from asa.inference.predictor import free_memory
 from asa.nn import autoencoder_preset
 from asa.pretext import Reconstruction, ReconstructionOptions, importance, make_objective
 from asa.training.sampling import StoredScans
@@ -40,16 +41,14 @@ PEER_SIZES = (64, 96, 128)
 REPEATS = 3
 
 
-def seconds(
-    action: Callable[[], object], repeats: int = REPEATS, clock: Callable[[], float] = time.perf_counter
-) -> float:
-    """Median time after one call to warm up."""
+def seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median processor time, of all threads together, after one call to warm up."""
     action()
     times = []
     for _ in range(repeats):
-        start = clock()
+        start = time.process_time()
         action()
-        times.append(clock() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 
@@ -154,15 +153,14 @@ def full_attention_gib(edge: int) -> float:
 
 
 def vhog(_threads: int) -> str:
-    # processor time of one thread: a loop in Python has no more, and other programs do not count
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # a loop in Python has no more
     image = head(EDGE)
     part = image[0, 0, :LOOP_EDGE, :LOOP_EDGE, :LOOP_EDGE].double().numpy()
     scale = (EDGE / LOOP_EDGE) ** 3
-    fast = seconds(lambda: importance(image, PATCH, BINS), 9, time.process_time)
-    vectors = seconds(lambda: loop_over_vectors(part), 3, time.process_time) * scale
-    voxels = seconds(lambda: loop_over_voxels(part), 3, time.process_time) * scale
-    step = seconds(asa_step(EDGE), 2, time.process_time)
+    fast = seconds(lambda: importance(image, PATCH, BINS), 9)
+    vectors = seconds(lambda: loop_over_vectors(part)) * scale
+    voxels = seconds(lambda: loop_over_voxels(part)) * scale
+    step = seconds(asa_step(EDGE), 2)
     rows = [
         ["VHOG, one vectorised pass", fast, 1.0],
         [f"VHOG, loop over voxels with NumPy (timed at {LOOP_EDGE}^3, scaled)", vectors, vectors / fast],
@@ -174,6 +172,7 @@ def vhog(_threads: int) -> str:
 
 
 def data(_threads: int) -> str:
+    torch.set_num_threads(1)  # samples are read by one thread
     with tempfile.TemporaryDirectory() as folder:
         record = ScanRecord("scan", "a", "", "", 1.0, 1.0, 1.0, 0.0, 0.0)
         rng = np.random.default_rng(0)
@@ -204,9 +203,8 @@ def peer(threads: int) -> str:
     for edge in PEER_SIZES:
         took, peak = measured_apart("asa", edge, threads)
         rows.append([f"{edge}^3", "ASA", f"{took:.2f}", f"{peak:.2f}"])
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         needed = 1.5 * full_attention_gib(edge) + 2
-        if needed > free:
+        if needed > free_memory(torch.device("cpu")) / 2**30:
             rows.append([f"{edge}^3", "MONAI", "not run", f"needs about {needed:.0f}"])
             continue
         took, peak = measured_apart("monai", edge, threads)
@@ -226,9 +224,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("SYSTEM", "EDGE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(seconds(STEPS[options.child[0]](int(options.child[1])), 2))
+        print(seconds(STEPS[options.child[0]](int(options.child[1])), 1))
         return
-    torch.set_num_threads(options.threads)
     parts = [options.only] if options.only else list(PARTS)
     text = f"{provenance('torch', 'monai')}, {options.threads} thread(s)\n"
     for name in parts:

@@ -29,8 +29,8 @@ labels: `ibsr` is IBSR-18 (1.5 mm slices), `malf` the MICCAI 2012 multi-atlas ch
 one person). None of them trained the model. **CSF** in both references is mostly the ventricles; sulcal CSF is
 inside GM or unlabelled. For ours it is compared with the region *ventricles*; a three-class intensity classifier has
 one CSF class, so that its CSF column says little. *Where marked* looks only at voxels that the reference labels.
-Peers: one thread, settings in `Testing/benchmarks/peers.py`; N4 + Atropos cuts intensities at the 1st and 99.9th
-percentiles, as k-means otherwise spends a class on a few bright vessels of two heads.
+Peers: settings in `Testing/benchmarks/peers.py`. Atropos sees intensities cut at the 1st and 99.9th percentiles of the
+brain, as k-means otherwise spends a class on a few bright vessels of one head (two after N4) and fails there.
 """
 
 

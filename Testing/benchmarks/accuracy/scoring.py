@@ -76,8 +76,4 @@ def score_peer(head: Head, system: str, *, python: Path, cache: Path) -> Record:
         subprocess.run([str(python), str(PEERS_SCRIPT), system, str(head.image), str(output)], check=True)
     run = json.loads(statistics.read_text(encoding="utf-8"))
     labels = read_volume(output, labels=True).array
-    return score(labels, REFERENCE_REGIONS, head) | {
-        "version": run["version"],
-        "seconds": run["seconds"]["total"],
-        "peak_bytes": run["peak_bytes"],
-    }
+    return score(labels, REFERENCE_REGIONS, head) | {"version": run["version"]}
