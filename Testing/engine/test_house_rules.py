@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def name(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(tree: ast.AST, package: tuple[str, ...] = ()) -> Iterator[str]:
     """Dotted names a module imports anywhere in it, also inside functions and through importlib.
 
@@ -57,7 +63,7 @@ def imported(tree: ast.AST, package: tuple[str, ...] = ()) -> Iterator[str]:
 
 def engine_imports(path: Path) -> set[str]:
     package = ("asa", *path.relative_to(ENGINE).parent.parts)
-    return set(imported(ast.parse(path.read_text(encoding="utf-8")), package))
+    return set(imported(parsed(path), package))
 
 
 def unit_of(path: Path) -> str:
@@ -68,25 +74,28 @@ def unit_of(path: Path) -> str:
 ENGINE_FILES = sorted(ENGINE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", ENGINE_FILES, ids=name)
-def test_engine_knows_nothing_of_the_application(path: Path) -> None:
-    roots = {module.split(".")[0] for module in engine_imports(path)}
-    assert not roots & APPLICATION
+def test_engine_knows_nothing_of_the_application() -> None:
+    roots = {name(path): {module.split(".")[0] for module in engine_imports(path)} for path in ENGINE_FILES}
+    assert {path: used & APPLICATION for path, used in roots.items() if used & APPLICATION} == {}
 
 
-@pytest.mark.parametrize("path", ENGINE_FILES, ids=name)
-def test_engine_imports_go_down(path: Path) -> None:
+def climbs(path: Path) -> Iterator[str]:
+    """What an engine file imports from above its floor, or from outside the engine."""
     unit = unit_of(path)
-    if unit == "__init__":
-        assert not {module for module in engine_imports(path) if module.startswith("asa.")}, "importing asa is free"
-        return
-    assert unit in LEVEL, f"asa.{unit} stands on no floor: give it one in FLOORS"
     for module in engine_imports(path):
         parts = module.split(".")
-        if parts[0] == "asa" and parts[1] != "__version__":
-            assert LEVEL.get(parts[1], -1) >= 0, f"{module} stands on no floor"
-            assert LEVEL[parts[1]] <= LEVEL[unit], f"asa.{unit} reaches up to {module}"
-        assert parts[0] not in ("ASASegmentationLib", "ASATrainingLib"), f"asa.{unit} reaches out to {module}"
+        if parts[0] in ("ASASegmentationLib", "ASATrainingLib") or (unit == "__init__" and parts[0] == "asa"):
+            yield f"{name(path)} imports {module}"
+        elif parts[0] == "asa" and LEVEL.get("".join(parts[1:2]), 0) > LEVEL[unit]:
+            yield f"{name(path)} reaches up to {module}"
+
+
+def test_every_unit_stands_on_a_floor() -> None:
+    assert {unit_of(path) for path in ENGINE_FILES} - {"__init__"} <= set(LEVEL), "give it a floor in FLOORS"
+
+
+def test_engine_imports_go_down() -> None:
+    assert [climb for path in ENGINE_FILES for climb in climbs(path)] == []
 
 
 @pytest.mark.parametrize("floor", FLOORS, ids=lambda floor: "+".join(sorted(floor)))
@@ -102,15 +111,14 @@ def test_no_circle_on_a_floor(floor: frozenset[str]) -> None:
         pytest.fail(f"circle of imports: {' -> '.join(circle.args[1])}")
 
 
-@pytest.mark.parametrize("path", [*SHIPPED, *SCRIPTS], ids=name)
-def test_a_file_is_one_sitting(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+def test_a_file_is_one_sitting() -> None:
+    lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in [*SHIPPED, *SCRIPTS]}
+    assert {path: lines for path, lines in lengths.items() if lines > 400} == {}
 
 
-@pytest.mark.parametrize("path", [*SHIPPED, *SCRIPTS], ids=name)
-def test_no_copyleft(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert not {module.split(".")[0] for module in imported(tree)} & COPYLEFT
+def test_no_copyleft() -> None:
+    roots = {name(path): {module.split(".")[0] for module in imported(parsed(path))} for path in [*SHIPPED, *SCRIPTS]}
+    assert {path: used & COPYLEFT for path, used in roots.items() if used & COPYLEFT} == {}
 
 
 def unsafe_calls(tree: ast.AST) -> Iterator[str]:
@@ -134,9 +142,8 @@ def unsafe_calls(tree: ast.AST) -> Iterator[str]:
                 yield f"{called} with allow_pickle"
 
 
-@pytest.mark.parametrize("path", [*SHIPPED, *SCRIPTS], ids=name)
-def test_files_are_data_never_code(path: Path) -> None:
-    assert not list(unsafe_calls(ast.parse(path.read_text(encoding="utf-8"))))
+def test_files_are_data_never_code() -> None:
+    assert [(name(path), call) for path in [*SHIPPED, *SCRIPTS] for call in unsafe_calls(parsed(path))] == []
 
 
 def test_unsafe_calls_are_seen() -> None:
@@ -149,19 +156,20 @@ def test_relative_and_lazy_imports_are_seen() -> None:
     assert set(imported(ast.parse(source), ("asa", "nn"))) == {"asa.volume.Volume", "asa.nn.b", "slicer", "qt"}
 
 
-@pytest.mark.parametrize("path", [*SHIPPED, *SCRIPTS, *TESTS], ids=name)
-def test_no_path_of_one_machine(path: Path) -> None:
+def test_no_path_of_one_machine() -> None:
     # Written apart, or this file would find itself.
     homes = "|".join(("ho" + "me", "Us" + "ers", "ro" + "ot", "wo" + "rk", "fa" + "rm", "o" + "pt"))
-    found = re.search(rf"""["'\s(](/({homes})/[\w.-]+)""", path.read_text(encoding="utf-8"))
-    assert found is None, f"{found and found.group(1)} exists on one machine only"
+    pattern = re.compile(rf"""["'\s(](/({homes})/[\w.-]+)""")
+    texts = {name(path): path.read_text(encoding="utf-8") for path in [*SHIPPED, *SCRIPTS, *TESTS]}
+    assert {path: found.group(1) for path, text in texts.items() if (found := pattern.search(text))} == {}
 
 
-@pytest.mark.parametrize("path", [path for path in TESTS if path.name.startswith("test_")], ids=name)
-def test_a_test_asserts(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
-    assert functions, "a test file without tests"
-    asserting = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+def asserts(tree: ast.AST) -> bool:
+    """Whether something is checked: by assert, pytest.raises or a method of unittest."""
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert asserting or "raises" in called or any(attribute.startswith("assert") for attribute in called)
+    plain = any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    return plain or "raises" in called or any(attribute.startswith("assert") for attribute in called)
+
+
+def test_a_test_file_asserts() -> None:
+    assert [name(path) for path in TESTS if path.name.startswith("test_") and not asserts(parsed(path))] == []
