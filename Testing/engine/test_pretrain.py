@@ -17,6 +17,7 @@ from asa.data.stripping import AlreadyStripped
 from asa.errors import InputError, ModelError
 from asa.nn import Encoder
 from asa.report.inspect import Inspection, inspect
+from asa.training.export import export_model
 from asa.training.pretrain import PretrainSettings, with_synthetic_heads
 from asa.training.pretrained import Pretrained
 from asa.training.run import read_events
@@ -79,6 +80,15 @@ def test_encoder_for_fine_tuning(run):
     config, weights = Pretrained.open(run).encoder()
     Encoder(config).load_state_dict(weights)
     assert config.dim == 16
+
+
+def test_exported_as_a_model(run, tmp_path):
+    description = {"name": "encoder", "task": "pretraining", "modalities": ["t1"]}
+    export_model(run / "checkpoints" / "last.safetensors", tmp_path, description)
+    exported, trained = Pretrained.open(tmp_path), Pretrained.open(run)
+    assert exported.config == trained.config and exported.method == "asa"
+    for name, weight in trained.reconstruction().network.state_dict().items():
+        assert torch.allclose(exported.weights[name], weight, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["rpl", "jigsaw"])

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 from collections.abc import Iterable, Sequence
@@ -111,7 +112,8 @@ class ScanStore:
 
     def fingerprint(self) -> dict[str, Any]:
         """What run.yaml says about the data."""
-        return {"store": str(self.folder), "scans": len(self.scans), "shape": list(self.shape)}
+        digest = hashlib.sha256((self.folder / INDEX).read_bytes()).hexdigest()
+        return {"store": str(self.folder), "index_sha256": digest, "scans": len(self.scans), "shape": list(self.shape)}
 
 
 def record_from(values: dict[str, Any]) -> ScanRecord:
