@@ -69,7 +69,7 @@ def test_unfit_settings_are_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [("finetune",), ("pretrain", "--size", "64"), ("pretrain", "--stripped", "--tool", "x")]
+    "words", [("evaluate",), ("pretrain", "--size", "64"), ("pretrain", "--stripped", "--tool", "x")]
 )
 def test_what_prepare_does_not_know(tmp_path, words):
     assert asa("prepare", words[0], "--bids", tmp_path, "-o", tmp_path / "store", *words[1:]) == 2

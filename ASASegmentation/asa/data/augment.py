@@ -109,16 +109,32 @@ def cut(
     high = np.clip(np.ceil(centre + reach) + 2, low + 2, labels.shape).astype(int)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     source = torch.from_numpy(image[(slice(None), *box)].astype(np.float32))
-    # in coordinates -1...1 of both boxes, as grid_sample wants them, which also lists axes the other way round
-    middle = (high - low - 1) / 2
-    theta = np.concatenate((matrix * half / middle[:, None], ((centre - low - middle) / middle)[:, None]), axis=1)
-    theta[:, :3] = theta[::-1, 2::-1].copy()
-    theta[:, 3] = theta[::-1, 3].copy()
-    grid = F.affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *crop], align_corners=True)
+    grid = pull_grid(matrix, crop, (centre - low) - (high - low - 1) / 2, (high - low - 1) / 2)
     moved = F.grid_sample(source[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
     found = torch.from_numpy(labels[box].astype(np.float32))[None, None]
     nearest = F.grid_sample(found, grid, mode="nearest", padding_mode="zeros", align_corners=True)[0, 0]
     return moved, nearest.to(torch.uint8)
+
+
+def pull_grid(
+    matrix: npt.NDArray[Any], crop: Shape, shift: npt.NDArray[Any], middle: npt.NDArray[Any]
+) -> Tensor:
+    """Where each voxel of a crop lies in the box it is taken from, (1, *crop, 3) as ``grid_sample`` wants it.
+
+    That is in coordinates of -1...1 from the first to the last voxel, last axis first.
+
+    Args:
+        matrix: offsets from the crop's centre -> offsets in the box.
+        shift: from the centre of the box to that of the crop.
+        middle: half the sides of the box, from the first voxel's centre to the last one's.
+    """
+    grid = torch.empty(1, *crop, 3)
+    offsets = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in crop]
+    for row in range(3):
+        t, h, w = (offset * float(matrix[row, axis] / middle[row]) for axis, offset in enumerate(offsets))
+        plane = h[:, None] + (w + float(shift[row] / middle[row]))
+        torch.add(t[:, None, None], plane, out=grid[0, ..., 2 - row])
+    return grid
 
 
 def mirror(
@@ -150,13 +166,20 @@ def intensities(rng: Generator, image: Tensor, s: AugmentSettings) -> Tensor:
 
 def power(image: Tensor, gamma: float) -> Tensor:
     """Intensities of each channel to the power of ``gamma`` between their extremes, mean and spread kept."""
-    axes = (1, 2, 3)
-    low = image.amin(axes, keepdim=True)
-    span = (image.amax(axes, keepdim=True) - low).clamp(min=1e-6)
-    changed = ((image - low) / span).pow_(gamma)
-    spread, mean = torch.std_mean(image, axes, keepdim=True)
-    new_spread, new_mean = torch.std_mean(changed, axes, keepdim=True)
-    return (changed - new_mean) * (spread / new_spread.clamp(min=1e-6)) + mean
+    flat = image.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    changed = (flat - low).mul_(1 / (high - low).clamp(min=1e-6)).pow_(gamma)
+    mean, spread = _moments(flat)
+    new_mean, new_spread = _moments(changed)
+    factor = spread / new_spread.clamp(min=1e-6)
+    return changed.mul_(factor).add_(mean - new_mean * factor).view(image.shape)
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of each row, (C, 1) each; several times faster than ``std_mean`` on long rows."""
+    mean = rows.mean(1, keepdim=True)
+    square = torch.linalg.vector_norm(rows, dim=1, keepdim=True).square() / rows.shape[1]
+    return mean, (square - mean.square()).clamp(min=0).sqrt()
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
