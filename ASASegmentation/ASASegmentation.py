@@ -43,6 +43,8 @@ def register_sample_data():
 class ASASegmentationWidget(ScriptedLoadableModuleWidget):
     """The panel; what it does is in ASASegmentationLib.panel."""
 
+    panel = None  # until setup has come so far
+
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
         from ASASegmentationLib.dependencies import SlicerInstaller
@@ -62,7 +64,8 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
         )
 
     def cleanup(self):
-        self.panel.close()
+        if self.panel is not None:
+            self.panel.close()
 
     def onReload(self):
         """Forgets the library and the engine, so that they are read again from their files."""

@@ -21,21 +21,14 @@ from .logic import Outcome, SegmentationLogic
 from .parameters import Parameters
 from .proposal import propose_volumes
 from .table import fill_table
+from .wording import progress_text
 
 _POLL_MS = 50
-_PROPOSE_AFTER_MS = 300  # a loading volume gets its voxels after it was added to the scene
+_PROPOSE_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node
 _STEPS = 1000
 _ROWS = 4
 _DEVICES = (("auto", "Automatic"), ("cpu", "Processor"), ("cuda", "Graphics card"))
 _VIEWS = (("nested", "Nested regions"), ("separate", "Separate parts"))
-_STAGES = {
-    "preparing": "Preparing",
-    "reading": "Reading the scan",
-    "aligning": "Aligning the head",
-    "network": "Segmenting",
-    "labelling": "Labelling",
-    "writing": "Measuring",
-}
 
 
 class Panel:
@@ -70,7 +63,7 @@ class Panel:
         self._propose_timer = qt.QTimer()
         self._propose_timer.setSingleShot(True)
         self._propose_timer.setInterval(_PROPOSE_AFTER_MS)
-        self._propose_timer.connect("timeout()", self._propose_if_untouched)
+        self._propose_timer.connect("timeout()", self._on_nodes_changed)
         self._fill_choices()
         self._connect()
         self._observations = self._observe()
@@ -137,8 +130,8 @@ class Panel:
         mrml = slicer.mrmlScene
         replaced = [mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent]
         tags = [mrml.AddObserver(event, lambda *_: self._on_scene_replaced()) for event in replaced]
-        tags.append(mrml.AddObserver(mrml.NodeAddedEvent, lambda *_: self._propose_timer.start()))
-        tags.append(mrml.AddObserver(mrml.NodeRemovedEvent, lambda *_: self._refresh()))
+        changed = [mrml.NodeAddedEvent, mrml.NodeRemovedEvent]
+        tags += [mrml.AddObserver(event, lambda *_: self._propose_timer.start()) for event in changed]
         return [(mrml, tag) for tag in tags]
 
     def _observe_node(self) -> tuple[Any, int]:
@@ -278,6 +271,10 @@ class Panel:
         self.ui.proposalLabel.setText(_("Proposed; change what is wrong.") if chosen else _("No loaded volume fits."))
         self.show_parameters()
 
+    def _on_nodes_changed(self) -> None:
+        self._propose_if_untouched()
+        self._refresh()
+
     def _propose_if_untouched(self, *_args: object) -> None:
         """A proposal never replaces what was chosen before."""
         if not self.logic.running and not self._parameters.volumes():
@@ -295,7 +292,7 @@ class Panel:
         self.ui.logText.setPlainText("")
         self._outcome, self._failure = None, ""
         self.ui.progressBar.setValue(0)
-        self.ui.statusLabel.setText(_(_STAGES["preparing"]) + "…")
+        self.ui.statusLabel.setText(progress_text(Progress("preparing", 0.0)))
         try:
             self.logic.start(self._parameters)
         except ValueError as reason:
@@ -321,8 +318,7 @@ class Panel:
 
     def _on_progress(self, progress: Progress) -> None:
         self.ui.progressBar.setValue(int(_STEPS * progress.fraction))
-        stage = _(_STAGES.get(progress.stage, progress.stage))
-        self.ui.statusLabel.setText(f"{stage}… {_remaining(progress.remaining_s)}")
+        self.ui.statusLabel.setText(progress_text(progress))
 
     def _on_log(self, line: str) -> None:
         self.ui.logText.appendPlainText(str(line))
@@ -386,13 +382,3 @@ class Panel:
 def _select(box: Any, value: str) -> None:
     index = box.findData(value)
     box.setCurrentIndex(index if index >= 0 else 0)
-
-
-def _remaining(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return _("less than a minute left")
-    return _("about {minutes} min left").format(minutes=round(seconds / 60))
-
-

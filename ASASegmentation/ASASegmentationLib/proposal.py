@@ -17,7 +17,7 @@ from .matching import Candidate, propose
 def candidates(scene: slicer.vtkMRMLScene) -> list[Candidate]:
     """Every single-valued image volume of the scene, as the matching sees it."""
     found = []
-    for volume in scene.GetNodesByClass("vtkMRMLScalarVolumeNode"):
+    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
         image = volume.GetImageData()
         usable = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
         if usable and image is not None and image.GetPointData().GetScalars() is not None:
