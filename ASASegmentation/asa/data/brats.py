@@ -48,7 +48,7 @@ RELEASES: dict[str, Release] = {
 
 
 def case_folders(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    """``root`` or folders (or links to some) at any depth whose name matches, with the subject; not searched further."""
+    """``root`` or the folders (or links) below it whose name matches, with the subject; not searched further."""
     if match := re.fullmatch(pattern, root.name):
         yield root, match["subject"]
         return
