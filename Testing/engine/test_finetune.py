@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from Testing.engine.labelled_files import tumour_head
 
 from asa.cli import build
@@ -14,16 +18,18 @@ from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError
 from asa.inference.predictor import zscore
+from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
 from asa.pretext import ReconstructionOptions, make_objective
 from asa.tasks import TASKS
 from asa.training import checkpoint
 from asa.training.distributed import World
-from asa.training.finetune import FinetuneSettings, LabelledCrops, finetune, make_network
+from asa.training.finetune import FinetuneSettings, LabelledCrops, choose_split, finetune, make_network
 from asa.training.pretrained import describe
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import read_events
+from asa.training.settings import read_settings
 from asa.training.whole_volume import place_in_frame, predict, window_starts
 
 SHAPE = (32, 64, 32)
@@ -157,8 +163,6 @@ def test_a_run_validates_whole_volumes_and_can_be_exported(store, encoder_run, t
     description.write_text(json.dumps(values))
     arguments = ["export", str(run), "-o", str(tmp_path / "model"), "--description", str(description)]
     build()(args=arguments, standalone_mode=False)
-    from asa.models import load_network, open_model
-
     assert load_network(open_model(tmp_path / "model")).config.encoder.in_channels == 4
 
 
@@ -180,6 +184,27 @@ def test_a_run_that_was_stopped_continues_as_if_it_never_was(store, tmp_path, mo
     halves, _ = checkpoint.load(tmp_path / "halves" / "checkpoints" / "last.safetensors")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def measured(run):
+    """Losses of steps and scores of validations, in their order."""
+    events = read_events(run / "events.jsonl")
+    return [event[name] for event in events for name in ("loss", "score") if name in event]
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(store, tmp_path):
+    finetune(settings(store), tmp_path / "one", HERE)
+    config = tmp_path / "finetune.yaml"
+    config.write_text(yaml.safe_dump(settings(store).model_dump(mode="json")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "asa", "finetune", str(config), "-o", str(tmp_path / "two"), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = measured(tmp_path / "one"), measured(tmp_path / "two")
+    assert len(one) == 6  # four steps, two validations
+    assert two == pytest.approx(one, rel=1e-3)
 
 
 @pytest.mark.parametrize("network", ["nnformer", "transbts"])
@@ -213,8 +238,7 @@ def test_region_loss_is_zero_for_a_perfect_answer_and_weighs_levels():
     ],
 )
 def test_what_cannot_work_is_said_before_training(store, tmp_path, changes, message):
-    finetune_once = settings(store)
-    (store / "split.json").exists() or finetune(finetune_once, tmp_path / "first", HERE)
+    choose_split(settings(store), CaseStore.open(store))
     with pytest.raises(InputError, match=message):
         finetune(settings(store, **changes), tmp_path / "run", HERE)
 
@@ -235,11 +259,10 @@ def test_commands(heads, tmp_path, capsys):
     assert len(json.loads((store / "split.json").read_text())["folds"][0]["train"]) == 4
 
 
-def test_the_published_configuration_is_the_default():
+def test_the_published_configuration_is_the_default(repository):
     import yaml
     from Testing.engine.test_house_rules import REPOSITORY
 
-    from asa.training.settings import read_settings
 
     path = REPOSITORY / "Resources" / "Configs" / "finetune_paper.yaml"
     written, default = read_settings(path, FinetuneSettings), FinetuneSettings(store="brats")
