@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from asa.training import checkpoint
+from asa.training.run import read_events
 
 PROGRAM = Path(__file__).with_name("tiny_pretraining.py")
 spec = importlib.util.spec_from_file_location("tiny_pretraining", PROGRAM)
@@ -65,6 +66,16 @@ def test_two_processes_equal_one(store, undisturbed, tmp_path, sharding):
     together, alone = tiny.losses(tmp_path), tiny.losses(undisturbed)
     assert together.keys() == alone.keys()
     assert all(together[step] == pytest.approx(alone[step], rel=1e-4) for step in alone)
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_what_was_killed(store, undisturbed, tmp_path):
+    done = start(store, tmp_path, *TORCHRUN, "--max-restarts", "1", die="after 5")
+    assert done.returncode == 0, done.stderr
+    together, alone = tiny.losses(tmp_path), tiny.losses(undisturbed)
+    assert together.keys() == alone.keys()
+    assert all(together[step] == pytest.approx(alone[step], rel=1e-4) for step in alone)
+    assert any(event["event"] == "resume" for event in read_events(tmp_path / "events.jsonl"))
 
 
 @pytest.mark.slow

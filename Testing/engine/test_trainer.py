@@ -131,6 +131,12 @@ def test_best_is_kept_and_patience_ends_the_run(tmp_path):
     assert checkpoint.load(tmp_path / "checkpoints/best.safetensors")[1]["step"] == 4
 
 
+def test_the_end_of_a_run_is_judged_too(tmp_path):
+    schedule = Schedule(log_every=1, validate_every=5)
+    make(tmp_path, schedule=schedule, validate=lambda _network: {"score": 1.0}).fit()
+    assert [event["step"] for event in events(tmp_path, "validation")] == [5, 8]
+
+
 def test_a_checkpoint_of_another_preset_is_refused(tmp_path):
     make(tmp_path).fit()
     with pytest.raises(ModelError, match="another preset or method"):

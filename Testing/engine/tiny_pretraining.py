@@ -1,7 +1,8 @@
 """A pre-training run of seconds, in this process or (`python tiny_pretraining.py`) in one that may be killed.
 
 Arguments of the program: store, run folder, and settings as JSON; the environment variable DIE says when it kills
-itself with SIGKILL: "after 5" (right after the event of step 5) or "writing 2" (within its second checkpoint).
+itself with SIGKILL: "after 5" (right after the event of step 5) or "writing 2" (within its second checkpoint). What
+torchrun starts anew lives on.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def arrange_death(when: str, number: int) -> None:
 
 
 if __name__ == "__main__":
-    if moment := os.environ.get("DIE"):
+    moment = os.environ.get("DIE")
+    if moment and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         arrange_death(moment.split()[0], int(moment.split()[1]))
     print(run(json.loads(sys.argv[3]), Path(sys.argv[2])))

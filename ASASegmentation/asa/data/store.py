@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,8 @@ class ScanStore:
         scans = tuple(record_from(values) for values in index["scans"])
         if not scans:
             raise InputError(f"{folder} holds no scans: all that were found failed, see {path}")
-        names = [scan.name for scan in scans]
-        if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
+        counts = Counter(scan.name for scan in scans)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
             raise InputError(f"{path} lists a scan twice: {', '.join(twice[:5])}")
         return ScanStore(Path(folder), _shape(index["shape"]), _shape(index["origin"]), scans)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ def join(device: str = "auto") -> World:
     else:
         chosen = torch.device("cpu" if device == "auto" else device)
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if gpu else "gloo")
+        store, rank, size = next(rendezvous("env://"))
+        # processes that torchrun starts anew must not find the addresses of those that died
+        attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+        dist.init_process_group("nccl" if gpu else "gloo", store=store, rank=rank, world_size=size)
     return World(rank, size, chosen)
 
 

@@ -69,7 +69,7 @@ class PretrainSettings(Settings):
     checkpointing: bool = Field(False, description="recompute blocks in the backward pass to save memory")
     sharding: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: for encoders too large for one device")
     preview_every: int = Field(500, ge=0, description="optimiser steps between pictures; 0 makes none")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=1_000_000)
     schedule: Schedule = Schedule(checkpoint_every=100, validate_every=125, patience=20)
 
     def autoencoder(self) -> AutoencoderConfig:

@@ -174,6 +174,9 @@ class Trainer:
                 if self.anyone(self.stop_requested or over) and self.step < self.o.steps:
                     outcome = "stopped"
                     break
+        validates = self.schedule.validate_every > 0
+        if outcome == "finished" and validates and self.step > first and not self.due(self.schedule.validate_every):
+            self.judge()  # the last steps may be the best ones
         self.save("last")
         if self.world.main:
             self.end(outcome)
