@@ -138,3 +138,9 @@ def test_a_real_reference_agrees_with_itself(data_root):
     one = data_root / "ibsr" / "IBSR_01" / "IBSR_01_segTRI_ana.nii.gz"
     (scores,) = evaluate({"self": one}, one, Protocol(DATASETS["ibsr-tri"]))["self"].values()
     assert {metrics["dice"] for metrics in scores.values()} == {1.0}
+
+
+def test_references_of_one_name_are_an_error(brats):
+    brats_case(brats / "ref" / "HGG", "BraTS2021_00001")
+    with pytest.raises(InputError, match="BraTS2021_00001: 2 cases have this name"):
+        evaluate({"ours": brats / "ours"}, brats / "ref", BRATS)

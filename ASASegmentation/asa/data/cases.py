@@ -145,12 +145,16 @@ def check_cases(cases: Sequence[LabelledCase], dataset: Dataset, modalities: Seq
     Raises:
         InputError: one error that lists all problems of all cases.
     """
-    problems = [
-        f"{name}: {count} cases have this name" for name, count in Counter(c.name for c in cases).items() if count > 1
-    ]
+    problems = repeated_names(cases)
     for case in cases:
         problems += [f"{case.name}: {problem}" for problem in case_problems(case, dataset, modalities)]
     raise_problems(problems, dataset.title)
+
+
+def repeated_names(cases: Sequence[LabelledCase]) -> list[str]:
+    """A clause for each name that several cases have."""
+    counts = Counter(case.name for case in cases)
+    return [f"{name}: {count} cases have this name" for name, count in counts.items() if count > 1]
 
 
 def raise_problems(problems: Sequence[str], where: str) -> None:

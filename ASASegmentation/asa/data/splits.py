@@ -91,7 +91,7 @@ def split_file(path: Path, cases: Sequence[LabelledCase], recipe: Recipe) -> lis
             "never drawn again silently: ask for the same, or name another file"
         )
     folds: list[Fold] = stored["folds"]
-    raise_problems(list(split_problems(folds, {case.name: case.subject for case in cases})), f"split {path}")
+    raise_problems(split_problems(folds, {case.name: case.subject for case in cases}), f"split {path}")
     return folds
 
 

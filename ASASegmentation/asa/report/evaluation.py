@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..data.cases import IGNORED, Dataset, find_image, raise_problems, shape_text
+from ..data.cases import IGNORED, Dataset, find_image, raise_problems, repeated_names, shape_text
 from ..data.datasets import DATASETS
 from ..errors import InputError
 from ..metrics import score_case
@@ -92,7 +92,8 @@ def reference_files(root: Path, dataset: Dataset) -> dict[str, Path]:
     cases = dataset.find(root)
     if not cases:
         raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
-    raise_problems([f"{case.name}: no label map" for case in cases if case.labels is None], dataset.title)
+    unlabelled = [f"{case.name}: no label map" for case in cases if case.labels is None]
+    raise_problems([*repeated_names(cases), *unlabelled], dataset.title)
     return {case.name: case.labels for case in cases if case.labels is not None}
 
 
