@@ -19,8 +19,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from asa.geometry.atlas import TISSUES, Atlas
-from asa.geometry.fit import CENTRE, FULL, RIGID, SIMILARITY, Fit, ScanLevel
+from asa.geometry.fit import CENTRE, FULL, RIGID, Fit, ScanLevel
 from asa.geometry.resample import resample
+from asa.geometry.search import turn
 from asa.volume import Grid, Volume, read_volume
 
 SIZE_MM = 3.0
@@ -37,6 +38,10 @@ LABELS = (
 # A T1-like image of a stripped brain, to align the labelled heads with the template.
 T1_LIKE = (1.0, 0.7, 0.3)
 BLUR_MM = 1.5
+# ICBM152's fluid deeper than this below the surface of the brain counts as ventricles.
+VENTRICLE_DEPTH_MM = 25.0
+# A head whose brain does not come to lie on the template's, for its atrophy say, is left out.
+MIN_DICE = 0.8
 
 
 def template_map(name: str) -> Volume:
@@ -65,28 +70,38 @@ def make_atlas(maps: npt.NDArray[np.float32]) -> Atlas:
     return Atlas(maps.astype(np.float32), affine)
 
 
-def template() -> Atlas:
-    """A first atlas of the brain alone."""
+def template() -> tuple[Atlas, Atlas]:
+    """A first atlas of the brain alone, once with all fluid alike and once with that of the ventricles apart.
+
+    The labelled brains are aligned without their sulcal CSF. One brightness for all fluid finds the pose more surely,
+    but stretches the brains until they fill the template's sulcal CSF; two brightnesses do not.
+    """
     t1, grey, white = (template_map(name) for name in ("t1", "gm", "wm"))
-    fluid = np.clip((t1.array > 0) - (grey.array + white.array) / 255, 0, 1)
-    maps = [white.array / 255, grey.array / 255, fluid, np.zeros_like(fluid)]
-    return make_atlas(np.stack([on_atlas(t1.with_array(m)) for m in maps]))
+    inside = t1.array > 0
+    fluid = np.clip(inside - (grey.array + white.array) / 255, 0, 1)
+    deep = ndimage.distance_transform_edt(inside) > VENTRICLE_DEPTH_MM
+    tissue = [white.array / 255, grey.array / 255]
+    together = [*tissue, fluid, np.zeros_like(fluid)]
+    apart = [*tissue, fluid * deep, fluid * ~deep]
+    return tuple(
+        make_atlas(np.stack([on_atlas(t1.with_array(m.astype(np.float32))) for m in maps]))
+        for maps in (together, apart)
+    )
 
 
-def align(brain: Volume, atlas: Atlas) -> npt.NDArray[np.float64]:
+def align(brain: Volume, together: Atlas, apart: Atlas) -> npt.NDArray[np.float64]:
     """Matrix 4×4, template mm → mm of a labelled head; heads pitched by up to 30° are found."""
     scan = ScanLevel.of(brain, 3.0, beyond=0.0)
-    coarse, fine = (atlas.level(step, 3.0, 9.0, stripped=True) for step in (3, 1))
+    coarse, fine = together.level(3, 3.0, 9.0, stripped=True), apart.level(1, 3.0, 9.0, stripped=True)
     mass = brain.grid.to_world(ndimage.center_of_mass(brain.array))
     starts = []
     for degrees in (-30, -15, 0, 15, 30):
-        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         start = np.eye(4)
-        start[1:3, 1:3] = (c, -s), (s, c)
+        start[:3, :3] = turn(degrees, 0, 0)
         start[:3, 3] = mass - start[:3, :3] @ CENTRE
         fit = Fit(scan, coarse)
         start = fit.improve(start, RIGID, 15)[0]
-        starts.append(fit.improve(start, SIMILARITY, 20))
+        starts.append(fit.improve(start, FULL, 20))
     best = min(starts, key=lambda found: found[1])[0]
     return Fit(scan, fine).improve(best, FULL, 30)[0]
 
@@ -126,16 +141,20 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     heads = sorted(Path(arguments[0]).glob("*.nii.gz"))
-    atlas = template()
+    together, apart = template()
     total, count = np.zeros((len(TISSUES), *SHAPE)), np.zeros(SHAPE)
     for path in heads:
         head = halved(read_volume(path, labels=True))
         brain = sum(np.float32(value) * chosen(head.array, LABELS[k]) for k, value in enumerate(T1_LIKE))
-        matrix = align(head.with_array(brain), atlas)
+        matrix = align(head.with_array(brain), together, apart)
         maps = tissue_maps(head, matrix)
         mask = np.nan_to_num(maps[:3].sum(axis=0)) > 0.5
-        dice = 2 * (mask & atlas.brain).sum() / (mask.sum() + atlas.brain.sum())
-        print(f"{path.name}: Dice of the brain (without sulcal CSF) with the template {dice:.3f}\n{matrix.round(3)}")
+        dice = 2 * (mask & apart.brain).sum() / (mask.sum() + apart.brain.sum())
+        ends = [np.percentile(np.argwhere(m)[:, 2], (0.5, 99.5)) * SIZE_MM + ORIGIN[2] for m in (mask, apart.brain)]
+        print(f"{path.name}: Dice of the brain with the template {dice:.3f}; bottom and top {ends[0]}, {ends[1]} mm")
+        if dice < MIN_DICE:
+            print(f"{path.name} is left out")
+            continue
         known = np.isfinite(maps[0])
         total[:, known] += maps[:, known]
         count += known

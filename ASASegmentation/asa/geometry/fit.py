@@ -29,7 +29,7 @@ OUTLIER = 0.6
 UNSEEN_COST = 0.5
 # MNI152 is larger than most heads: mean strain (natural logarithm of the scale, frame mm → scan mm) along R, A, S over
 # adults, and the spread that is allowed around it.
-STRAIN_MEAN = np.array([-0.10, -0.06, -0.16])
+STRAIN_MEAN = np.array([-0.08, -0.04, -0.16])
 STRAIN_SPREAD, SHEAR_SPREAD = 0.08, 0.04
 # Neighbouring residuals are alike; this many points count as one independent observation per (9 mm)³.
 INDEPENDENT_MM3 = 9.0**3
@@ -39,8 +39,8 @@ ENOUGH = 0.02
 SHADING_MM = 80.0
 CENTRE = np.array([0.0, -17.0, 5.0])
 
-# Which increments a stage may use: translations and rotations, one scale, three scales, shears.
-RIGID, SIMILARITY, SCALES, FULL = 6, 7, 9, 12
+# Which increments a stage may use: translations and rotations, three scales, shears.
+RIGID, SCALES, FULL = 6, 9, 12
 
 
 def _generators() -> npt.NDArray[np.float64]:
