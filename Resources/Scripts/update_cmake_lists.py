@@ -18,7 +18,8 @@ LEFT_OUT = {"__pycache__", "CMakeLists.txt", ".DS_Store"}
 def files_below(folder: Path) -> list[Path]:
     """Files of a folder that ship, relative to it, in order."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not LEFT_OUT & set(path.parts) and path.suffix != ".pyc")
+    shipped = (path for path in found if not LEFT_OUT & set(path.parts) and path.suffix != ".pyc")
+    return sorted(path for path in shipped if not any(part.startswith(".") for part in path.parts))
 
 
 def packaged(module: Path) -> dict[str, list[Path]]:
