@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before a command had begun
         sys.exit(Cancelled.exit_code)
+    except KeyboardInterrupt:  # while a command was being imported or was leaving
+        typer.echo("Error: Cancelled.", err=True)
+        sys.exit(Cancelled.exit_code)
     except Exception as error:
         if debug:
             traceback.print_exc()
