@@ -25,7 +25,7 @@ def kept_scores(heads: list[Head]) -> dict[str, list[Record]]:
     """The committed scores of the peers on ``heads``."""
     names = {head.name for head in heads}
     kept = json.loads(PEER_SCORES.read_text(encoding="utf-8"))
-    return {system: [record for record in kept[system] if record["head"] in names] for system in PEERS}
+    return {system: [record for record in records if record["head"] in names] for system, records in kept.items()}
 
 
 def measured_scores(heads: list[Head], python: Path, cache: Path) -> dict[str, list[Record]]:
