@@ -38,9 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
         typer.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # before a command had begun
-        sys.exit(Cancelled.exit_code)
-    except KeyboardInterrupt:  # while a command was being imported or was leaving
+    except KeyboardInterrupt:  # before a command had begun, or while it was leaving
         typer.echo("Error: Cancelled.", err=True)
         sys.exit(Cancelled.exit_code)
     except Exception as error:
