@@ -53,6 +53,7 @@ def record(dataset: str, name: str, value: float) -> scoring.Record:
         "dataset": dataset,
         "head": name,
         "version": "made up 1.0",
+        "volumes_ml": {"CSF": 100 * value, "ventricles": 10 * value},
         "classes": {region: dict.fromkeys(keys, value) for region in REFERENCE_REGIONS},
     }
 
@@ -65,7 +66,8 @@ def test_report_has_every_head_and_system(tmp_path):
     }
     text = report.write(scores, tmp_path).read_text(encoding="utf-8")
     assert "| ibsr (2) | **ASA** (ours) | 0.905 |" in text
-    assert "| CSF | 0.92 | 0.93 | 1.08 |" in text  # two scans of one person
+    assert "| ventricles | 9.20 | 9.30 | 1.08 |" in text  # two scans of one person
+    assert "| CSF, manual | 0.92 | 0.93 | 1.08 |" in text
     assert "dipy HMRF | 0.3000" in text
     with (tmp_path / "accuracy.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

@@ -49,7 +49,11 @@ def score(labels: np.ndarray, values: Mapping[str, tuple[int, ...]], head: Head)
 
 
 def score_ours(head: Head, *, model: str | None, tta: bool | None, device: str, threads: int | None) -> Record:
-    """Segment one head with the project's own tissue model."""
+    """Segment one head with the project's own tissue model.
+
+    Returns:
+        What :func:`score` does, and ``volumes_ml``: region of the task -> mL, sulcal CSF included in ``CSF``.
+    """
     start = time.perf_counter()
     result = segment(
         SegmentRequest(images={"t1": head.image}, task="tissue", model=model, tta=tta, device=device, threads=threads)
@@ -57,7 +61,10 @@ def score_ours(head: Head, *, model: str | None, tta: bool | None, device: str, 
     seconds = time.perf_counter() - start
     regions = {region.name: region.values for region in TASKS["tissue"].regions}
     values = {name: regions[ours] for name, ours in OUR_NAMES.items()}
+    voxel_ml = result.labels.grid.voxel_volume_ml
+    volumes = {name: float(np.isin(result.labels.array, labels).sum() * voxel_ml) for name, labels in regions.items()}
     return score(result.labels.array, values, head) | {
+        "volumes_ml": volumes,
         "version": f"{result.model.name} {result.model.info.get('version', '')}".strip(),
         "seconds": seconds,
     }
