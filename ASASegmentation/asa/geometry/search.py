@@ -51,7 +51,7 @@ class Foreground:
         if stripped is None:
             faces = [face.mean() for axis in range(3) for face in np.take(mask, (0, -1), axis=axis).swapaxes(0, axis)]
             volume_ml = len(points) * scan.grid.voxel_volume_ml
-            stripped = volume_ml < MAX_BRAIN_ML and max(faces) < MAX_BRAIN_ON_FACE
+            stripped = bool(volume_ml < MAX_BRAIN_ML and max(faces) < MAX_BRAIN_ON_FACE)
         return cls(points, stripped)
 
     def pose(self, rotation: npt.NDArray[np.float64]) -> Affine:
