@@ -107,11 +107,12 @@ def test_the_origin_does_not_matter() -> None:
     np.testing.assert_allclose(there[:3, 3] - here[:3, 3], (300, -500, 90), atol=1e-4)
 
 
+@pytest.mark.parametrize("stripped", [False, True], ids=["head", "brain"])
 @pytest.mark.parametrize(("lowest_mm", "missing"), [(-60, None), (-30, 15), (-10, 30)])
-def test_part_of_the_brain_is_outside(lowest_mm: float, missing: float | None) -> None:
+def test_part_of_the_brain_is_outside(lowest_mm: float, missing: float | None, stripped: bool) -> None:
     """The scan ends at a height of the brain frame; how much is missing is told from a twentieth on."""
     true = true_matrix()
-    scan = head(true)
+    scan = head(true, stripped=stripped)
     lowest = int(scan.grid.to_index(true[:3] @ (0, -17, lowest_mm, 1))[0])
     affine = scan.grid.affine.copy()
     affine[:3, 3] = scan.grid.to_world((lowest, 0, 0))

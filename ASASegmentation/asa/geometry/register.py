@@ -64,7 +64,7 @@ def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment
     warnings = []
     if quality < DOUBTED_QUALITY:
         warnings.append(f"The alignment with the template is uncertain (quality {quality:.2f}); check the result.")
-    if not foreground.stripped and (seen := fine.seen(matrix)) < MIN_SEEN:
+    if (seen := fine.seen(matrix)) < MIN_SEEN:
         warnings.append(f"About {1 - seen:.0%} of the brain and its rim lies outside the field of view.")
     return Alignment(matrix, "affine", quality, tuple(warnings))
 
@@ -84,7 +84,7 @@ def _working_copy(volume: Volume) -> Volume:
 
 def _fit(scan: Volume, level: tuple[int, float, float], foreground: Foreground) -> Fit:
     step, blur, rim = level
-    beyond = 0.0 if foreground.stripped else None
+    beyond = 0.0 if foreground.stripped and not foreground.cut else None
     atlas = atlas_level(step, blur, rim, stripped=foreground.stripped)
     return Fit(ScanLevel.of(scan, blur, beyond), atlas, shaded=level != COARSE)
 

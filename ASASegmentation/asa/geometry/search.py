@@ -19,6 +19,8 @@ FOREGROUND_LEVEL = 0.15
 MAX_BRAIN_ML = 2200.0
 # A brain touches the end of its field of view at a few points, a head is cut off there.
 MAX_BRAIN_ON_FACE = 0.3
+# A slice at the end of the field of view with this part of the widest slice is no cap, the scan ends before the head.
+MAX_CAP = 0.3
 # Top of the template's scalp above the centre of the brain frame, mm.
 SCALP_TOP_MM = 85.0
 # The part of a whole head, from its top downwards, whose middle is the middle of the brain.
@@ -35,10 +37,12 @@ class Foreground:
 
     points: (n, 3) their RAS mm.
     stripped: whether they are a brain without a head around it.
+    cut: whether they go on beyond the field of view.
     """
 
     points: npt.NDArray[np.float64]
     stripped: bool
+    cut: bool
 
     @classmethod
     def of(cls, scan: Volume, stripped: bool | None) -> Foreground:
@@ -48,11 +52,14 @@ class Foreground:
         largest = 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
         mask = parts == largest
         points = scan.grid.to_world(np.argwhere(mask))
+        areas = [mask.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        ends = [(area[end], area.max(), mask.size / len(area)) for area in areas for end in (0, -1)]
+        cut = any(end > MAX_CAP * widest for end, widest, _ in ends)
         if stripped is None:
-            faces = [face.mean() for axis in range(3) for face in np.take(mask, (0, -1), axis=axis).swapaxes(0, axis)]
             volume_ml = len(points) * scan.grid.voxel_volume_ml
-            stripped = bool(volume_ml < MAX_BRAIN_ML and max(faces) < MAX_BRAIN_ON_FACE)
-        return cls(points, stripped)
+            filled = any(end > MAX_BRAIN_ON_FACE * face for end, _, face in ends)
+            stripped = volume_ml < MAX_BRAIN_ML and not filled
+        return cls(points, stripped, cut)
 
     def pose(self, rotation: npt.NDArray[np.float64]) -> Affine:
         """Matrix frame mm → scan mm with a given 3×3 rotation, placed by the outline of the foreground."""
