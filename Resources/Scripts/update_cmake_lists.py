@@ -1,6 +1,8 @@
-"""Write the lists of packaged files into the modules' CMakeLists.txt, between their marks.
+"""Write the lists of modules and of their files into the CMakeLists.txt files, between their marks.
 
 Usage: python update_cmake_lists.py          (run it after adding, renaming or removing a file that ships)
+
+A module is a folder with a Python file of its own name; a new one gets its CMakeLists.txt here.
 """
 
 from __future__ import annotations
@@ -11,8 +13,34 @@ from collections.abc import Iterable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODULES = ("ASASegmentation", "ASATraining")
+ENGINE_MODULE = "ASASegmentation"  # carries the engine and the models for all
 LEFT_OUT = {"__pycache__", "CMakeLists.txt", ".DS_Store"}
+NEW_LISTING = """\
+# The lists between the marks are written by Resources/Scripts/update_cmake_lists.py; a test fails when they are not up
+# to date.
+
+# >>> scripts
+set(MODULE_PYTHON_SCRIPTS
+)
+# <<< scripts
+
+# >>> resources
+set(MODULE_PYTHON_RESOURCES
+)
+# <<< resources
+
+slicerMacroBuildScriptedModule(
+  NAME {name}
+  SCRIPTS ${{MODULE_PYTHON_SCRIPTS}}
+  RESOURCES ${{MODULE_PYTHON_RESOURCES}}
+  WITH_GENERIC_TESTS
+)
+"""
+
+
+def modules(repository: Path = REPOSITORY) -> list[Path]:
+    """The folders of the scripted modules, in order."""
+    return sorted(folder for folder in repository.iterdir() if (folder / f"{folder.name}.py").is_file())
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -29,9 +57,19 @@ def packaged(module: Path) -> dict[str, list[Path]]:
         "scripts": [path for path in files if path.suffix == ".py"],
         "resources": [path for path in files if path.suffix != ".py"],
     }
-    if module.name == MODULES[0]:
+    if module.name == ENGINE_MODULE:
         lists["models"] = files_below(module.parent / "Resources" / "Models")
     return lists
+
+
+def listings(repository: Path = REPOSITORY) -> dict[Path, dict[str, list[Path]]]:
+    """CMakeLists.txt -> mark -> what has to be listed there, for the top folder and for each module."""
+    found = modules(repository)
+    top = {"modules": [Path(module.name) for module in found]}
+    return {
+        repository / "CMakeLists.txt": top,
+        **{module / "CMakeLists.txt": packaged(module) for module in found},
+    }
 
 
 def with_list(text: str, mark: str, files: Iterable[Path]) -> str:
@@ -43,17 +81,23 @@ def with_list(text: str, mark: str, files: Iterable[Path]) -> str:
     return pattern.sub(lambda match: match.group(1) + lines + match.group(2), text)
 
 
-def main() -> int:
-    for name in MODULES:
-        listing = REPOSITORY / name / "CMakeLists.txt"
-        if not listing.is_file():
-            continue
-        text = before = listing.read_text(encoding="utf-8")
-        for mark, files in packaged(listing.parent).items():
+def update(repository: Path = REPOSITORY) -> list[Path]:
+    """Brings every CMakeLists.txt up to date; returns those that were not."""
+    changed = []
+    for listing, lists in listings(repository).items():
+        before = listing.read_text(encoding="utf-8") if listing.is_file() else ""
+        text = before or NEW_LISTING.format(name=listing.parent.name)
+        for mark, files in lists.items():
             text = with_list(text, mark, files)
         if text != before:
             listing.write_text(text, encoding="utf-8")
-            print(f"{listing.relative_to(REPOSITORY)} updated")
+            changed.append(listing)
+    return changed
+
+
+def main() -> int:
+    for listing in update():
+        print(f"{listing.relative_to(REPOSITORY)} updated")
     return 0
 
 

@@ -17,7 +17,11 @@ from types import ModuleType
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODULES = [folder for name in ("ASASegmentation", "ASATraining") if (folder := REPOSITORY / name).is_dir()]
+# Of version 1.0.2 of the catalogue's schema, which allows no others.
+CATALOGUE_KEYS = {
+    "$schema", "build_dependencies", "build_subdirectory", "category", "dicom_support_rule", "enabled",
+    "scm_revision", "scm_type", "scm_url", "tier",
+}  # fmt: skip
 MODULE_FOLDER = "lib/Slicer-5.10/qt-scripted-modules"
 
 # As much of Slicer's CMake interface as the extension calls, doing what its documentation says of each.
@@ -57,16 +61,17 @@ endfunction()
 """
 
 
-@pytest.fixture(scope="module")
-def lists() -> ModuleType:
-    """The script that writes the CMake lists, as a module."""
-    spec = importlib.util.spec_from_file_location(
-        "update_cmake_lists", REPOSITORY / "Resources" / "Scripts" / "update_cmake_lists.py"
-    )
+def script(name: str) -> ModuleType:
+    """One of Resources/Scripts, as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "Resources" / "Scripts" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+LISTS = script("update_cmake_lists")
+MODULES: list[Path] = LISTS.modules()
 
 
 def listed(cmake: str, mark: str) -> list[str]:
@@ -74,24 +79,38 @@ def listed(cmake: str, mark: str) -> list[str]:
     return found.group(1).split() if found else []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-def test_cmake_lists_every_shipped_file_once(module: Path, lists: ModuleType) -> None:
-    cmake = (module / "CMakeLists.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("listing", LISTS.listings(), ids=lambda path: path.parent.name)
+def test_cmake_lists_every_module_and_every_shipped_file_once(listing: Path) -> None:
     advice = "run Resources/Scripts/update_cmake_lists.py"
-    for mark, files in lists.packaged(module).items():
+    assert listing.is_file(), advice
+    cmake = listing.read_text(encoding="utf-8")
+    for mark, files in LISTS.listings()[listing].items():
         there, here = listed(cmake, mark), [path.as_posix() for path in files]
         assert [name for name, count in Counter(there).items() if count > 1] == [], f"listed twice; {advice}"
         assert sorted(set(here) - set(there)) == [], f"not listed under {mark}; {advice}"
         assert sorted(set(there) - set(here)) == [], f"listed under {mark} but not there; {advice}"
 
 
-def test_a_list_is_replaced_between_its_marks_only(lists: ModuleType) -> None:
+def test_a_new_module_is_listed_with_its_files(tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text("# >>> modules\nset(MODULES\n)\n# <<< modules\n", encoding="utf-8")
+    for name in ("New/New.py", "New/NewLib/part.py", "New/Resources/UI/New.ui", "NoModule/some.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert LISTS.update(tmp_path) == [tmp_path / "CMakeLists.txt", tmp_path / "New" / "CMakeLists.txt"]
+    assert listed((tmp_path / "CMakeLists.txt").read_text(encoding="utf-8"), "modules") == ["New"]
+    cmake = (tmp_path / "New" / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert listed(cmake, "scripts") == ["New.py", "NewLib/part.py"]
+    assert listed(cmake, "resources") == ["Resources/UI/New.ui"]
+    assert LISTS.update(tmp_path) == []
+
+
+def test_a_list_is_replaced_between_its_marks_only() -> None:
     before = "a\n# >>> scripts\nset(X\n  old.py\n)\n# <<< scripts\nb\n"
-    after = lists.with_list(before, "scripts", [Path("n.py"), Path("p/m.py")])
+    after = LISTS.with_list(before, "scripts", [Path("n.py"), Path("p/m.py")])
     assert after == "a\n# >>> scripts\nset(X\n  n.py\n  p/m.py\n)\n# <<< scripts\nb\n"
-    assert lists.with_list(after, "scripts", [Path("old.py")]) == before
+    assert LISTS.with_list(after, "scripts", [Path("old.py")]) == before
     with pytest.raises(ValueError, match="no list"):
-        lists.with_list(before, "models", [])
+        LISTS.with_list(before, "models", [])
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +124,9 @@ def slicer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "empty.cmake").touch()
     # The extension is Python only; no compiler has to be there for the languages a project has by default.
     options = [f"-DCMAKE_{lang}_COMPILER{end}" for lang in ("C", "CXX") for end in ("=true", "_FORCED=1")]
+    options += [f"-DSlicer_DIR={root}", "-DBUILD_TESTING=ON"]
     steps = (
-        ["-S", REPOSITORY, "-B", root / "build", "-G", "Unix Makefiles", f"-DSlicer_DIR={root}", *options],
+        ["-S", REPOSITORY, "-B", root / "build", "-G", "Unix Makefiles", *options],
         ["--build", root / "build"],
         ["--install", root / "build", "--prefix", root / "install"],
     )
@@ -117,11 +137,11 @@ def slicer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("tree", ["build", "install"])
-def test_slicer_gets_engine_module_and_models_in_one_folder(slicer_tree: Path, tree: str, lists: ModuleType) -> None:
+def test_slicer_gets_engine_module_and_models_in_one_folder(slicer_tree: Path, tree: str) -> None:
     folder = slicer_tree / tree / MODULE_FOLDER
-    expected = {path for module in MODULES for path in lists.files_below(module)}
-    expected |= {Path("Resources/Models") / path for path in lists.files_below(REPOSITORY / "Resources" / "Models")}
-    assert set(lists.files_below(folder)) == expected
+    expected = {path for module in MODULES for path in LISTS.files_below(module)}
+    expected |= {Path("Resources/Models") / path for path in LISTS.files_below(REPOSITORY / "Resources" / "Models")}
+    assert set(LISTS.files_below(folder)) == expected
 
 
 def test_the_engine_imports_from_the_slicer_tree(slicer_tree: Path) -> None:
@@ -142,23 +162,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_engine_library_and_models(wheel: Path, lists: ModuleType) -> None:
+def test_the_wheel_holds_engine_library_and_models(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {
         f"{package}/{path.as_posix()}"
         for package in ("asa", "ASASegmentationLib")
-        for path in lists.files_below(REPOSITORY / "ASASegmentation" / package)
+        for path in LISTS.files_below(REPOSITORY / "ASASegmentation" / package)
     }
-    models = lists.files_below(REPOSITORY / "Resources" / "Models")
+    models = LISTS.files_below(REPOSITORY / "Resources" / "Models")
     expected |= {f"asa/Resources/Models/{path.as_posix()}" for path in models}
     assert inside == expected
 
 
 @pytest.mark.parametrize("install", ["checkout", "wheel", "slicer"])
-def test_models_are_found_without_configuration(
-    install: str, tmp_path: Path, request: pytest.FixtureRequest, lists: ModuleType
-) -> None:
+def test_models_are_found_without_configuration(install: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if install == "checkout":
         root, models = REPOSITORY / "ASASegmentation", REPOSITORY / "Resources" / "Models"
     elif install == "wheel":
@@ -173,13 +191,14 @@ def test_models_are_found_without_configuration(
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shipped = {path.parent.as_posix() for path in lists.files_below(REPOSITORY / "Resources" / "Models")} - {"."}
+    shipped = {path.parent.as_posix() for path in LISTS.files_below(REPOSITORY / "Resources" / "Models")} - {"."}
     assert shipped
     assert {Path(line) for line in done.stdout.split()} == {models / name for name in shipped}
 
 
 def test_catalogue_entries_agree() -> None:
     entry = json.loads((REPOSITORY / "ASASegmentation.json").read_text(encoding="utf-8"))
+    assert set(entry) <= CATALOGUE_KEYS, "the catalogue's schema allows no other keys"
     lines = (REPOSITORY / "ASASegmentation.s4ext").read_text(encoding="utf-8").splitlines()
     old = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
     cmake = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
@@ -202,6 +221,15 @@ def test_pictures_the_catalogue_shows_are_there() -> None:
         assert (REPOSITORY / path).is_file(), path
     with image.open(REPOSITORY / shown[0]) as icon:
         assert icon.size == (128, 128)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_every_module_has_an_icon_and_tests_for_slicer(module: Path, slicer_tree: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    with image.open(module / "Resources" / "Icons" / f"{module.name}.png") as icon:
+        assert icon.size == (128, 128)
+    tests = (slicer_tree / "build" / "Testing" / "CTestTestfile.cmake").read_text(encoding="utf-8")
+    assert re.search(rf"add_test\W+py_{module.name}\b", tests)
 
 
 def test_versions_agree() -> None:
