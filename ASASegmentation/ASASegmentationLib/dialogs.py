@@ -21,6 +21,8 @@ class Dialogs(Protocol):
 
     def choose_file(self, proposed: str) -> str: ...
 
+    def choose_folder(self, title: str) -> str: ...
+
     def busy(self) -> AbstractContextManager[object]: ...
 
 
@@ -49,6 +51,10 @@ class SlicerDialogs:
         kinds += ((_("Table"), "csv"), (_("Picture"), "png"))
         filters = ";;".join(f"{title} (*.{ending})" for title, ending in kinds)
         return str(qt.QFileDialog.getSaveFileName(None, _("Export"), proposed, filters) or "")
+
+    def choose_folder(self, title: str) -> str:
+        """A folder that exists, "" when the user thought better of it."""
+        return str(qt.QFileDialog.getExistingDirectory(None, str(title), "") or "")
 
     def busy(self) -> AbstractContextManager[object]:
         """A waiting cursor while it is entered."""

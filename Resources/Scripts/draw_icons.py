@@ -1,4 +1,5 @@
-"""Draw the 128 × 128 icons: an axial brain, on one side its masked patches, on the other its tissues.
+"""Draw the 128 × 128 icons: an axial brain, on one side its masked patches, on the other its tissues, or, for the
+laboratory, what the masked patches are filled in with and a falling loss.
 
 Usage: python draw_icons.py
 """
@@ -20,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOP, BOTTOM = (31, 54, 92), (16, 28, 52)
 SULCI, GREY, WHITE, VENTRICLE = (86, 164, 206), (224, 138, 92), (244, 238, 226), (86, 164, 206)
 SHOWN, HIDDEN = (236, 240, 248), (74, 98, 142)
+CURVE, SHADOW = (255, 190, 60), (16, 28, 52)
 
 
 def grid() -> tuple[Plane, Plane]:
@@ -62,7 +64,25 @@ def patches(x: Plane, y: Plane) -> tuple[Plane, npt.NDArray[np.bool_]]:
     return np.where(shown[..., None], np.array(SHOWN, float), np.array(HIDDEN, float)) * shade[..., None], inside
 
 
-def icon() -> Image.Image:
+def filled_in(x: Plane, y: Plane) -> Plane:
+    """The laboratory's other side: the anatomy in grey, in patches, as a reconstruction shows it."""
+    pitch = 0.19
+    column, row = np.floor(abs(x) / pitch), np.floor((y + 0.855) / pitch)
+    grey = tissues(x, y) @ np.array([0.30, 0.59, 0.11])
+    shade = 1 + 0.05 * np.cos(column * 2.1 + row * 1.3)
+    return (grey * shade).clip(0, 255)[..., None] * np.array([0.96, 0.98, 1.0])
+
+
+def loss_curve(x: Plane, y: Plane, half_width: float) -> npt.NDArray[np.bool_]:
+    """A band around a curve that falls from the upper left to the lower right, with round ends."""
+    ends = np.linspace(-0.72, 0.72, 200)
+    near = np.full(x.shape, np.inf)
+    for at in ends:
+        near = np.minimum(near, np.hypot(x - at, y - (0.62 - 1.02 * np.exp(-2.6 * (at + 0.72)))))
+    return near <= half_width
+
+
+def icon(laboratory: bool = False) -> Image.Image:
     x, y = grid()
     ground = np.array(TOP) + (np.array(BOTTOM, float) - TOP) * ((y[..., None] + 1) / 2)
     brain = brain_radius(x, y, 0.012, 15) < 1
@@ -70,9 +90,12 @@ def icon() -> Image.Image:
     right = brain & (x > split)
     left = brain & (x < -split)
     picture = ground
-    picture[right] = tissues(x, y)[right]
+    picture[right] = (filled_in if laboratory else tissues)(x, y)[right]
     squares, inside = patches(x, y)
     picture[left & inside] = squares[left & inside]
+    if laboratory:
+        picture[loss_curve(x, y, 0.095)] = SHADOW
+        picture[loss_curve(x, y, 0.055)] = CURVE
     alpha = np.where(rounded_square(x, y, 0.97, 0.24), 255.0, 0.0)
     pixels = np.dstack([picture * (alpha[..., None] / 255), alpha])
     small = pixels.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING, 4).mean(axis=(1, 3))
@@ -82,9 +105,10 @@ def icon() -> Image.Image:
 
 
 def main() -> None:
-    destination = REPOSITORY / "ASASegmentation" / "Resources" / "Icons" / "ASASegmentation.png"
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    icon().save(destination, optimize=True)
+    for module, laboratory in (("ASASegmentation", False), ("ASATraining", True)):
+        destination = REPOSITORY / module / "Resources" / "Icons" / f"{module}.png"
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        icon(laboratory).save(destination, optimize=True)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,9 @@ class FakeDialogs:
     def choose_file(self, proposed: str) -> str:
         return self.file
 
+    def choose_folder(self, title: str) -> str:
+        return self.file
+
     def busy(self) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
 

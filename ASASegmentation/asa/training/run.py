@@ -104,9 +104,10 @@ class Run:
         except OSError:
             pass  # printed already
 
-    def heartbeat(self, phase: str, step: int) -> None:
-        """Say that the process is alive and what it does."""
-        state = {"phase": phase, "pid": os.getpid(), "host": socket.gethostname(), "step": step, "time": time.time()}
+    def heartbeat(self, phase: str, step: int, steps: int = 0, **more: str) -> None:
+        """Say that the process is alive, what it does, and that ``step`` of ``steps`` are done (0: nobody knows)."""
+        who = {"pid": os.getpid(), "host": socket.gethostname()}
+        state = {"phase": phase, **who, "step": step, "steps": steps, "time": time.time(), **more}
         try:
             write_json(self.folder / "state.json", state)
         except Exception as error:

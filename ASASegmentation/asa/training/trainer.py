@@ -184,7 +184,7 @@ class Trainer:
 
     def end(self, outcome: str, **why: str) -> None:
         """Tell the run's readers that it is over."""
-        self.run.heartbeat(outcome, self.step)
+        self.run.heartbeat(outcome, self.step, self.o.steps, device=str(self.world.device))
         self.run.event("end", step=self.step, outcome=outcome, **why)
         self.run.log(f"{outcome} at step {self.step}")
 
@@ -302,7 +302,7 @@ class Trainer:
             memory_gib=round(memory, 2),
             **{k: round(v, 6) for k, v in losses.items()},
         )
-        self.run.heartbeat("running", self.step)
+        self.run.heartbeat("running", self.step, self.o.steps, device=str(self.world.device))
 
     def due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0

@@ -1,0 +1,84 @@
+"""The laboratory as Slicer loads it. Everything else is in ASATrainingLib; the engine `asa` is ASASegmentation's."""
+
+import sys
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+
+class ASATraining(ScriptedLoadableModule):
+    """What the application shows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("ASA Training")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["ASASegmentation", "Volumes"]
+        parent.contributors = ["The ASA for 3D Slicer contributors"]
+        parent.helpText = _(
+            "Pre-trains and fine-tunes the Attentive Symmetric Auto-encoder on this computer, shows how a run goes, "
+            "and looks into the model: importance, masks, reconstructions. Runs go on when Slicer is closed. "
+            "For research use only; not for diagnosis or treatment."
+        )
+        parent.acknowledgementText = _(
+            "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
+        )
+
+
+class ASATrainingWidget(ScriptedLoadableModuleWidget):
+    """The panel; what it does is in ASATrainingLib.panel."""
+
+    panel = None  # until setup has come so far
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        from ASASegmentationLib.dialogs import SlicerDialogs
+        from ASATrainingLib.panel import Panel
+
+        widget = slicer.util.loadUI(self.resourcePath("UI/ASATraining.ui"))
+        self.layout.addWidget(widget)
+        self.logic = ASATrainingLogic()
+        self.panel = Panel(widget, self.logic.create(), SlicerDialogs(), Path(self.resourcePath("UI")))
+
+    def cleanup(self):
+        if self.panel is not None:
+            self.panel.close()
+
+    def onReload(self):
+        """Forgets the library, so that it is read again from its files."""
+        for name in [n for n in sys.modules if n.split(".")[0] == "ASATrainingLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class ASATrainingLogic(ScriptedLoadableModuleLogic):
+    """Makes the logic of ASATrainingLib with its collaborators."""
+
+    def create(self):
+        """The logic over the application's settings, in which the list of known runs is kept."""
+        import asa
+        from ASASegmentationLib.process import PythonRunner
+        from ASATrainingLib.logic import TrainingLogic
+
+        return TrainingLogic(slicer.app.settings(), PythonRunner(Path(asa.__file__).parents[1]), self.getParameterNode)
+
+
+class ASATrainingTest(ScriptedLoadableModuleTest):
+    """The tests that need an application; they run the same over a stand-in for it."""
+
+    def runTest(self, *args, **kwargs):
+        import unittest
+
+        from ASATrainingLib.tests import suite
+
+        result = unittest.TextTestRunner(verbosity=2).run(suite())
+        if not result.wasSuccessful():
+            raise AssertionError(f"{len(result.failures) + len(result.errors)} tests failed")

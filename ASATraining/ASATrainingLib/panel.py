@@ -1,0 +1,153 @@
+"""The panel: the choice of a run, and the tabs below it.
+
+A tab is a .ui file and a class:
+
+    class WatchTab:
+        FILE, TITLE = "WatchTab.ui", "Watch"
+
+        def __init__(self, widget, logic, dialogs): ...   # widget: what slicer.util.loadUI made of FILE
+        def close(self): ...                              # lets go of timers, observers and signals
+
+To join in, it is listed in `_tabs` below. What a tab may count on:
+
+- `logic` is the `TrainingLogic`. `logic.current_run` is the `RunFolder` being looked at, or None; it is a snapshot that
+  never changes, so ask again when told. `logic.runs` are all known ones, `logic.runner` starts the engine's programs.
+- Signals are plain Python callables (ASASegmentationLib.callbacks.Signal): `logic.current_run_changed()` when another
+  run was chosen, `logic.run_state_changed(run)` when state.json of any known run changed or its process ended,
+  `logic.runs_changed()` when the list did. They come on the GUI thread. Disconnect in `close`.
+- A tab shows itself from `logic.current_run` at the end of its constructor: no signal is sent for what is already so.
+- `logic.poll` is called by the panel once a second. A tab that needs more has a timer of its own, and does nothing in
+  it while its widget is not visible (`widget.visible` is a property: test `widget.isVisible()`).
+- `dialogs` is ASASegmentationLib.dialogs.Dialogs; in tests it answers by itself.
+- The chosen run is kept in the parameter node by the panel. A tab that keeps more in the scene takes it from
+  `logic.parameter_node()`, with keys that begin with its own name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ASASegmentationLib.dialogs import Dialogs
+
+from .logic import TrainingLogic
+from .run_folder import RunFolder
+from .wording import run_title, status_text
+
+_POLL_MS = 1000
+_RUN = "ASA.training.run"
+
+
+def _tabs() -> tuple[Any, ...]:
+    """The classes of the tabs, in the order they are shown."""
+    return ()
+
+
+class Panel:
+    """Shows the runs of the logic, lets one be chosen, and holds the tabs.
+
+    `widget` is the loaded ASATraining.ui, `forms` the folder of the tabs' .ui files.
+    """
+
+    def __init__(self, widget: Any, logic: TrainingLogic, dialogs: Dialogs, forms: Path) -> None:
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.logic = logic
+        self._dialogs = dialogs
+        self._showing = False  # while the controls are being set from the logic
+        self._connect()
+        self._restore()
+        self.show_runs()
+        self.tabs: dict[str, Any] = {}
+        for tab in _tabs():
+            form = slicer.util.loadUI(str(forms / tab.FILE))
+            self.ui.tabWidget.addTab(form, _(tab.TITLE))
+            self.tabs[tab.TITLE] = tab(form, logic, dialogs)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", logic.poll)
+        self._timer.start()
+
+    def close(self) -> None:
+        """Lets go of the scene and the tabs; runs go on."""
+        self._timer.stop()
+        for tab in self.tabs.values():
+            tab.close()
+        for signal, listener in self._listeners:
+            signal.disconnect(listener)
+        for event in self._observations:
+            slicer.mrmlScene.RemoveObserver(event)
+
+    def _connect(self) -> None:
+        ui, logic, mrml = self.ui, self.logic, slicer.mrmlScene
+        ui.runComboBox.connect("currentIndexChanged(int)", self._on_run_chosen)
+        ui.openRunButton.connect("clicked()", self._open)
+        ui.forgetRunButton.connect("clicked()", self._forget)
+        self._listeners = [
+            (logic.runs_changed, self.show_runs),
+            (logic.current_run_changed, self._on_current_changed),
+            (logic.run_state_changed, lambda _run: self.show_runs()),
+        ]
+        for signal, listener in self._listeners:
+            signal.connect(listener)
+        replaced = (mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent)
+        self._observations = [mrml.AddObserver(event, lambda *_: self._restore()) for event in replaced]
+
+    # --- which run
+
+    def _restore(self) -> None:
+        """The run that the scene remembers; else the one that was looked at, or the newest."""
+        remembered = self.logic.parameter_node().GetParameter(_RUN)
+        known = {str(run.path): run for run in self.logic.runs}
+        if remembered in known:
+            self.logic.set_current(known[remembered].path)
+        elif remembered and Path(remembered).is_dir():
+            self.logic.open_run(Path(remembered))
+        elif self.logic.current_run is None and known:
+            self.logic.set_current(next(iter(known.values())).path)
+        self._remember()
+
+    def _remember(self) -> None:
+        run = self.logic.current_run
+        self.logic.parameter_node().SetParameter(_RUN, str(run.path) if run is not None else "")
+
+    def show_runs(self) -> None:
+        """Fills the list of runs and says how the chosen one is."""
+        self._showing = True
+        box, current = self.ui.runComboBox, self.logic.current_run
+        box.clear()
+        for run in self.logic.runs:
+            box.addItem(run_title(run), str(run.path))
+        box.setCurrentIndex(box.findData(str(current.path)) if current is not None else -1)
+        box.setEnabled(bool(self.logic.runs))
+        self._showing = False
+        self.ui.forgetRunButton.setEnabled(current is not None)
+        self._show_status(current)
+
+    def _show_status(self, run: RunFolder | None) -> None:
+        self.ui.runStatusLabel.setText(status_text(run) if run is not None else _("No run is open."))
+        self.ui.runComboBox.setToolTip(str(run.path) if run is not None else _("The run that the tabs are about."))
+
+    def _on_run_chosen(self, index: int) -> None:
+        if not self._showing and index >= 0:
+            self.logic.set_current(Path(str(self.ui.runComboBox.itemData(index))))
+
+    def _on_current_changed(self) -> None:
+        self._remember()
+        self.show_runs()
+
+    def _open(self) -> None:
+        folder = self._dialogs.choose_folder(_("Open a run folder"))
+        if not folder:
+            return
+        run = self.logic.open_run(Path(folder))
+        if run.problem:
+            self._dialogs.tell(run.problem)
+
+    def _forget(self) -> None:
+        run = self.logic.current_run
+        if run is not None:
+            self.logic.forget_run(run.path)

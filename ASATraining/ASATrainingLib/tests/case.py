@@ -1,0 +1,97 @@
+"""What the tests of the panel share: an empty scene, run folders in a folder of their own, a panel over them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ASASegmentationLib.tests.fakes import FakeDialogs, FakeRunner
+
+from ..logic import TrainingLogic
+from ..panel import Panel
+
+FORMS = Path(__file__).parents[2] / "Resources" / "UI"
+
+
+def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
+    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
+    node = slicer.mrmlScene.GetSingletonNode("ASATrainingTest", "vtkMRMLScriptedModuleNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+        node.UnRegister(None)
+        node.SetSingletonTag("ASATrainingTest")
+        node.SetModuleName("ASATrainingTest")
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+class MemoryStore:
+    """Settings that last as long as the test."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def value(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def setValue(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+def write_run(folder: Path, kind: str = "pretraining", version: int = 1, **settings: Any) -> Path:
+    """A run folder without a process: run.yaml only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"format": version, "kind": kind, "settings": settings, "data": {}}  # JSON is YAML
+    lines = [f"{key}: {json.dumps(value)}" for key, value in record.items()]
+    (folder / "run.yaml").write_text("\n".join(lines).replace('"' + kind + '"', kind), encoding="utf-8")
+    return folder
+
+
+def write_state(folder: Path, phase: str, **values: Any) -> None:
+    """state.json as this process would write it."""
+    state = {"phase": phase, "pid": os.getpid(), "host": socket.gethostname(), "step": 3, "steps": 10}
+    state |= {"time": time.time(), **values}
+    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+
+class FolderTestCase(unittest.TestCase):
+    """A folder for run folders."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+
+class PanelTestCase(FolderTestCase):
+    """An empty scene and a panel that knows no run yet."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        slicer.mrmlScene.Clear(0)
+        self.store, self.runner, self.dialogs = MemoryStore(), FakeRunner(), FakeDialogs()
+        self.open()
+
+    def open(self) -> None:
+        """Opens a panel, after closing the one before."""
+        self.widget = slicer.util.loadUI(str(FORMS / "ASATraining.ui"))
+        self.logic = TrainingLogic(self.store, self.runner, parameter_node)
+        self.panel = Panel(self.widget, self.logic, self.dialogs, FORMS)
+        self.ui = self.panel.ui
+        self.widget.show()
+
+    def close(self) -> None:
+        self.panel.close()
+        self.widget.close()
+
+    def tearDown(self) -> None:
+        self.close()
+        slicer.mrmlScene.Clear(0)

@@ -1,0 +1,80 @@
+"""The panel around the tabs: which run is looked at, and that it is found again."""
+
+from __future__ import annotations
+
+import slicer
+
+from ..run_folder import Status
+from .case import PanelTestCase, write_run, write_state
+
+
+class TestChoosingARun(PanelTestCase):
+    """Runs are opened, chosen, forgotten and remembered."""
+
+    def open_run(self, name: str, **settings: object) -> None:
+        self.dialogs.file = str(write_run(self.folder / name, **settings))
+        self.ui.openRunButton.click()
+
+    def test_without_a_run_it_says_so(self) -> None:
+        self.assertIn("No run", self.ui.runStatusLabel.text)
+        self.assertFalse(self.ui.forgetRunButton.enabled)
+
+    def test_an_opened_run_is_current_and_found_again(self) -> None:
+        self.open_run("first")
+        self.open_run("second")
+        self.assertEqual(self.logic.current_run.name, "second")
+        self.assertEqual(self.ui.runComboBox.count, 2)
+        self.ui.runComboBox.setCurrentIndex(1)
+        self.assertEqual(self.logic.current_run.name, "first")
+        self.close()
+        self.open()
+        self.assertEqual([run.name for run in self.logic.runs], ["second", "first"])
+        self.assertEqual(self.logic.current_run.name, "first")
+
+    def test_the_scene_remembers_the_run(self) -> None:
+        self.open_run("first")
+        path = str(self.folder / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(path))
+        self.open_run("second")
+        slicer.mrmlScene.Clear(0)
+        self.assertEqual(self.logic.current_run.name, "second")
+        slicer.util.loadScene(path)
+        self.assertEqual(self.logic.current_run.name, "first")
+
+    def test_a_changed_state_is_shown(self) -> None:
+        self.open_run("first")
+        told = []
+        self.logic.run_state_changed.connect(lambda run: told.append(run.status))
+        write_state(self.folder / "first", "running")
+        self.logic.poll()
+        self.logic.poll()
+        self.assertEqual(told, [Status.RUNNING])
+        self.assertIn("Step 3 of 10", self.ui.runStatusLabel.text)
+        self.assertIn("running", self.ui.runComboBox.itemText(0))
+
+    def test_what_is_no_run_or_too_new_is_a_sentence(self) -> None:
+        self.dialogs.file = str(self.folder)
+        self.ui.openRunButton.click()
+        self.assertIn("not a run folder", self.dialogs.said[-1])
+        self.open_run("new", version=99)
+        self.assertIn("newer version", self.dialogs.said[-1])
+        self.assertIn("newer version", self.ui.runStatusLabel.text)
+
+    def test_a_forgotten_run_stays_on_disk(self) -> None:
+        self.open_run("first")
+        self.open_run("second")
+        self.ui.forgetRunButton.click()
+        self.assertEqual([run.name for run in self.logic.runs], ["first"])
+        self.assertEqual(self.logic.current_run.name, "first")
+        self.assertTrue((self.folder / "second" / "run.yaml").is_file())
+
+    def test_two_panels_on_one_run(self) -> None:
+        self.open_run("first")
+        first = self.panel
+        self.addCleanup(first.close)
+        self.open()
+        self.assertEqual(self.logic.current_run.name, "first")
+        write_state(self.folder / "first", "running")
+        for panel in (first, self.panel):
+            panel.logic.poll()
+            self.assertIn("Runs.", panel.ui.runStatusLabel.text)
