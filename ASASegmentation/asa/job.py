@@ -126,6 +126,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
         "model": model.name,
         "model_sha256": _model_sha256(model.path),
         "align": request.align,
+        "reference": request.reference,
         "tta": bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta,
         "posterior": request.posterior,
     }
@@ -190,8 +191,6 @@ def _write(
     segmentation_file: bool,
 ) -> dict[str, Any]:
     """Writes everything but report.json into `staging` and returns the report."""
-    import numpy as np
-
     from . import report
     from .inference.predictor import choose_device
     from .volume import write_volume
@@ -200,10 +199,7 @@ def _write(
     task = TASKS[request.task]
     unused = [key for key in request.images if key not in inputs]
     warnings = [*result.warnings, *(_UNUSED.format(settings["model"], key) for key in unused)]
-    # What a task of lesions labels is not the brain.
-    sees_brain = any(label.in_brain for label in task.labels)
-    brain = result.brain if sees_brain else result.brain.with_array(np.zeros_like(result.brain.array))
-    measurements = report.measure(result.labels, brain, task, result.alignment)
+    measurements = report.measure(result.labels, result.brain, task, result.alignment)
     write_volume(result.labels, staging / "segmentation.nii.gz")
     if result.posterior is not None:
         _write_posterior(staging, task, result.image, result.posterior)
@@ -212,7 +208,7 @@ def _write(
         staging / "overlay.png",
         result.image,
         result.labels,
-        brain,
+        result.brain,
         task,
         measurements,
         caption=f"model {settings['model']}",

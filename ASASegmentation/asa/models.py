@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asa.errors import ModelError
+from asa.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from asa.nn import Segmenter
@@ -36,6 +37,29 @@ class ModelFolder:
     def modalities(self) -> tuple[str, ...]:
         """Modality keys in the order of the network's input channels."""
         return tuple(self.info["modalities"])
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Modalities it cannot do without; it was trained to do without the others, but not without all."""
+        return tuple(m for m in self.modalities if m not in self.info.get("optional_modalities", ()))
+
+    @property
+    def regions(self) -> bool:
+        """Whether the network answers with a probability of each region of the task, instead of classes."""
+        return bool(self.info.get("output", "classes") == "regions")
+
+    def channels(self, given: Collection[str]) -> tuple[str, ...]:
+        """Of the modalities ``given``, those the network sees, in the order of its channels.
+
+        Raises:
+            InputError: one it needs is not among them, or none at all is.
+        """
+        seen = tuple(m for m in self.modalities if m in given)
+        missing = [m for m in self.required if m not in seen]
+        if missing or not seen:
+            needed = ", ".join(missing) or f"one of {', '.join(self.modalities)}"
+            raise InputError(f"model '{self.name}' needs {needed}; given: {', '.join(given) or 'nothing'}")
+        return seen
 
 
 def search_path() -> list[Path]:

@@ -95,7 +95,8 @@ class Task:
     """A segmentation problem.
 
     `nested` says that the regions contain one another (whole tumour, core, enhancing part) and are usually shown
-    instead of the labels; otherwise the labels are what a user sees and regions are sums.
+    instead of the labels; otherwise the labels are what a user sees and regions are sums. `reference` names modalities
+    by how well they show what is segmented: the result lies on the grid of the first that there is.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Task:
     modalities: tuple[Modality, ...]
     labels: tuple[Label, ...]
     regions: tuple[Region, ...]
+    reference: tuple[str, ...]
     nested: bool = False
 
     @property
@@ -165,6 +167,7 @@ TISSUE = Task(
         Region("GM", "Grey matter", (2,), _ORANGE, _GREY_MATTER),
         Region("WM", "White matter", (3,), _MAGENTA, _WHITE_MATTER),
     ),
+    reference=("t1", "t1gd", "t2", "flair"),
 )
 
 TUMOUR = Task(
@@ -181,6 +184,7 @@ TUMOUR = Task(
         Region("TC", "Tumour core", (1, 3), _BLUE, _NEOPLASM),
         Region("ET", "Enhancing tumour", (3,), _VERMILLION, _ENHANCING),
     ),
+    reference=("t1gd", "flair", "t1", "t2"),
     nested=True,
 )
 
@@ -190,6 +194,7 @@ WMH = Task(
     modalities=_inputs(required=("flair",), optional=("t1",)),
     labels=(Label(1, "WMH", "White-matter lesions", _ORANGE, _WHITE_MATTER_LESION),),
     regions=(Region("WMH", "White-matter lesions", (1,), _ORANGE, _WHITE_MATTER_LESION),),
+    reference=("flair", "t1"),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in (TISSUE, TUMOUR, WMH)}

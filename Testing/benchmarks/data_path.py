@@ -22,7 +22,7 @@ import torch
 
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
-from asa.inference.predictor import zscore
+from asa.inference.normalise import zscore
 from asa.training.finetune import FinetuneSettings, LabelledCrops
 
 from .heads import RESULTS, data_root

@@ -41,6 +41,7 @@ class SegmentRequest:
     align: str = "auto"
     threads: int | None = None
     posterior: bool = False
+    reference: str | None = None
 
 
 def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:
@@ -69,6 +70,8 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None) 
         posterior=(labels[None] == np.arange(5)[:, None, None, None]).astype(np.float16) if request.posterior else None,
         brain=image.with_array(inside.astype(np.uint8)),
         model=find_model(),
+        reference=next(iter(request.images)),
+        used=("t1",),
         alignment=Alignment(matrix=np.eye(4), method="identity", quality=1.0, warnings=()),
         timings={"network": 0.01},
         warnings=["A warning of the engine."],

@@ -17,7 +17,7 @@ from asa.cli import build
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError
-from asa.inference.predictor import zscore
+from asa.inference.normalise import zscore
 from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec

@@ -16,8 +16,10 @@ from scipy import ndimage
 from asa.errors import InputError, ModelError, ResourceError
 from asa.geometry import FRAME
 from asa.inference import SegmentRequest, predictor, segment
-from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts, zscore
-from asa.inference.segment import UNALIGNED, keep_main_component, label_scan, reweight
+from asa.inference.labelling import keep_main_component, label_classes, reweight
+from asa.inference.normalise import zscore
+from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts
+from asa.inference.segment import UNALIGNED
 from asa.models import find_model, list_models, load_network, open_model
 from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
 from asa.volume import Grid, Volume, read_volume, write_volume
@@ -79,14 +81,14 @@ def test_labels_lie_on_the_scans_own_grid(model, scan):
     assert result.alignment.method == "identity"
 
 
-def test_label_scan_puts_classes_where_they_are_in_millimetres():
+def test_label_classes_puts_classes_where_they_are_in_millimetres():
     posterior = np.zeros((3, *FRAME.shape), np.float32)
     posterior[0] = 1
     for number, (t, h, w) in ((1, (40, 70, 40)), (2, (80, 100, 100))):
         box = (slice(t, t + 30), slice(h, h + 26), slice(w, w + 34))
         posterior[(0, *box)], posterior[(number, *box)] = 0, 1
     grid = Grid((70, 80, 90), np.array([[0, 0.3, -2.0, 90], [0, 2.4, 0.2, -112], [2.5, 0, 0, -80], [0, 0, 0, 1]]))
-    labels, kept = label_scan(posterior, UNALIGNED, grid, keep=True)
+    labels, kept = label_classes(posterior, UNALIGNED, grid, keep=True)
     places = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
     frame_index = np.rint(FRAME.to_index(grid.to_world(places))).astype(int)
     inside = np.all((frame_index >= 0) & (frame_index < FRAME.shape), axis=-1)

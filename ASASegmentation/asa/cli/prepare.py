@@ -122,7 +122,7 @@ def _labelled(
 ) -> None:
     from asa.data.case_store import prepare_cases
     from asa.data.datasets import dataset_by_name
-    from asa.inference.predictor import zscore
+    from asa.inference.normalise import zscore
 
     if data is None:
         raise typer.BadParameter("finetune needs --data and --dataset.")

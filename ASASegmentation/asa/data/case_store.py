@@ -1,7 +1,7 @@
 """The store of labelled cases: memory-mapped arrays in the brain frame, and an index.
 
     index.json             data set, modalities, cases
-    images/<case>.npy      (C, T, H, W) float16, normalised as at use (:func:`asa.inference.predictor.zscore`)
+    images/<case>.npy      (C, T, H, W) float16, normalised as at use (:func:`asa.inference.normalise.zscore`)
     labels/<case>.npy      (T, H, W) uint8, values of the task
     foreground/<case>.npy  (N, 4) int16: label, t, h, w of up to 2000 voxels of each label
 """

@@ -1,5 +1,6 @@
 """Segmentation of scans with trained models."""
 
-from asa.inference.segment import SegmentRequest, SegmentResult, segment
+from asa.inference.request import SegmentRequest, SegmentResult
+from asa.inference.segment import segment
 
 __all__ = ["SegmentRequest", "SegmentResult", "segment"]

@@ -38,21 +38,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def zscore(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Intensities (T, H, W) in the brain frame -> mean 0, SD 1 over the foreground, clipped to +-5.
-
-    Foreground: brighter than a tenth of the 99th percentile of what is above zero, so that padding and air count for
-    as little in a raw head as in a stripped brain. The generator of training images scales the same way.
-    """
-    above = image[image > 0]
-    if above.size == 0:
-        return np.zeros_like(image)
-    foreground = above[above > 0.1 * np.percentile(above[:: max(1, above.size // 200_000)], 99)]
-    mean, spread = float(foreground.mean()), float(foreground.std())
-    scaled: npt.NDArray[np.float32] = np.clip((image - mean) / max(spread, 1e-6), -5, 5).astype(np.float32)
-    return scaled
-
-
 class Predictor:
     """A network on a device, ready to segment frame images."""
 
@@ -62,11 +47,14 @@ class Predictor:
         if self.network.config.norm == "batch":
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.bf16 = native_bf16(device)
+        self.temperature = float(model.info.get("temperature", 1.0))
 
     def posterior(
         self, image: npt.NDArray[np.float32], *, tta: bool = False, progress: Callable[[float], None] = lambda _: None
     ) -> npt.NDArray[np.float32]:
-        """Class probabilities (K, T, H, W) of a normalised frame image (C, T, H, W).
+        """Probabilities (K, T, H, W) of classes or, where the model answers so, of regions.
+
+        ``image``: (C, T, H, W) in the brain frame, normalised as the model says.
 
         ``tta``: average with the mirrored image's mirrored posterior (left-right).
 
@@ -104,7 +92,8 @@ class Predictor:
         layout = torch.channels_last_3d if self.network.config.norm == "batch" else torch.contiguous_format
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(x.to(self.device).contiguous(memory_format=layout), origin)
-        return torch.softmax(logits.float(), 1).cpu().contiguous()
+        scaled = logits.float() / self.temperature
+        return (scaled.sigmoid() if self.model.regions else torch.softmax(scaled, 1)).cpu().contiguous()
 
     def windows(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
         """Overlapping windows on the patch grid, blended with Gaussian weights."""

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import Alignment
-from asa.inference.predictor import Predictor, choose_device, zscore
+from asa.inference.normalise import zscore
+from asa.inference.predictor import Predictor, choose_device
 from asa.models import find_model
 from asa.volume import Volume
 

@@ -14,7 +14,7 @@ from ..data.stripping import Stripper
 from ..errors import InputError
 from ..files import atomic_path, write_json
 from ..geometry import FRAME, Alignment, align_to_frame, from_frame, to_frame
-from ..inference.predictor import zscore
+from ..inference.normalise import zscore
 from ..training.pretrained import Pretrained
 from ..training.previews import Reconstructed, picture, reconstruct
 from ..volume import Volume, read_volume, write_volume

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asa.data.store import ScanStore, Shape
-from asa.inference.predictor import zscore
+from asa.inference.normalise import zscore
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3
 from asa.synth import HeadGenerator

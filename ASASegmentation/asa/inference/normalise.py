@@ -1,0 +1,57 @@
+"""Intensities as the networks see them. Training and inference call the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from asa.geometry import Alignment, to_frame
+from asa.volume import Volume
+
+LIMIT = 5.0  # standard deviations; what is further out is a vessel, an implant or noise
+BRAIN_ZSCORE = "brain z-score"  # `normalisation` of a model.json whose network wants zscore_brain
+
+Map = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+def zscore(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Intensities (T, H, W) in the brain frame -> mean 0, SD 1 over the foreground, clipped to +-5.
+
+    Foreground: brighter than a tenth of the 99th percentile of what is above zero, so that padding and air count for
+    as little in a raw head as in a stripped brain. The generator of training images scales the same way.
+    """
+    above = image[image > 0]
+    if above.size == 0:
+        return np.zeros_like(image)
+    foreground = above[above > 0.1 * np.percentile(above[:: max(1, above.size // 200_000)], 99)]
+    mean, spread = float(foreground.mean()), float(foreground.std())
+    scaled: npt.NDArray[np.float32] = np.clip((image - mean) / max(spread, 1e-6), -5, 5).astype(np.float32)
+    return scaled
+
+
+def zscore_brain(image: Map, brain: Mask) -> Map:
+    """Intensities (T, H, W) -> mean 0, SD 1 within ``brain`` (T, H, W), clipped to +-5; 0 outside it.
+
+    Where a series does not reach all of the brain, ``brain`` must leave out what it does not reach: there it is 0, the
+    mean, as a missing modality is everywhere.
+    """
+    inside = image[brain]
+    scaled = np.zeros(image.shape, np.float32)
+    if inside.size:
+        spread = max(float(inside.std(dtype=np.float64)), 1e-6)
+        scaled[brain] = np.clip((inside - float(inside.mean(dtype=np.float64))) / spread, -LIMIT, LIMIT)
+    return scaled
+
+
+def stripped_brain(scans: Sequence[Volume], alignment: Alignment) -> Mask:
+    """Brain mask (T, H, W) on the brain frame of scans that were stripped and share one grid.
+
+    The brain is what is not zero in any of them, without holes.
+    """
+    inside = np.any([scan.array != 0 for scan in scans], axis=0).astype(np.float32)
+    mask: Mask = ndimage.binary_fill_holes(to_frame(scans[0].with_array(inside), alignment).array > 0.5)
+    return mask

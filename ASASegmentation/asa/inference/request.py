@@ -1,0 +1,69 @@
+"""What can be asked of the engine, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from asa.geometry import Alignment
+from asa.models import ModelFolder
+from asa.volume import Volume
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """What to segment.
+
+    Attributes:
+        images: modality key -> file.
+        task: a key of :data:`asa.tasks.TASKS`.
+        model: folder or name; None takes the task's own.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        tta: average with the left-right mirrored image; None does as the model says.
+        align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
+        threads: CPU threads; None leaves PyTorch's choice.
+        posterior: keep the class probabilities in the scan's grid.
+        reference: modality whose grid the result is on; None takes the one the task names first of those given.
+    """
+
+    images: Mapping[str, Path]
+    task: str = "tissue"
+    model: str | None = None
+    device: str = "auto"
+    tta: bool | None = None
+    align: str = "auto"
+    threads: int | None = None
+    posterior: bool = False
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What came out; all volumes are on the grid of ``image``.
+
+    Attributes:
+        labels: uint8 label map with the values of the task.
+        image: the scan the labels belong to, the reference.
+        brain: uint8 brain mask.
+        posterior: (K, T, H, W) float16 probabilities of background and the labels, or None.
+        alignment: how the reference lies in the brain frame.
+        reference: modality key of ``image``.
+        used: modality keys the network saw.
+        timings: seconds of each stage.
+        warnings: sentences for the user.
+    """
+
+    labels: Volume
+    image: Volume
+    brain: Volume
+    posterior: npt.NDArray[np.float16] | None
+    model: ModelFolder
+    alignment: Alignment
+    reference: str
+    used: tuple[str, ...]
+    timings: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,106 @@
+"""From what a network answers to labels: nested regions, thresholds, specks, and normalisation within the brain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asa.errors import InputError, ModelError
+from asa.geometry import FRAME, Alignment
+from asa.inference.labelling import label_regions, ring_values, settle_regions
+from asa.inference.normalise import stripped_brain, zscore_brain
+from asa.models import ModelFolder
+from asa.tasks import TISSUE, TUMOUR, WMH
+from asa.volume import Volume
+
+HERE = Alignment(np.eye(4), "identity", 1.0)
+NCR, ED, ET = 1, 2, 3
+
+
+def nested(*sizes: int, likely: float = 0.9) -> np.ndarray:
+    """Cubes of these sides around the middle of the brain frame, one region each."""
+    regions = np.full((len(sizes), *FRAME.shape), 0.02, np.float32)
+    for region, size in zip(regions, sizes, strict=True):
+        region[tuple(slice(n // 2 - size // 2, n // 2 + size // 2) for n in FRAME.shape)] = likely
+    return regions
+
+
+def test_rings_of_nested_regions() -> None:
+    assert ring_values(TUMOUR) == [ED, NCR, ET]
+    assert ring_values(WMH) == [1]
+    with pytest.raises(ModelError, match="not nested"):
+        ring_values(TISSUE)
+
+
+def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
+    settled = settle_regions(nested(40, 20, 8), TUMOUR, {}, {}, 0.001)
+    labels, kept = label_regions(settled, TUMOUR, HERE, FRAME, keep=True)
+    assert {v: int((labels == v).sum()) for v in (ED, NCR, ET)} == {
+        ED: 40**3 - 20**3,
+        NCR: 20**3 - 8**3,
+        ET: 8**3,
+    }
+    assert kept is not None and np.abs(kept.astype(np.float32).sum(0) - 1).max() < 0.01
+    middle = tuple(n // 2 for n in FRAME.shape)
+    assert kept[(ET, *middle)] == pytest.approx(0.9, abs=0.01)
+
+
+def test_an_inner_region_stays_within_the_outer() -> None:
+    settled = settle_regions(nested(10, 20, 30), TUMOUR, {}, {}, 0.001)
+    labels, _ = label_regions(settled, TUMOUR, HERE, FRAME)
+    assert (labels == ET).sum() == 10**3 and not (labels == ED).any()
+
+
+def test_thresholds_move_the_border_of_their_region_only() -> None:
+    regions = nested(40, 20, 8, likely=0.6)
+    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"ET": 0.7}, {}, 0.001), TUMOUR, HERE, FRAME)
+    assert not (labels == ET).any() and (labels == NCR).sum() == 20**3
+    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"WT": 0.7}, {}, 0.001), TUMOUR, HERE, FRAME)
+    assert not labels.any(), "what is in no tumour is in no part of it"
+
+
+def test_specks_go_by_their_size_in_the_scan() -> None:
+    regions = nested(40, 20, 8)
+    regions[:, 5:9, 5:9, 5:9] = 0.9
+    with_speck, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.001), TUMOUR, HERE, FRAME)
+    assert with_speck[6, 6, 6] == ET, "64 voxels of 1 microlitre are more than 0.05 mL"
+    without, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.0005), TUMOUR, HERE, FRAME)
+    assert without[6, 6, 6] == 0 and (without > 0).sum() == 40**3
+
+
+def test_zscore_within_the_brain() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(300, 40, (20, 20, 20)).astype(np.float32)
+    brain = np.zeros(image.shape, bool)
+    brain[4:16, 4:16, 4:16] = True
+    image[0] = 1e6  # scalp, and whatever else lies outside
+    image[8, 8, 8] = 1e6
+    scaled = zscore_brain(image, brain)
+    assert scaled[~brain].max() == scaled[~brain].min() == 0
+    assert scaled.max() == 5
+    image[8, 8, 8] = 300
+    inside = zscore_brain(image, brain)[brain]
+    assert inside.mean() == pytest.approx(0, abs=1e-3) and inside.std() == pytest.approx(1, abs=1e-2)
+    assert not zscore_brain(image, np.zeros_like(brain)).any()
+
+
+def test_the_brain_of_stripped_scans_has_no_holes_and_is_that_of_all() -> None:
+    array = np.zeros(FRAME.shape, np.float32)
+    array[40:100, 50:120, 40:120] = 5
+    array[60:70, 60:70, 60:70] = 0
+    other = np.zeros_like(array)
+    other[40:100, 50:120, 30:120] = 5
+    brain = stripped_brain([Volume(array, FRAME), Volume(other, FRAME)], HERE)
+    assert brain.sum() == 60 * 70 * 90
+
+
+def test_a_model_says_which_modalities_it_needs(tmp_path) -> None:
+    info = {"name": "m", "task": "tumour", "modalities": ["t1", "t1gd", "flair"], "optional_modalities": ["t1", "t1gd"]}
+    model = ModelFolder(tmp_path, info)
+    assert model.channels({"flair": 0, "t2": 0, "t1": 0}) == ("t1", "flair")
+    with pytest.raises(InputError, match="needs flair; given: t1"):
+        model.channels(["t1"])
+    model = ModelFolder(tmp_path, info | {"optional_modalities": info["modalities"]})
+    assert model.channels(["t1gd"]) == ("t1gd",)
+    with pytest.raises(InputError, match="needs one of t1, t1gd, flair; given: t2"):
+        model.channels(["t2"])
