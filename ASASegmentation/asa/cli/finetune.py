@@ -15,6 +15,7 @@ def command(
     init: Annotated[Path | None, typer.Option(help="Pre-training run; replaces the one the settings name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before on this device.")] = False,
 ) -> None:
     """Train a segmentation network on labelled cases, from a pre-trained encoder or from scratch.
 
@@ -27,20 +28,14 @@ def command(
 
         torchrun --nproc-per-node 8 -m asa finetune settings.yaml -o runs/brats
     """
-    import torch
-
-    from asa.training.distributed import join, leave
     from asa.training.finetune import FinetuneSettings, finetune
+    from asa.training.session import session
     from asa.training.settings import read_settings
 
-    if threads:
-        torch.set_num_threads(threads)
     values = read_settings(settings, FinetuneSettings)
     if store is not None:
         values.store = str(store)
     if init is not None:
         values.init = str(init)
-    try:
-        finetune(values, output, join(device))
-    finally:
-        leave()
+    with session(output, device, threads=threads, queue=queue) as world:
+        finetune(values, output, world)

@@ -14,6 +14,7 @@ def command(
     store: Annotated[Path | None, typer.Option(help="Store of scans; replaces the one the settings name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before on this device.")] = False,
 ) -> None:
     """Pre-train an encoder on scans without labels.
 
@@ -26,18 +27,12 @@ def command(
 
         torchrun --nproc-per-node 8 -m asa pretrain Resources/Configs/pretrain_paper.yaml -o runs/paper
     """
-    import torch
-
-    from asa.training.distributed import join, leave
     from asa.training.pretrain import PretrainSettings, pretrain
+    from asa.training.session import session
     from asa.training.settings import read_settings
 
-    if threads:
-        torch.set_num_threads(threads)
     values = read_settings(settings, PretrainSettings)
     if store is not None:
         values.store = str(store)
-    try:
-        pretrain(values, output, join(device))
-    finally:
-        leave()
+    with session(output, device, threads=threads, queue=queue) as world:
+        pretrain(values, output, world)

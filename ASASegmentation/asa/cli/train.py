@@ -19,15 +19,10 @@ def command(
     Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there. With torchrun in
     front it runs on several devices.
     """
-    import torch
-
-    from asa.training.distributed import join, leave
+    from asa.training.session import session
     from asa.training.settings import read_settings
     from asa.training.tissue import TissueSettings, train_tissue
 
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        train_tissue(read_settings(settings, TissueSettings), output, join(device))
-    finally:
-        leave()
+    values = read_settings(settings, TissueSettings)
+    with session(output, device, threads=threads) as world:
+        train_tissue(values, output, world)

@@ -5,7 +5,8 @@ events.jsonl    one JSON object a line, append-only
 checkpoints/    last.safetensors, best.safetensors
 previews/       pictures
 log.txt         what a person wants to read when it failed
-state.json      pid, host, heartbeat, phase (running, finished, stopped, failed)
+state.json      pid, host, heartbeat, device, phase (queued, starting, running, finished, early, stopped, failed)
+stop            put there by whoever wants the run to write a checkpoint and stop
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from asa.errors import InputError
 from asa.files import write_json, write_text
 
 FORMAT = 1
+ENDED = ("finished", "early", "stopped", "failed")
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "monai")
 
 
@@ -54,6 +56,11 @@ class Run:
     def checkpoint_path(self, name: str) -> Path:
         """``last`` or ``best``."""
         return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    @property
+    def stop_path(self) -> Path:
+        """A file that asks for a checkpoint and a stop: signals do not reach other machines, nor anyone on Windows."""
+        return self.folder / "stop"
 
     @staticmethod
     def create(folder: Path, kind: str, settings: dict[str, Any], data: dict[str, Any]) -> Run:
@@ -112,6 +119,14 @@ class Run:
             write_json(self.folder / "state.json", state)
         except Exception as error:
             print(f"heartbeat not written: {error}", flush=True)
+
+    def ended_here(self) -> bool:
+        """Whether this very process has told that the run is over."""
+        try:
+            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return state.get("pid") == os.getpid() and state.get("phase") in ENDED
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

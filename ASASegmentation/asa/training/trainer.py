@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -24,6 +24,8 @@ from asa.training.prefetch import prefetch
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, learning_rate
 from asa.training.sharding import shard, shared_like, whole
+
+BEAT_S = 30.0  # seconds without a sign of life, at most, where steps are quick and seldom logged
 
 
 class Source(Protocol):
@@ -146,7 +148,7 @@ class Trainer:
 
     def loop(self) -> str:
         """The steps of :meth:`fit`."""
-        started, last_log = time.monotonic(), time.monotonic()
+        started = last_log = last_beat = time.monotonic()
         model: nn.Module = self.objective
         if self.world.size > 1 and not self.sharded:
             model = DistributedDataParallel(
@@ -163,6 +165,9 @@ class Trainer:
                     done = 1 if self.step == first + 1 else min(self.schedule.log_every, self.step - first - 1)
                     self.report(losses, (now - last_log) / done)
                     last_log = now
+                elif self.world.main and time.monotonic() - last_beat > BEAT_S:
+                    last_beat = time.monotonic()
+                    self.beat("running")
                 if self.on_step:
                     self.on_step(self.step)
                 if self.due(self.schedule.validate_every) and self.judge():
@@ -171,7 +176,8 @@ class Trainer:
                 if self.due(self.schedule.checkpoint_every):
                     self.save("last")
                 over = 0 < self.schedule.max_seconds < time.monotonic() - started
-                if self.anyone(self.stop_requested or over) and self.step < self.o.steps:
+                asked = self.stop_requested or (self.world.main and self.run.stop_path.exists())
+                if self.anyone(asked or over) and self.step < self.o.steps:
                     outcome = "stopped"
                     break
         validates = self.schedule.validate_every > 0
@@ -182,9 +188,14 @@ class Trainer:
             self.end(outcome)
         return outcome
 
+    def beat(self, phase: str) -> None:
+        """Say that this process is alive, and how far it is."""
+        self.run.heartbeat(phase, self.step, self.o.steps, device=str(self.world.device))
+
     def end(self, outcome: str, **why: str) -> None:
         """Tell the run's readers that it is over."""
-        self.run.heartbeat(outcome, self.step, self.o.steps, device=str(self.world.device))
+        self.beat(outcome)
+        self.run.stop_path.unlink(missing_ok=True)
         self.run.event("end", step=self.step, outcome=outcome, **why)
         self.run.log(f"{outcome} at step {self.step}")
 
@@ -289,9 +300,7 @@ class Trainer:
     def report(self, losses: dict[str, float], seconds: float) -> None:
         """One event for the run's readers."""
         left = seconds * (self.o.steps - self.step)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        if self.world.device.type == "cuda":
-            memory = torch.cuda.max_memory_allocated() / 2**30
+        memory = peak_memory(self.world.device) / 2**30
         self.run.event(
             "step",
             step=self.step,
@@ -302,7 +311,7 @@ class Trainer:
             memory_gib=round(memory, 2),
             **{k: round(v, 6) for k, v in losses.items()},
         )
-        self.run.heartbeat("running", self.step, self.o.steps, device=str(self.world.device))
+        self.beat("running")
 
     def due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -327,6 +336,18 @@ class Trainer:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most bytes that this process has had: on the GPU what tensors took, else all of it; 0 where nobody counts."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) if sys.platform == "darwin" else 1024.0 * peak
 
 
 def wants_bf16(precision: str, device: torch.device) -> bool:

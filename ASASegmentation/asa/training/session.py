@@ -1,0 +1,95 @@
+"""What every training command does around its run: alone in its folder, in its turn, on its device."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+
+from asa.errors import InputError
+from asa.training.distributed import World, join, leave
+from asa.training.run import Run
+from asa.training.turn import alone, turn
+
+BEAT_S = 5.0
+
+
+@contextmanager
+def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool = False) -> Iterator[World]:
+    """This process among its peers, for as long as the run lasts.
+
+    What goes wrong before the trainer has begun is told in a run folder that is there already, so that whoever made it
+    learns of it.
+
+    Args:
+        folder: of the run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads; 0 leaves PyTorch's choice.
+        queue: wait until every run that was queued before on this device has ended.
+
+    Raises:
+        InputError: another process trains in this folder, or several processes are to queue.
+        KeyboardInterrupt: it was stopped while it waited.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    single, first = int(os.environ.get("WORLD_SIZE", 1)) == 1, int(os.environ.get("RANK", 0)) == 0
+    if queue and not single:
+        raise InputError("a run on several devices cannot queue")
+    run = Run(folder)
+    with ExitStack() as stack:
+        if first:
+            stack.enter_context(alone(folder))
+            stack.enter_context(_told(run))
+            run.stop_path.unlink(missing_ok=True)
+        if single:
+            chosen = _device_name(device)
+            stack.enter_context(turn(chosen, folder.resolve(), _patience(run, chosen) if queue else None))
+            if run.folder.is_dir():
+                run.heartbeat("starting", 0, device=chosen)
+        try:
+            yield join(device)
+        finally:
+            leave()
+
+
+def _patience(run: Run, device: str) -> Callable[[Path], None]:
+    """Tells that the run waits, and gives up when it is stopped."""
+    told = 0.0
+
+    def waiting(first: Path) -> None:
+        nonlocal told
+        if run.stop_path.exists():
+            run.stop_path.unlink(missing_ok=True)
+            raise KeyboardInterrupt
+        if time.monotonic() - told > BEAT_S:
+            if not told:
+                run.folder.mkdir(parents=True, exist_ok=True)
+                run.log(f"waits for {device}, which {first.name} has")
+            told = time.monotonic()
+            run.heartbeat("queued", 0, device=device, behind=first.name)
+
+    return waiting
+
+
+def _device_name(device: str) -> str:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda:0" if device == "cuda" else device
+
+
+@contextmanager
+def _told(run: Run) -> Iterator[None]:
+    """An end that no trainer has told of."""
+    try:
+        yield
+    except BaseException as error:
+        if run.folder.is_dir() and not run.ended_here():
+            stopped = isinstance(error, KeyboardInterrupt)
+            run.log("stopped before the first step" if stopped else f"failed: {error}")
+            run.heartbeat("stopped" if stopped else "failed", 0)
+        raise

@@ -1,0 +1,142 @@
+"""Turns: one run at a time on a device, one process at a time in a run folder.
+
+Whoever wants a device draws a ticket, a file that stays locked as long as its process lives; the oldest ticket has the
+device. The system lets go of a lock however the process ends, so nobody waits for the dead, and no program has to be
+there to manage the queue. Tickets are of this machine and this user, because devices are.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from asa.errors import InputError
+
+LOOK_S = 0.5  # between two looks at the queue
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(stream: IO[str]) -> None:
+        stream.seek(0)
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(stream: IO[str]) -> None:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def hold(path: Path) -> IO[str] | None:
+    """The file, made if missing and locked until it is closed; None where another process has it."""
+    stream = path.open("a+", encoding="utf-8")
+    try:
+        _lock(stream)
+    except OSError:
+        stream.close()
+        return None
+    return stream
+
+
+def turns_folder() -> Path:
+    """Where the tickets of this user on this machine lie; made if missing."""
+    folder = Path(tempfile.gettempdir()) / f"asa-{getpass.getuser()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def holders(device: str) -> list[Path]:
+    """Run folders that have a device or wait for it, first come first."""
+    with _gate():
+        return [run for _, run in _living(device)]
+
+
+@contextmanager
+def turn(device: str, run: Path, waiting: Callable[[Path], None] | None = None) -> Iterator[None]:
+    """Have a device, once every run that came before has ended.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``.
+        run: the folder that the others are told.
+        waiting: called from time to time with the run that has the device; what it raises ends the wait. Without it
+            nothing is waited for, but those who come later wait.
+    """
+    folder = turns_folder() / device.replace(":", "-")
+    folder.mkdir(exist_ok=True)
+    ticket = folder / f"{time.time_ns():020d}-{os.getpid()}.json"
+    with _gate():  # nobody may find the ticket before it is locked
+        stream = hold(ticket)
+        assert stream is not None
+        ticket.with_suffix(".run").write_text(json.dumps(str(run)), encoding="utf-8")
+    try:
+        while waiting is not None:
+            with _gate():
+                first, holder = next(_living(device, own=ticket))
+            if first == ticket:
+                break
+            waiting(holder)
+            time.sleep(LOOK_S)
+        yield
+    finally:
+        with _gate():
+            stream.close()
+            _remove(ticket)
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Be the only process of this machine that trains in a run folder.
+
+    Raises:
+        InputError: another one does.
+    """
+    name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:24]
+    path = turns_folder() / f"{name}.lock"
+    stream = hold(path)
+    if stream is None:
+        raise InputError(f"another process trains in {run} already; stop it first, or choose another folder")
+    try:
+        yield
+    finally:
+        stream.close()
+
+
+@contextmanager
+def _gate() -> Iterator[None]:
+    """Only one process at a time looks at the tickets or changes them."""
+    path = turns_folder() / "gate.lock"
+    while (stream := hold(path)) is None:
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        stream.close()
+
+
+def _living(device: str, own: Path | None = None) -> Iterator[tuple[Path, Path]]:
+    """Tickets of a device and their runs, oldest first; those whose process has ended are removed.
+
+    ``own``: the ticket of this process, which its own lock does not keep from.
+    """
+    for ticket in sorted((turns_folder() / device.replace(":", "-")).glob("*.json")):
+        stream = hold(ticket) if ticket != own else None
+        if stream is not None:
+            stream.close()
+            _remove(ticket)
+            continue
+        yield ticket, Path(json.loads(ticket.with_suffix(".run").read_text(encoding="utf-8")))
+
+
+def _remove(ticket: Path) -> None:
+    for path in (ticket, ticket.with_suffix(".run")):
+        path.unlink(missing_ok=True)
