@@ -284,7 +284,7 @@ _OUT_OF_MEMORY = "The computer ran out of {}. Close other programs or use a scan
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
-class _Reporter:
+class Reporter:
     """Writes events as JSON lines; keeps standard output for them alone."""
 
     def __init__(self) -> None:
@@ -294,6 +294,10 @@ class _Reporter:
 
     def send(self, event: str, **fields: object) -> None:
         print(json.dumps({"event": event, **fields}), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Gives standard output back."""
+        sys.stdout = self._stream
 
     def progress(self, stage: str, fraction: float) -> None:
         elapsed = time.monotonic() - self._started
@@ -323,20 +327,13 @@ def interruptible() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one request file and returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    reporter = _Reporter()
+def reported(work: Callable[[Reporter], None]) -> int:
+    """Does a program's work, whose end, be it an error, becomes an event too; returns the exit code."""
+    reporter = Reporter()
     interruptible()
     try:
-        if len(arguments) != 1:
-            raise InputError("Usage: python -m asa.job request.json")
-        request, folder, segmentation_file = _read_request(arguments[0])
-        finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
-        for warning in finished.report["warnings"]:
-            reporter.send("warning", message=warning)
-        files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
-        reporter.send("done", folder=str(folder), files=files)
+        with memory_errors():
+            work(reporter)
         return 0
     except KeyboardInterrupt:
         reporter.send("error", message="Cancelled; nothing was written.", exit_code=Cancelled.exit_code)
@@ -348,6 +345,25 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         reporter.send("error", message=f"Unexpected error: {error}", exit_code=AsaError.exit_code)
         return AsaError.exit_code
+    finally:
+        reporter.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one request file and returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def segment(reporter: Reporter) -> None:
+        if len(words) != 1:
+            raise InputError("Usage: python -m asa.job request.json")
+        request, folder, segmentation_file = _read_request(words[0])
+        finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
+        for warning in finished.report["warnings"]:
+            reporter.send("warning", message=warning)
+        files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
+        reporter.send("done", folder=str(folder), files=files)
+
+    return reported(segment)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
+from asa.nn import Encoder, EncoderConfig
 from asa.nn.attention import Block, LinearWindowAttention
+from asa.nn.attention_maps import attention_maps
 
 
 def naive(layer: LinearWindowAttention, x: torch.Tensor) -> torch.Tensor:
@@ -106,3 +108,43 @@ def test_gradient():
 def test_width_must_divide_into_heads():
     with pytest.raises(ValueError, match="heads"):
         LinearWindowAttention(10, 3)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("tokens", [12, 13, 3])
+def test_weights_are_what_is_mixed(tokens, shifted, double):
+    layer, x = make(tokens, shifted=shifted, double=double)
+    weights, keys = layer.weights(x), layer.keys(tokens)
+    assert torch.allclose(weights.sum(-1), torch.ones(()).double())
+    values = layer.qkv(x).chunk(3, dim=-1)[2].unflatten(-1, (layer.heads, -1))
+    values = torch.where((keys >= 0)[None, ..., None, None], values[:, keys.clamp_min(0)], 0.0)
+    if double:  # its second softmax gives even padding a share, whose value is zero
+        assert keys.min() == (-1 if tokens % layer.window else 0)
+    mixed = torch.einsum("bchqk,bckhd->bcqhd", weights, values).flatten(-2)
+    out = torch.zeros_like(x)
+    out[:, keys[keys >= 0]] = mixed[:, keys >= 0]
+    assert torch.allclose(layer.proj(out), layer(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_maps_of_an_encoder(depth):
+    """A token attends to its own window only, in the order of the grid, and the rows are those of its block."""
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig((2, 3, 5), patch=2, dim=12, depth=depth, heads=3, window=8)).eval()
+    image = torch.randn(1, 1, 4, 6, 10)
+    maps = attention_maps(encoder, image)
+    assert maps.weights.shape == (depth, 3, 30, 8) and maps.keys.shape == (2, 30, 8)
+    assert torch.allclose(maps.weights.sum(-1).float(), torch.ones(()), atol=2e-3)
+    plain = [[k if k < 30 else -1 for k in range(8 * (n // 8), 8 * (n // 8) + 8)] for n in range(30)]
+    assert maps.keys[0].tolist() == plain
+    if depth == 1:
+        return
+    for n in range(30):
+        first = (n - 4) % 32 // 8 * 8 + 4
+        assert maps.keys[1][n].tolist() == [k % 32 if k % 32 < 30 else -1 for k in range(first, first + 8)]
+    hidden = encoder.encode(encoder.tokens(image), taps=(1,))[1][0]
+    second = encoder.blocks[1]
+    wanted = second.attention.weights(second.norm1(hidden))[0]  # (windows, heads, S, S)
+    window, place = (7 - 4) // 8, (7 - 4) % 8
+    assert torch.allclose(maps.weights[1][:, 7].float(), wanted[window, :, place], atol=1e-3)

@@ -110,7 +110,7 @@ def test_inspect(run, tmp_path):
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in (40, 48, 40)], indexing="ij")
     image = np.where(x**2 + y**2 + z**2 < 0.6, 100 + 40 * np.sin(9 * x) + 30 * np.cos(7 * z), 0)
     nib.save(nib.Nifti1Image(image.astype(np.float32), affine), tmp_path / "T1.nii.gz")
-    shown = inspect(Inspection(run, tmp_path / "T1.nii.gz", AlreadyStripped(), align=False), tmp_path / "out")
+    shown = inspect(Inspection((run,), tmp_path / "T1.nii.gz", AlreadyStripped(), align=False), tmp_path / "out")
 
     assert shown.hidden.mean() == 0.75 and not shown.error[shown.hidden == 0].any()
     assert np.array_equal(shown.reconstruction[shown.hidden == 0], shown.image[shown.hidden == 0])

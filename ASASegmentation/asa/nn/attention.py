@@ -69,6 +69,23 @@ class LinearWindowAttention(nn.Module):
         """(B, N, D) -> (B, N, D)."""
         batch, tokens, dim = x.shape
         size = self.window
+        q, k, v, bias = self.windows(x)
+        if self.double_softmax:
+            out = self._weights(q, k, bias) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        count = q.shape[1] // self.heads
+        out = out.view(batch, count, self.heads, size, -1).transpose(2, 3).reshape(batch, count * size, dim)
+        if self.shift:
+            out = out.roll(self.shift, dims=1)
+        projected: Tensor = self.proj(out[:, :tokens])
+        return projected
+
+    def windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, windows*heads, S, D/heads) of (B, N, D), and the bias of their scores
+        (1, windows*heads, S, S)."""
+        batch, tokens, dim = x.shape
+        size = self.window
         count = -(-tokens // size)
         x = F.pad(x, (0, 0, 0, count * size - tokens))
         if self.shift:
@@ -77,16 +94,26 @@ class LinearWindowAttention(nn.Module):
         qkv = self.qkv(x).view(batch, count, size, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).reshape(3, batch, count * self.heads, size, -1)
         bias = self.bias(tokens).to(q.dtype).expand(count, -1, -1, -1).reshape(1, -1, size, size)
-        if self.double_softmax:
-            score = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
-            out = score.softmax(-1).softmax(-1) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out = out.view(batch, count, self.heads, size, -1).transpose(2, 3).reshape(batch, count * size, dim)
-        if self.shift:
-            out = out.roll(self.shift, dims=1)
-        projected: Tensor = self.proj(out[:, :tokens])
-        return projected
+        return q, k, v, bias
+
+    def weights(self, x: Tensor) -> Tensor:
+        """How much of which value goes into which output of :meth:`forward`: (B, N, D) -> (B, windows, heads, S, S).
+
+        Rows (queries) sum to 1; 0 where a pair is forbidden.
+        """
+        q, k, _, bias = self.windows(x)
+        found = self._weights(q, k, bias)
+        return found.view(len(found), -1, self.heads, self.window, self.window)
+
+    def _weights(self, q: Tensor, k: Tensor, bias: Tensor) -> Tensor:
+        weights: Tensor = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
+        return weights.softmax(-1) if self.double_softmax else weights
+
+    def keys(self, tokens: int) -> Tensor:
+        """Which token lies in each place of each window: (windows, S) int64, -1 for padding."""
+        count = -(-tokens // self.window)
+        place = torch.arange(count * self.window).roll(-self.shift)
+        return torch.where(place < tokens, place, -1).view(count, self.window)
 
 
 class Block(nn.Module):

@@ -96,9 +96,12 @@ class Reconstruction(Objective):
         return importance(above_air, self.network.config.encoder.patch, self.options.bins, self.options.weight_mode)
 
     def explain(self, batch: Batch) -> Explanation:
-        """Masks, importance, target and reconstruction of a batch whose images hide equally many patches."""
+        """Masks, importance, target and reconstruction of a batch whose images hide equally many patches.
+
+        A ``mask`` (B, N) in the batch is used instead of one that follows from the seeds.
+        """
         image = batch["image"]
-        mask = self.masks(image, batch["seeds"])
+        mask = batch["mask"] if "mask" in batch else self.masks(image, batch["seeds"])
         target = patchify(image, self.network.config.encoder.patch)
         if self.options.normalised_target:
             target = normalised_patches(target)

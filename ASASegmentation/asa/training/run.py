@@ -2,7 +2,7 @@
 
 run.yaml        resolved settings, versions, seeds, data fingerprint
 events.jsonl    one JSON object a line, append-only
-checkpoints/    last.safetensors, best.safetensors
+checkpoints/    last.safetensors, best.safetensors, and where they are kept step_<step>.safetensors
 previews/       pictures
 log.txt         what a person wants to read when it failed
 state.json      pid, host, heartbeat, device, phase (queued, starting, running, finished, early, stopped, failed)
@@ -54,7 +54,7 @@ class Run:
         return self.folder / "events.jsonl"
 
     def checkpoint_path(self, name: str) -> Path:
-        """``last`` or ``best``."""
+        """``last``, ``best`` or :func:`kept_name`."""
         return self.folder / "checkpoints" / f"{name}.safetensors"
 
     @property
@@ -127,6 +127,11 @@ class Run:
         except (OSError, ValueError):
             return False
         return state.get("pid") == os.getpid() and state.get("phase") in ENDED
+
+
+def kept_name(step: int) -> str:
+    """Name of the checkpoint that is kept of a step."""
+    return f"step_{step:06d}"
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

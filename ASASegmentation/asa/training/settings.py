@@ -69,6 +69,7 @@ class Schedule(Settings):
 
     log_every: int = Field(10, gt=0)
     checkpoint_every: int = Field(200, ge=0)
+    keep_every: int = Field(0, ge=0, description="also keep a checkpoint of its own this often, to look back at")
     validate_every: int = Field(500, ge=0)
     patience: int = Field(0, ge=0, description="validations without improvement before the run stops early")
     max_seconds: float = Field(0, ge=0, description="stop with a checkpoint after this long; 0 means no limit")

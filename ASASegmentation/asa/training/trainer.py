@@ -21,7 +21,7 @@ from asa.nn.precision import native_bf16
 from asa.training import checkpoint
 from asa.training.distributed import World, mean_over_world
 from asa.training.prefetch import prefetch
-from asa.training.run import Run
+from asa.training.run import Run, kept_name
 from asa.training.settings import Optimisation, Schedule, learning_rate
 from asa.training.sharding import shard, shared_like, whole
 
@@ -175,6 +175,8 @@ class Trainer:
                     break
                 if self.due(self.schedule.checkpoint_every):
                     self.save("last")
+                if self.due(self.schedule.keep_every):
+                    self.save(kept_name(self.step))
                 over = 0 < self.schedule.max_seconds < time.monotonic() - started
                 asked = self.stop_requested or (self.world.main and self.run.stop_path.exists())
                 if self.anyone(asked or over) and self.step < self.o.steps:
