@@ -36,6 +36,7 @@ from ASASegmentationLib.dialogs import Dialogs
 
 from .logic import TrainingLogic
 from .run_folder import RunFolder
+from .watch_tab import WatchTab
 from .wording import run_title, status_text
 
 _POLL_MS = 1000
@@ -44,7 +45,7 @@ _RUN = "ASA.training.run"
 
 def _tabs() -> tuple[Any, ...]:
     """The classes of the tabs, in the order they are shown."""
-    return ()
+    return (WatchTab,)
 
 
 class Panel:

@@ -41,3 +41,14 @@ def status_text(run: RunFolder) -> str:
         told = time.strftime("%H:%M", time.localtime(state.heartbeat))
         said += " " + _("On {host}, last heard of at {time}.").format(host=state.host, time=told)
     return said
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 60:
+        return _("Less than a minute")
+    if seconds < 5400:
+        return _("About {minutes} min").format(minutes=round(seconds / 60))
+    if seconds < 172800:
+        return _("About {hours} h").format(hours=round(seconds / 3600))
+    return _("About {days} days").format(days=round(seconds / 86400))

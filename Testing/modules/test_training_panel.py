@@ -5,8 +5,10 @@ from __future__ import annotations
 import driving
 
 from ASATrainingLib import tests
+from ASATrainingLib.tests.test_events import TestCurves, TestEventReader  # noqa: F401
 from ASATrainingLib.tests.test_panel import TestChoosingARun  # noqa: F401
 from ASATrainingLib.tests.test_run_folder import TestRunFolder  # noqa: F401
+from ASATrainingLib.tests.test_watch import TestTensorBoard, TestWatching  # noqa: F401
 
 
 def test_the_module_file_opens_and_names_its_tests() -> None:

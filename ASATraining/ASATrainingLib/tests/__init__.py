@@ -7,7 +7,7 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from . import test_panel, test_run_folder
+    from . import test_events, test_panel, test_run_folder, test_watch
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    return unittest.TestSuite([load(test_panel), load(test_run_folder)])
+    return unittest.TestSuite([load(module) for module in (test_panel, test_run_folder, test_events, test_watch)])

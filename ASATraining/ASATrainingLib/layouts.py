@@ -1,0 +1,94 @@
+"""Arrangements of views: the plots of a run, and four linked slice views for what a model makes of a scan.
+
+A view is known by its name (`singletontag`). Its nodes are made here, so that they are there with or without a main
+window; the application takes those that it finds.
+"""
+
+from __future__ import annotations
+
+import slicer
+
+PLOTS, FOUR = 8601, 8602  # ids of layouts; those of Slicer itself are below 500
+PLOT_VIEWS = ("ASA Loss", "ASA Scores", "ASA Rate", "ASA Speed")
+SLICE_VIEWS = ("ASA Original", "ASA Masked", "ASA Reconstruction", "ASA Error")
+_COLOURS = ("#7fa1c9", "#6b7fa8", "#5fa878", "#c9825f")
+
+
+def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartNode]) -> None:
+    """Arranges plot views and puts the charts into them, as many as there are views."""
+    for name, chart in zip(PLOT_VIEWS, charts, strict=False):
+        view = _view(scene, "vtkMRMLPlotViewNode", name)
+        view.SetPlotChartNodeID(chart.GetID())
+    items = [_item("vtkMRMLPlotViewNode", name, f'<property name="viewlabel" action="default">{name[4:]}</property>')
+             for name in PLOT_VIEWS]
+    _arrange(scene, PLOTS, items)
+
+
+def show_four(scene: slicer.vtkMRMLScene) -> None:
+    """Arranges the four slice views, all in the same orientation and linked."""
+    for name in SLICE_VIEWS:
+        slice_view(scene, name)
+    items = [
+        _item(
+            "vtkMRMLSliceNode",
+            name,
+            '<property name="orientation" action="default">Axial</property>'
+            f'<property name="viewlabel" action="default">{name[4:]}</property>'
+            f'<property name="viewcolor" action="default">{colour}</property>',
+        )
+        for name, colour in zip(SLICE_VIEWS, _COLOURS, strict=True)
+    ]
+    _arrange(scene, FOUR, items)
+
+
+def slice_view(
+    scene: slicer.vtkMRMLScene, name: str
+) -> tuple[slicer.vtkMRMLSliceNode, slicer.vtkMRMLSliceCompositeNode]:
+    """The slice node of a view and the node that says what it shows; linked with the others."""
+    view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+    if view is None:
+        view = _view(scene, "vtkMRMLSliceNode", name)
+        view.SetOrientation("Axial")
+    composite = _composite(scene, name)
+    composite.SetLinkedControl(True)
+    composite.SetHotLinkedControl(True)
+    return view, composite
+
+
+def _composite(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLSliceCompositeNode:
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
+        if node.GetLayoutName() == name:
+            return node
+    node = scene.CreateNodeByClass("vtkMRMLSliceCompositeNode")
+    node.UnRegister(None)
+    node.SetSingletonTag(name)
+    node.SetLayoutName(name)
+    return scene.AddNode(node)
+
+
+def _view(scene: slicer.vtkMRMLScene, class_name: str, name: str) -> slicer.vtkMRMLAbstractViewNode:
+    node = scene.GetSingletonNode(name, class_name)
+    if node is None:
+        node = scene.CreateNodeByClass(class_name)
+        node.UnRegister(None)
+        node.SetSingletonTag(name)
+        node.SetLayoutName(name)
+        node.SetName(name)
+        node = scene.AddNode(node)
+    return node
+
+
+def _item(class_name: str, name: str, properties: str) -> str:
+    return f'<item><view class="{class_name}" singletontag="{name}">{properties}</view></item>'
+
+
+def _arrange(scene: slicer.vtkMRMLScene, layout: int, items: list[str]) -> None:
+    """Two by two. Without a layout node there is no window to arrange."""
+    node = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if node is None:
+        return
+    pairs = (items[start : start + 2] for start in range(0, len(items), 2))
+    rows = "".join(f'<item><layout type="horizontal">{"".join(pair)}</layout></item>' for pair in pairs)
+    if not node.IsLayoutDescription(layout):
+        node.AddLayoutDescription(layout, f'<layout type="vertical" split="true">{rows}</layout>')
+    node.SetViewArrangement(layout)
