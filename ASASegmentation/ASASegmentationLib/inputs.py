@@ -44,14 +44,14 @@ def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRML
     titles = {modality.key: modality.title for modality in modalities}
     seen: dict[str, str] = {}
     for key, volume in volumes.items():
-        if reason := _unusable(volume):
+        if reason := unusable(volume):
             return f"{titles[key]}: {reason}"
         if volume.GetID() in seen:
             return f"{volume.GetName()} is chosen for both {seen[volume.GetID()]} and {titles[key]}."
         seen[volume.GetID()] = titles[key]
     first, *others = volumes.values()
     for volume in others:
-        if _curved(volume) and volume.GetParentTransformNode() is not first.GetParentTransformNode():
+        if curved(volume) and volume.GetParentTransformNode() is not first.GetParentTransformNode():
             return f"{volume.GetName()} is under a non-linear transform; harden the transform first."
     return ""
 
@@ -68,7 +68,8 @@ def notes(volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> list[str]:
     ]
 
 
-def _unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
+def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
+    """Why a volume is no image to work on, in a sentence; "" when it is."""
     name = volume.GetName()
     if volume.IsA("vtkMRMLLabelMapVolumeNode"):
         return f"{name} is a label map, not an image."
@@ -91,7 +92,7 @@ def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
-def _to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+def to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     """What the linear transforms above a volume do, 4x4 in mm."""
     transform = volume.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()
@@ -100,7 +101,8 @@ def _to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
-def _curved(volume: slicer.vtkMRMLVolumeNode) -> bool:
+def curved(volume: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether a transform above a volume is not linear."""
     transform = volume.GetParentTransformNode()
     return transform is not None and not transform.IsTransformToWorldLinear()
 
@@ -109,7 +111,7 @@ def _in_space_of(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNo
     """The affine of `volume` to the untransformed space of `first`. A shared transform, curved or not, drops out."""
     if first.GetParentTransformNode() is volume.GetParentTransformNode():
         return ijk_to_ras(volume)
-    return np.linalg.inv(_to_world(first)) @ _to_world(volume) @ ijk_to_ras(volume)
+    return np.linalg.inv(to_world(first)) @ to_world(volume) @ ijk_to_ras(volume)
 
 
 def _same_grid(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode) -> bool:

@@ -11,7 +11,8 @@ import slicer
 from . import edits, inputs, scene
 from .callbacks import Signal
 from .edits import State
-from .job import Job, JobState
+from .engine_job import JobState
+from .job import Job
 from .parameters import Parameters
 from .process import ProcessRunner
 from .result import Result

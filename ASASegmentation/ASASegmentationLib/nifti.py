@@ -76,3 +76,13 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     affine = np.eye(4)
     affine[:3] = np.reshape(struct.unpack_from("<12f", data, 280), (3, 4))
     return array, affine
+
+
+def right_handed(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An image (I, J, K) and its affine, the last axis reversed where they are left-handed, as Slicer reads them."""
+    if np.linalg.det(affine[:3, :3]) >= 0:
+        return array, affine
+    turned = affine.copy()
+    turned[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+    turned[:3, 2] *= -1
+    return array[:, :, ::-1], turned

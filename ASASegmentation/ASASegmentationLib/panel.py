@@ -16,7 +16,7 @@ from asa.tasks import TASKS
 
 from . import dependencies, export, scene
 from .dialogs import Dialogs
-from .job import Progress
+from .engine_job import Progress
 from .logic import Outcome, SegmentationLogic
 from .parameters import Parameters
 from .proposal import propose_volumes

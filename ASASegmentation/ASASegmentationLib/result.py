@@ -14,7 +14,7 @@ import slicer
 from asa.tasks import Task
 
 from . import edits
-from .nifti import read_nifti
+from .nifti import read_nifti, right_handed
 from .segments import SegmentSpec, build_segments
 
 
@@ -86,9 +86,6 @@ def _rows(volumes: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]
 def _extra_volumes(folder: Path, moved: np.ndarray) -> Iterator[ExtraVolume]:
     for path in sorted([*folder.glob("posterior_*.nii.gz"), *folder.glob("uncertainty.nii.gz")]):
         array, affine = read_nifti(path)
-        if np.linalg.det(affine[:3, :3]) < 0:  # reverse the last axis, as Slicer does when it reads such an image
-            affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
-            affine[:3, 2] *= -1
-            array = array[:, :, ::-1]
+        array, affine = right_handed(array, affine)
         name = path.name.removesuffix(".nii.gz").replace("_", " ")
         yield ExtraVolume(name, np.ascontiguousarray(array.T, dtype=np.float32), moved @ affine)

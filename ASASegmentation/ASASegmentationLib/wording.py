@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from .job import Progress
+from .engine_job import Progress
 
 _STAGES = {
     "preparing": "Preparing",

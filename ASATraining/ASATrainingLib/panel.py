@@ -34,6 +34,7 @@ from slicer.i18n import tr as _
 
 from ASASegmentationLib.dialogs import Dialogs
 
+from .inspect_tab import InspectTab
 from .logic import TrainingLogic
 from .run_folder import RunFolder
 from .watch_tab import WatchTab
@@ -45,7 +46,7 @@ _RUN = "ASA.training.run"
 
 def _tabs() -> tuple[Any, ...]:
     """The classes of the tabs, in the order they are shown."""
-    return (WatchTab,)
+    return (WatchTab, InspectTab)
 
 
 class Panel:

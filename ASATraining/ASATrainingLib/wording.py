@@ -6,6 +6,8 @@ import time
 
 from slicer.i18n import tr as _
 
+from ASASegmentationLib.engine_job import Progress
+
 from .run_folder import RunFolder, Status
 
 _KINDS = {"pretraining": "pre-training", "finetuning": "fine-tuning", "tissue": "tissue model"}
@@ -52,3 +54,16 @@ def duration(seconds: float) -> str:
     if seconds < 172800:
         return _("About {hours} h").format(hours=round(seconds / 3600))
     return _("About {days} days").format(days=round(seconds / 86400))
+
+
+_LOOKING = {
+    "preparing": "Preparing",
+    "reading": "Reading the model",
+    "aligning": "Aligning the head and finding the brain",
+    "network": "Hiding and reconstructing",
+}
+
+
+def looking_text(progress: Progress) -> str:
+    """What an inspection does."""
+    return f"{_(_LOOKING.get(progress.stage, progress.stage))}…"

@@ -7,7 +7,8 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from . import test_events, test_panel, test_run_folder, test_watch
+    from . import test_events, test_inspect, test_panel, test_run_folder, test_watch
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    return unittest.TestSuite([load(module) for module in (test_panel, test_run_folder, test_events, test_watch)])
+    modules = (test_panel, test_run_folder, test_events, test_watch, test_inspect)
+    return unittest.TestSuite([load(module) for module in modules])

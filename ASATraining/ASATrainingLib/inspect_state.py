@@ -1,0 +1,46 @@
+"""What the tab Look inside keeps in the parameter node, so that it is saved with the scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import slicer
+
+_VOLUME, _NUMBERS, _MASK = "ASA.inspect.volume", "ASA.inspect.numbers", "ASA.inspect.mask"
+
+
+@dataclass(frozen=True)
+class State:
+    """The chosen volume, settings by name, and which patches are hidden."""
+
+    volume: slicer.vtkMRMLScalarVolumeNode | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    mask: str = ""
+
+
+class InspectState:
+    """`parameter_node` gives the module's parameter node, which is another one after the scene was closed."""
+
+    def __init__(self, parameter_node: Callable[[], Any]) -> None:
+        self._node = parameter_node
+
+    def load(self) -> State:
+        """What is stored; for what is missing or cannot be understood, nothing."""
+        node = self._node()
+        try:
+            found = json.loads(node.GetParameter(_NUMBERS) or "{}")
+            numbers = {str(key): int(value) for key, value in found.items()}
+        except (ValueError, TypeError, AttributeError):
+            numbers = {}
+        return State(node.GetNodeReference(_VOLUME), numbers, node.GetParameter(_MASK) or "")
+
+    def save(self, state: State) -> None:
+        node = self._node()
+        modified = node.StartModify()
+        node.SetNodeReferenceID(_VOLUME, state.volume.GetID() if state.volume is not None else None)
+        node.SetParameter(_NUMBERS, json.dumps(dict(state.numbers)))
+        node.SetParameter(_MASK, state.mask)
+        node.EndModify(modified)
