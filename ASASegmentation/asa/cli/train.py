@@ -14,15 +14,21 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
 ) -> None:
-    """Train the tissue model on heads synthesised from label maps.
+    """Train a model on heads synthesised from label maps: of tissue, or of the ``task`` that the settings name.
 
     Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there. With torchrun in
     front it runs on several devices.
     """
+    from asa.training.lesions import LesionSettings, train_lesions
     from asa.training.session import session
-    from asa.training.settings import read_settings
+    from asa.training.settings import names_task, read_settings
     from asa.training.tissue import TissueSettings, train_tissue
 
-    values = read_settings(settings, TissueSettings)
+    if names_task(settings):
+        lesions = read_settings(settings, LesionSettings)
+        with session(output, device, threads=threads) as world:
+            train_lesions(lesions, output, world)
+        return
+    tissue = read_settings(settings, TissueSettings)
     with session(output, device, threads=threads) as world:
-        train_tissue(values, output, world)
+        train_tissue(tissue, output, world)

@@ -45,6 +45,8 @@ class SegmenterConfig:
             1/8, 1/16 as published); the encoder's normalised output feeds the last level.
         pyramid: also carry the image itself down to 1/8 by strided convolutions (not in the paper; small
             models trained from few heads learn fine borders much faster with it).
+        subpixel: no convolutions at full resolution; each voxel of the 1/2 stage answers for the eight it covers
+            (sub-pixel convolution, Shi et al., CVPR 2016). Several times cheaper; ``widths[0]`` is not used then.
         norm: ``instance`` as published, or ``batch`` (folds into the convolutions at inference).
         deep_supervision: number of coarser outputs trained beside the full-resolution one.
     """
@@ -54,6 +56,7 @@ class SegmenterConfig:
     widths: tuple[int, ...] = (24, 48, 96, 192, 384, 768)
     taps: tuple[int, ...] = (2, 4, 6, 8)
     pyramid: bool = False
+    subpixel: bool = False
     norm: Literal["instance", "batch"] = "instance"
     deep_supervision: int = 3
 
@@ -95,11 +98,19 @@ def decoder_preset(name: str) -> DecoderConfig:
     return {"paper": DecoderConfig(), "starter": DecoderConfig(dim=192, depth=4, heads=6)}[name]
 
 
-def segmenter_preset(name: str, *, in_channels: int, classes: int, **encoder_changes: Any) -> SegmenterConfig:
+def segmenter_preset(
+    name: str, *, in_channels: int, classes: int, subpixel: bool = False, **encoder_changes: Any
+) -> SegmenterConfig:
     """Segmentation network of a preset for ``in_channels`` modalities and ``classes`` outputs."""
     encoder = encoder_preset(name, in_channels=in_channels, **encoder_changes)
     if name == "paper":
         return SegmenterConfig(encoder=encoder, classes=classes)
     return SegmenterConfig(
-        encoder=encoder, classes=classes, widths=(16, 32, 64, 128, 160), taps=(2, 4, 6), pyramid=True, norm="batch"
+        encoder=encoder,
+        classes=classes,
+        widths=(16, 32, 64, 128, 160),
+        taps=(2, 4, 6),
+        pyramid=True,
+        subpixel=subpixel,
+        norm="batch",
     )

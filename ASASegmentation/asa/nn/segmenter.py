@@ -103,28 +103,45 @@ class Segmenter(nn.Module):
             raise ValueError("taps must name one encoder block, in order, for each level but the first and the last")
         self.encoder = Encoder(config.encoder)
         light = config.pyramid  # at full resolution convolutions cost more than the whole transformer
-        self.stem = (ConvUnit if light else ResidualBlock)(config.encoder.in_channels, widths[0], norm)
+        channels, self.subpixel = config.encoder.in_channels, config.subpixel
+        if config.subpixel:
+            self.stem: nn.Module = ConvUnit(8 * channels, widths[1], norm)
+        else:
+            self.stem = (ConvUnit if light else ResidualBlock)(channels, widths[0], norm)
+        finest = 1 if config.subpixel else 0
         self.taps = nn.ModuleList(TokenTap(dim, widths[level], level, norm) for level in levels)
         self.downs = nn.ModuleList(
-            ConvUnit(widths[level - 1], widths[level], norm, stride=2) for level in levels if config.pyramid
+            ConvUnit(widths[level - 1], widths[level], norm, stride=2) if level > finest else nn.Identity()
+            for level in levels
+            if config.pyramid
         )
         # 1/2, 1/4 and 1/16 get a residual block; 1/8 and the last have convolutions enough in their tap
         self.blocks = nn.ModuleList(
-            ResidualBlock(widths[level], widths[level], norm) if config.pyramid or level in (1, 2, 4) else nn.Identity()
+            ResidualBlock(widths[level], widths[level], norm)
+            if (config.pyramid or level in (1, 2, 4)) and level > finest
+            else nn.Identity()
             for level in levels
         )
         self.ups = nn.ModuleList(
-            UpBlock(widths[level], widths[level - 1], norm, light=light and level == 1) for level in levels
+            UpBlock(widths[level], widths[level - 1], norm, light=light and level == finest + 1)
+            if level > finest
+            else nn.Identity()
+            for level in levels
         )
+        coarse = widths[finest + 1 : 1 + config.deep_supervision]
         self.heads = nn.ModuleList(
-            nn.Conv3d(width, config.classes, 1) for width in widths[: 1 + config.deep_supervision]
+            [
+                nn.Conv3d(widths[finest], config.classes * (8 if config.subpixel else 1), 1),
+                *(nn.Conv3d(width, config.classes, 1) for width in coarse),
+            ]
         )
 
     def features(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
-        """Decoder features at 1/1, 1/2, 1/4, ... (finest first)."""
+        """Decoder features at 1/1 (but for sub-pixel networks), 1/2, 1/4, ... (finest first)."""
         grid = patch_grid(image.shape, self.config.encoder.patch)
         last, states = self.encoder.encode(self.encoder.tokens(image, origin), self.config.taps)
-        skips = [self.stem(image)]
+        fine: Tensor = self.stem(space_to_depth(image) if self.subpixel else image)
+        skips = [fine]
         for level, state in enumerate((*states, last)):
             volume = state.transpose(1, 2).unflatten(2, grid)
             if self.config.norm == "batch":  # convolutions of few channels are several times faster this way
@@ -134,18 +151,24 @@ class Segmenter(nn.Module):
                 x = x + self.downs[level](skips[-1])
             skips.append(self.blocks[level](x))
         outputs = [skips.pop()]
-        for up in reversed(self.ups):
+        for up in reversed(self.ups[self.subpixel :]):
             outputs.append(up(outputs[-1], skips.pop()))
         return outputs[::-1]
 
     def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """Logits (B, classes, T, H, W) at full resolution."""
-        logits: Tensor = self.heads[0](self.features(image, origin)[0])
-        return logits
+        return self.finest(self.features(image, origin)[0])
+
+    def finest(self, features: Tensor) -> Tensor:
+        """Logits at full resolution from the finest features."""
+        logits: Tensor = self.heads[0](features)
+        return depth_to_space(logits) if self.subpixel else logits
 
     def forward_deep(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
-        """Logits at 1/1, 1/2, ... for deep supervision, finest first."""
-        return [head(x) for head, x in zip(self.heads, self.features(image, origin), strict=False)]
+        """Logits at 1/1, 1/2 (but for sub-pixel networks), 1/4, ... for deep supervision, finest first."""
+        features = self.features(image, origin)
+        coarse = [head(x) for head, x in zip(self.heads[1:], features[1:], strict=False)]  # type: ignore[arg-type]
+        return [self.finest(features[0]), *coarse]
 
     def fuse(self) -> Segmenter:
         """Fold batch normalisation into convolutions, in place; the network must be in evaluation mode."""
@@ -153,6 +176,18 @@ class Segmenter(nn.Module):
             if isinstance(module, ConvUnit):
                 module.fuse()
         return self
+
+
+def space_to_depth(image: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (B, 8C, T/2, H/2, W/2): the eight voxels of each 2x2x2 block side by side."""
+    split = image.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).unflatten(-5, (-1, 2))  # B C t 2 h 2 w 2
+    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
+def depth_to_space(maps: Tensor) -> Tensor:
+    """Inverse of :func:`space_to_depth`: (B, 8K, T, H, W) -> (B, K, 2T, 2H, 2W)."""
+    split = maps.unflatten(1, (-1, 2, 2, 2))  # B K 2 2 2 t h w
+    return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 def parameter_count(module: nn.Module) -> int:

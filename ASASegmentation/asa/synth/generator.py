@@ -98,12 +98,19 @@ class HeadGenerator:
         origin = (corner[0] // PATCH, corner[1] // PATCH, corner[2] // PATCH)
         return Sample(image.contiguous(), target.contiguous(), origin)
 
-    def deform(self, rng: Generator, head: npt.NDArray[np.uint8], corner: list[int]) -> Tensor:
-        """Affine and smooth random warp of one crop: structures (T, H, W) int64."""
+    def deform(
+        self, rng: Generator, head: npt.NDArray[np.uint8], corner: list[int], push: Tensor | None = None
+    ) -> Tensor:
+        """Affine and smooth random warp of one crop: structures (T, H, W) int64.
+
+        ``push``: (3, T, H, W) voxels by which a mass has displaced the tissue that is now there.
+        """
         s = self.settings
         matrix = random_affine(rng, s)
         fields = smooth_field(rng, self.crop, 4, 3) * s.warp * uniform(rng, 0, 1)
         fields += smooth_field(rng, self.crop, 9, 3) * 0.5 * s.warp * uniform(rng, 0, 1)
+        if push is not None:
+            fields -= push
         axes = [
             torch.arange(n, dtype=torch.float32) + c - (f - 1) / 2
             for n, c, f in zip(self.crop, corner, self.frame, strict=True)

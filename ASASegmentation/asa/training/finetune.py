@@ -93,10 +93,16 @@ class LabelledCrops:
         start = self.start(rng, number)
         part, target = cut(image, labels, start, s.crop, draw_matrix(rng, s.augment))
         part, target, start = mirror(rng, part, target, start, self.store.shape, s.augment.flip)
-        part = intensities(rng, part, s.augment)
-        part = drop_modalities(rng, part, s.modality_dropout) if s.modality_dropout else part
+        part, target = self.alter(rng, part, target)
         origin = place_in_frame(start, s.crop, self.store.shape, self.frame)
         return part.contiguous(), target.contiguous(), origin, self.store.cases[number].name
+
+    def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Changes that move nothing: intensities, modalities that are missing."""
+        image = intensities(rng, image, self.s.augment)
+        if self.s.modality_dropout:
+            image = drop_modalities(rng, image, self.s.modality_dropout)
+        return image, labels
 
     def start(self, rng: Generator, number: int) -> Grid3:
         """First voxel of a crop, a multiple of the patch: anywhere, or around a voxel of a label drawn at random."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,16 +21,31 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds, nothing checked.
+
+    Raises:
+        InputError: not readable.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"settings {path} cannot be read: {error}") from error
+
+
+def names_task(path: Path) -> bool:
+    """Whether a settings file is of a run that is told its task (the tissue model's is not)."""
+    values = read_yaml(path)
+    return isinstance(values, dict) and "task" in values
+
+
 def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
     """Settings from a YAML file.
 
     Raises:
         InputError: not readable, or with unknown or unfit values; all of them are named.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"settings {path} cannot be read: {error}") from error
+    values = read_yaml(path)
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -88,14 +89,20 @@ def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[st
     return {"score": sum(dice[1:]) / 4, **{f"dice {n}": d for n, d in zip(names, dice[1:], strict=True)}}
 
 
-def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
-    """Start or continue the run in ``folder``; returns the trainer's outcome."""
+def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.uint8]:
+    """Structures (N, T, H, W) of the label maps in the brain frame, memory-mapped; prepared once in ``folder``."""
     store = folder / "heads.npy"
     if not store.exists() and world.main:
         folder.mkdir(parents=True, exist_ok=True)
-        prepare_heads(sorted(Path(settings.label_maps).glob("*.nii.gz")), store)
+        prepare_heads(sorted(label_maps.glob("*.nii.gz")), store)
     barrier()
-    heads = np.load(store, mmap_mode="r")
+    heads: npt.NDArray[np.uint8] = np.load(store, mmap_mode="r")
+    return heads
+
+
+def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
+    """Start or continue the run in ``folder``; returns the trainer's outcome."""
+    heads = open_heads(Path(settings.label_maps), folder, world)
     split = len(heads) - settings.held_out
     synth = SynthSettings(t1_share=settings.t1_share)
     source = SyntheticHeads(
@@ -122,6 +129,7 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     )
     if not trainer.resume() and settings.init:
         start_from(objective.network, Path(settings.init))
+        trainer.restart_average()
     return trainer.fit()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from asa.errors import AsaError, InputError, ModelError
@@ -80,12 +80,17 @@ class Trainer:
         self.describe, self.validate, self.on_step = describe, validate, on_step
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.objective, optimisation)
-        self.average = {k: v.clone() for k, v in objective.network.state_dict().items()} if optimisation.ema else {}
+        self.average: dict[str, Tensor] = {}
+        self.restart_average()
         self.step = 0
         self.best = -math.inf
         self.stale = 0
         self.stop_requested = False
         self.bf16 = wants_bf16(optimisation.precision, world.device)
+
+    def restart_average(self) -> None:
+        """Begin the moving average with the weights as they are; needed after weights were loaded from elsewhere."""
+        self.average = {k: v.clone() for k, v in self.objective.network.state_dict().items()} if self.o.ema else {}
 
     # ---- checkpoints
 

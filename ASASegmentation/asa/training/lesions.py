@@ -1,0 +1,219 @@
+"""Training of the lesion models: synthetic disease in synthetic heads, mixed with real cases where there are some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from asa.data.augment import AugmentSettings, chance, intensities, uniform
+from asa.data.case_store import CaseStore
+from asa.data.cases import LabelledCase
+from asa.data.splits import Recipe, split_file
+from asa.errors import InputError
+from asa.geometry import FRAME
+from asa.models import find_model, load_network
+from asa.nn import Segmenter, inflate_channels, segmenter_preset
+from asa.nn.position import Grid3
+from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant
+from asa.tasks import TASKS
+from asa.training.distributed import World, barrier
+from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
+from asa.training.region_loss import region_masks
+from asa.training.run import Run
+from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.tissue import open_heads, start_from
+from asa.training.trainer import Batch, Trainer
+
+DISEASES = {"tumour": Tumours, "wmh": WhiteMatterLesions}
+
+
+class LesionSettings(Settings):
+    """Everything a run of a lesion model needs; lengths in voxels of 1 mm."""
+
+    task: Literal["tumour", "wmh"]
+    label_maps: str = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers); only for training")
+    store: str = Field("", description="real cases: folder made by 'asa prepare finetune --size frame'; empty: none")
+    split: str = Field("", description="JSON file of folds; made, leaving one out, if missing. Empty: all cases train")
+    fold: int = Field(0, ge=0, description="which fold of the split, from 0")
+    real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
+    implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples that get one more, drawn, tumour")
+    crop: tuple[int, int, int] = (80, 96, 80)
+    foreground: float = Field(0.6, ge=0, le=1, description="share of real crops centred on a labelled voxel")
+    augment: AugmentSettings = AugmentSettings(
+        rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
+    )
+    missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
+    held_out: int = Field(1, ge=0, description="synthetic heads kept for validation, the last ones")
+    validation_crops: int = 8
+    init: str = Field("tissue", description="model, or checkpoint of the same network, to start from; empty: scratch")
+    optimisation: Optimisation = Optimisation(
+        lr=1e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=30, steps=600, batch=1, ema=0.99, clip=5.0
+    )
+    schedule: Schedule = Schedule()
+
+
+def show_some(rng: Generator, image: Tensor, share: float) -> Tensor:
+    """In ``share`` of the calls a subset of the channels (C, T, H, W), each equally likely; the others become 0."""
+    some = 1 + int(torch.randint(2 ** len(image) - 1, (), generator=rng))
+    if not chance(rng, share):
+        return image
+    shown = torch.tensor([bool(some >> channel & 1) for channel in range(len(image))])
+    return image * shown.view(-1, 1, 1, 1)
+
+
+class RealCrops(LabelledCrops):
+    """Augmented crops of real cases, some with a tumour grown in; the background stays 0."""
+
+    def __init__(self, store: CaseStore, numbers: Sequence[int], frame: Grid3, settings: LesionSettings) -> None:
+        super().__init__(
+            store,
+            numbers,
+            frame,
+            FinetuneSettings(
+                store=settings.store,
+                crop=settings.crop,
+                foreground=settings.foreground,
+                augment=settings.augment,
+                optimisation=settings.optimisation,
+            ),
+        )
+        self.implant_share = settings.implant_share
+
+    def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Another tumour sometimes, then intensities, of each modality on its own."""
+        if chance(rng, self.implant_share):
+            image, labels = implant(rng, image, labels, self.store.modalities)
+        inside = (image != 0).any(0)
+        for number, channel in enumerate(image):
+            changed = intensities(rng, channel[None], self.s.augment)[0]
+            image[number] = changed * uniform(rng, 0.85, 1.18) + uniform(rng, -0.2, 0.2)
+        return image * inside, labels
+
+
+class MixedCrops:
+    """Training source: synthetic samples, and real ones where there are some; sample ``index`` is always the same."""
+
+    def __init__(self, heads: DiseasedHeads, real: RealCrops | None, settings: LesionSettings, first_seed: int) -> None:
+        self.heads, self.real, self.s, self.first_seed = heads, real, settings, first_seed
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
+        drawn = [self.sample(index) for index in indices]
+        image = torch.stack([image for image, _, _ in drawn])
+        return {
+            "image": image.contiguous(memory_format=torch.channels_last_3d),
+            "target": torch.stack([labels for _, labels, _ in drawn]),
+            "origins": [origin for _, _, origin in drawn],
+        }
+
+    def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3]:
+        """Image (C, T, H, W), labels (T, H, W) and origin."""
+        rng = torch.Generator().manual_seed((self.first_seed ^ 0x5EED) + index)
+        if chance(rng, self.s.real_share) and self.real is not None:
+            image, labels, origin, _ = self.real.sample(index)
+        else:
+            image, labels, origin = self.heads.sample(self.first_seed + index)
+        return show_some(rng, image, self.s.missing), labels.long(), origin
+
+
+def crop_dice(network: nn.Module, source: MixedCrops, count: int, task: str) -> dict[str, float]:
+    """Dice of each region over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
+    regions = [region.values for region in TASKS[task].regions]
+    overlap, size = torch.zeros(len(regions)), torch.zeros(len(regions))
+    for index in range(count):
+        batch = source.collate([index])
+        shown = network(batch["image"], batch["origins"])[0] > 0
+        truth = region_masks(batch["target"], regions)[0]
+        overlap += (shown & truth).flatten(1).sum(1)
+        size += shown.flatten(1).sum(1) + truth.flatten(1).sum(1)
+    dice = (2 * overlap / size.clamp(min=1)).tolist()
+    names = [region.name for region in TASKS[task].regions]
+    return {"score": sum(dice) / len(dice), **{f"dice {n}": d for n, d in zip(names, dice, strict=True)}}
+
+
+def training_cases(settings: LesionSettings, store: CaseStore) -> list[int]:
+    """Positions in the store of the cases to train on.
+
+    Raises:
+        InputError: no such fold, or the file names cases that the store lacks.
+    """
+    if not settings.split:
+        return list(range(len(store.cases)))
+    cases = [LabelledCase(case.name, case.subject, {}, None) for case in store.cases]
+    folds = split_file(Path(settings.split), cases, Recipe(shares=(1, 0, 1), folds=len(cases)))
+    if settings.fold >= len(folds):
+        raise InputError(f"{settings.split} has {len(folds)} folds; fold {settings.fold} (from 0) is not one of them")
+    return store.numbers(folds[settings.fold]["train"])
+
+
+def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
+    """Start or continue the run in ``folder``; returns the trainer's outcome.
+
+    Raises:
+        InputError: the label maps, the store or the split cannot be used.
+        ModelError: what the run starts from does not fit.
+    """
+    heads = open_heads(Path(settings.label_maps), folder, world)
+    task = TASKS[settings.task]
+    modalities = [m.key for m in task.modalities]
+    split = len(heads) - settings.held_out
+    disease = DISEASES[settings.task]
+    config = segmenter_preset("starter", in_channels=len(modalities), classes=len(task.regions), subpixel=True)
+    real = None
+    if settings.store:
+        store = CaseStore.open(Path(settings.store))
+        if list(store.modalities) != modalities or store.shape != FRAME.shape:
+            raise InputError(f"{store.folder} must hold {', '.join(modalities)} in the whole brain frame (--size frame)")
+        real = RealCrops(store, training_cases(settings, store), config.encoder.frame, settings)
+    first_seed = settings.optimisation.seed << SEED_SPACING
+    source = MixedCrops(
+        DiseasedHeads(heads[:split], FRAME.shape, settings.crop, disease(), modalities), real, settings, first_seed
+    )
+    torch.manual_seed(settings.optimisation.seed)
+    network = Segmenter(config)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    data = {"heads": len(heads), "real cases": len(real.numbers) if real else 0}
+    run = Run.create(folder, settings.task, settings.model_dump(mode="json"), data)
+    validate = None
+    if settings.held_out:
+        heads_aside = DiseasedHeads(heads[split:], FRAME.shape, settings.crop, disease(), modalities)
+        aside = MixedCrops(heads_aside, None, settings, 1 << 61)
+        validate = lambda net: crop_dice(net, aside, settings.validation_crops, settings.task)  # noqa: E731
+    trainer = Trainer(
+        SegmentationObjective(network, [region.values for region in task.regions]),
+        source,
+        settings.optimisation,
+        settings.schedule,
+        run,
+        world,
+        describe=config.to_dict(),
+        validate=validate,
+    )
+    if not trainer.resume() and settings.init:
+        if Path(settings.init).is_file():
+            start_from(network, Path(settings.init))
+        else:
+            run.log(f"{transfer(network, settings.init)} tensors come from model '{settings.init}'")
+        trainer.restart_average()
+    return trainer.fit()
+
+
+def transfer(network: Segmenter, model: str) -> int:
+    """Take over every tensor of a model whose name and shape fit; returns how many.
+
+    The patch embedding of one channel is inflated for several.
+    """
+    known = load_network(find_model(model)).state_dict()
+    own = network.state_dict()
+    embed = "encoder.embed.weight"
+    channels = own[embed].shape[1] // known[embed].shape[1]
+    known[embed] = inflate_channels(known[embed], channels)
+    fitting = {name: value for name, value in known.items() if name in own and own[name].shape == value.shape}
+    network.load_state_dict({**own, **fitting})
+    return len(fitting)
