@@ -177,6 +177,8 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
     )
     torch.manual_seed(settings.optimisation.seed)
     network = Segmenter(config)
+    for head in network.heads:  # lesions are rare: begin with a probability of 0.05, as focal loss does
+        nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     data = {"heads": len(heads), "real cases": len(real.numbers) if real else 0}
     run = Run.create(folder, settings.task, settings.model_dump(mode="json"), data)

@@ -1,0 +1,91 @@
+"""Score a lesion model on labelled cases, with every subset of the modalities it knows."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from asa.data.cases import LabelledCase
+from asa.data.datasets import dataset_by_name
+from asa.geometry import Alignment, align_to_frame
+from asa.inference.normalise import stripped_brain
+from asa.inference.predictor import Predictor
+from asa.inference.segment import channels, label, settle
+from asa.metrics import score_case
+from asa.models import ModelFolder, open_model
+from asa.tasks import TASKS
+from asa.volume import Volume, read_volume
+
+Record = dict[str, Any]
+
+
+def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every non-empty subset, the largest first."""
+    sizes = range(len(modalities), 0, -1)
+    return [chosen for size in sizes for chosen in itertools.combinations(modalities, size)]
+
+
+def read_folds(path: Path) -> list[list[str]]:
+    """Names of the test cases of each fold."""
+    return [fold["test"] for fold in json.loads(path.read_text(encoding="utf-8"))["folds"]]
+
+
+class Prepared:
+    """One case, read and aligned once for all subsets; its modalities share one grid and are stripped."""
+
+    def __init__(self, case: LabelledCase, dataset: str) -> None:
+        self.name = case.name
+        self.scans: dict[str, Volume] = {key: read_volume(path) for key, path in case.images.items()}
+        assert case.labels is not None
+        truth = read_volume(case.labels, labels=True)
+        self.truth = truth.with_array(dataset_by_name(dataset).to_task(truth.array))
+        self.alignment: Alignment = align_to_frame(self.scans["flair"])
+        self.brain = stripped_brain(list(self.scans.values()), self.alignment)
+
+    def label(self, model: ModelFolder, predictor: Predictor, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
+        """Label map (T, H, W) on the grid of the case, of the modalities ``shown`` only."""
+        task = TASKS[model.task]
+        image = channels(model, {key: self.scans[key] for key in shown}, self.alignment, self.brain)
+        answer = predictor.posterior(image, tta=bool(model.info.get("flip_averaging", False)))
+        settled = settle(answer, image, model, task, self.alignment)
+        grid = self.truth.grid
+        return label(settled, model, task, self.alignment, grid, keep=False, progress=lambda _: None)[0]
+
+
+def score_fold(
+    model: ModelFolder, cases: Sequence[Prepared], shown: Sequence[Sequence[str]]
+) -> Iterator[Record]:
+    """A record for each case and subset: fold's model, case, modalities, region -> metrics."""
+    task = TASKS[model.task]
+    regions: Mapping[str, tuple[int, ...]] = {region.name: region.values for region in task.regions}
+    predictor = Predictor(model, torch.device("cpu"))
+    for case, subset in itertools.product(cases, shown):
+        started = time.perf_counter()
+        labels = case.label(model, predictor, subset)
+        seconds = time.perf_counter() - started
+        scores = score_case(labels, case.truth.array, regions, case.truth.spacing, lesionwise=task.name == "wmh")
+        yield {
+            "case": case.name,
+            "modalities": list(subset),
+            "seconds": round(seconds, 2),
+            "regions": {name: dict(values) for name, values in scores.items()},
+        }
+
+
+def measure(models: Sequence[Path], tests: Sequence[Sequence[str]], cases: Mapping[str, LabelledCase], dataset: str,
+            only: Sequence[Sequence[str]] = ()) -> Iterator[Record]:
+    """Each fold's model on the fold's test cases."""
+    for number, (path, names) in enumerate(zip(models, tests, strict=True)):
+        model = open_model(path)
+        shown = only or subsets(model.modalities)
+        for name in names:
+            for record in score_fold(model, [Prepared(cases[name], dataset)], shown):
+                yield {"fold": number, **record}
