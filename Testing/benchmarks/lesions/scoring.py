@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,18 @@ from asa.inference.segment import channels, label, settle
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.tasks import TASKS
-from asa.volume import Volume, read_volume
+from asa.volume import Volume, read_volume, write_volume
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is measured: data set whose label values the references have, subsets of modalities, where labels go."""
+
+    dataset: str
+    shown: Sequence[tuple[str, ...]]
+    labels: Path | None = None
 
 
 def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -38,13 +48,23 @@ def read_folds(path: Path) -> list[list[str]]:
     return [fold["test"] for fold in json.loads(path.read_text(encoding="utf-8"))["folds"]]
 
 
+def find_ms(root: Path) -> list[LabelledCase]:
+    """``patient07/patient07_{t1,flair,lesions}.nii.gz`` and its like, by name."""
+    cases = []
+    for folder in sorted(root.glob("*/")):
+        files = {key: folder / f"{folder.name}_{key}.nii.gz" for key in ("t1", "flair", "lesions")}
+        labels = files.pop("lesions")
+        cases.append(LabelledCase(folder.name, folder.name, files, labels))
+    return cases
+
+
 class Prepared:
     """One case, read and aligned once for all subsets; its modalities share one grid and are stripped."""
 
     def __init__(self, case: LabelledCase, dataset: str) -> None:
+        assert case.labels is not None
         self.name = case.name
         self.scans: dict[str, Volume] = {key: read_volume(path) for key, path in case.images.items()}
-        assert case.labels is not None
         truth = read_volume(case.labels, labels=True)
         self.truth = truth.with_array(dataset_by_name(dataset).to_task(truth.array))
         self.alignment: Alignment = align_to_frame(self.scans["flair"])
@@ -60,32 +80,33 @@ class Prepared:
         return label(settled, model, task, self.alignment, grid, keep=False, progress=lambda _: None)[0]
 
 
-def score_fold(
-    model: ModelFolder, cases: Sequence[Prepared], shown: Sequence[Sequence[str]]
-) -> Iterator[Record]:
-    """A record for each case and subset: fold's model, case, modalities, region -> metrics."""
+def score(model: ModelFolder, case: Prepared, rules: Rules) -> Iterator[Record]:
+    """A record for each subset: case, modalities, seconds (without reading and alignment), region -> metrics."""
     task = TASKS[model.task]
     regions: Mapping[str, tuple[int, ...]] = {region.name: region.values for region in task.regions}
     predictor = Predictor(model, torch.device("cpu"))
-    for case, subset in itertools.product(cases, shown):
+    for shown in rules.shown:
         started = time.perf_counter()
-        labels = case.label(model, predictor, subset)
+        labels = case.label(model, predictor, shown)
         seconds = time.perf_counter() - started
-        scores = score_case(labels, case.truth.array, regions, case.truth.spacing, lesionwise=task.name == "wmh")
+        if rules.labels:
+            rules.labels.mkdir(parents=True, exist_ok=True)
+            write_volume(case.truth.with_array(labels), rules.labels / f"{case.name}_{'_'.join(shown)}.nii.gz")
+        scores = score_case(labels, case.truth.array, regions, case.truth.spacing, lesionwise=not task.nested)
         yield {
             "case": case.name,
-            "modalities": list(subset),
+            "modalities": list(shown),
             "seconds": round(seconds, 2),
-            "regions": {name: dict(values) for name, values in scores.items()},
+            "regions": {name: {k: round(v, 4) for k, v in values.items()} for name, values in scores.items()},
         }
 
 
-def measure(models: Sequence[Path], tests: Sequence[Sequence[str]], cases: Mapping[str, LabelledCase], dataset: str,
-            only: Sequence[Sequence[str]] = ()) -> Iterator[Record]:
-    """Each fold's model on the fold's test cases."""
+def measure(
+    models: Sequence[Path], tests: Sequence[Sequence[str]], cases: Mapping[str, LabelledCase], rules: Rules
+) -> Iterator[Record]:
+    """Each fold's model on the cases it did not see."""
     for number, (path, names) in enumerate(zip(models, tests, strict=True)):
         model = open_model(path)
-        shown = only or subsets(model.modalities)
         for name in names:
-            for record in score_fold(model, [Prepared(cases[name], dataset)], shown):
+            for record in score(model, Prepared(cases[name], rules.dataset), rules):
                 yield {"fold": number, **record}
