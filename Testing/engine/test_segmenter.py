@@ -19,6 +19,7 @@ from asa.nn import (
     segmenter_preset,
     unpatchify,
 )
+from asa.nn.segmenter import depth_to_space, space_to_depth
 
 TINY = EncoderConfig(frame=(8, 8, 8), dim=24, depth=4, heads=2, window=8)
 SMALL = {
@@ -27,6 +28,7 @@ SMALL = {
         encoder=TINY, classes=3, widths=(4, 6, 8, 10, 12), taps=(1, 2, 3), pyramid=True, norm="batch"
     ),
 }
+SUBPIXEL = dataclasses.replace(SMALL["starter-like"], subpixel=True)
 
 
 def test_patches_flatten_t_h_w_with_w_fastest_and_come_back():
@@ -66,6 +68,29 @@ def test_shapes_deep_outputs_and_gradients(name):
     sum(o.square().mean() for o in outputs).backward()
     silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not silent
+
+
+def test_space_and_depth_are_exchanged_and_come_back():
+    image = torch.arange(2 * 3 * 4 * 6 * 8, dtype=torch.float32).view(2, 3, 4, 6, 8)
+    deep = space_to_depth(image)
+    assert deep.shape == (2, 24, 2, 3, 4)
+    assert torch.equal(deep[1, 8:16, 1, 2, 3].view(2, 2, 2), image[1, 1, 2:, 4:, 6:])  # one 2x2x2 block
+    assert torch.equal(depth_to_space(deep), image)
+
+
+def test_a_subpixel_network_answers_for_every_voxel_and_shares_weights_below():
+    network = Segmenter(SUBPIXEL).eval()
+    image = torch.randn(1, 1, 32, 32, 32)
+    outputs = network.forward_deep(image)
+    assert [tuple(o.shape[2:]) for o in outputs] == [(32, 32, 32), (8, 8, 8), (4, 4, 4)]
+    assert torch.equal(outputs[0], network(image))
+    # fine detail comes out: neighbours within one block of two voxels differ
+    assert (outputs[0][..., ::2] - outputs[0][..., 1::2]).abs().min() > 0
+    outputs[0].sum().backward()
+    assert all(p.grad is not None for n, p in network.named_parameters() if "heads.1" not in n and "heads.2" not in n)
+    plain = {k: v.shape for k, v in Segmenter(SMALL["starter-like"]).state_dict().items()}
+    own = {k: v.shape for k, v in network.state_dict().items()}
+    assert {k for k in own if plain.get(k) != own[k]} <= {k for k in own if k.startswith(("stem", "ups.1", "heads"))}
 
 
 @pytest.mark.parametrize("name", SMALL)

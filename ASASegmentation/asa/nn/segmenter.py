@@ -167,7 +167,7 @@ class Segmenter(nn.Module):
     def forward_deep(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
         """Logits at 1/1, 1/2 (but for sub-pixel networks), 1/4, ... for deep supervision, finest first."""
         features = self.features(image, origin)
-        coarse = [head(x) for head, x in zip(self.heads[1:], features[1:], strict=False)]  # type: ignore[arg-type]
+        coarse = [head(x) for head, x in zip(self.heads[1:], features[1:], strict=False)]
         return [self.finest(features[0]), *coarse]
 
     def fuse(self) -> Segmenter:
@@ -181,13 +181,15 @@ class Segmenter(nn.Module):
 def space_to_depth(image: Tensor) -> Tensor:
     """(B, C, T, H, W) -> (B, 8C, T/2, H/2, W/2): the eight voxels of each 2x2x2 block side by side."""
     split = image.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).unflatten(-5, (-1, 2))  # B C t 2 h 2 w 2
-    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+    deep: Tensor = split.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+    return deep
 
 
 def depth_to_space(maps: Tensor) -> Tensor:
     """Inverse of :func:`space_to_depth`: (B, 8K, T, H, W) -> (B, K, 2T, 2H, 2W)."""
     split = maps.unflatten(1, (-1, 2, 2, 2))  # B K 2 2 2 t h w
-    return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    wide: Tensor = split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    return wide
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -80,7 +80,8 @@ def displacement(mass: Mass, shape: tuple[int, ...]) -> Tensor:
     reach = 1.5 * mass.radius + 10
     # no tissue comes from beyond the centre
     amount = torch.minimum(mass.push * torch.exp(-((distance / reach) ** 2)), distance)
-    return away * (amount / distance)
+    moved: Tensor = away * (amount / distance)
+    return moved
 
 
 def grow(rng: Generator, mass: Mass, white: Tensor, tissue: Tensor) -> Tensor:

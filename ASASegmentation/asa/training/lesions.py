@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
@@ -19,10 +18,12 @@ from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.models import find_model, load_network
 from asa.nn import Segmenter, inflate_channels, segmenter_preset
+from asa.nn.baselines import Network, NetworkSpec, build_network
+from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
 from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant
 from asa.tasks import TASKS
-from asa.training.distributed import World, barrier
+from asa.training.distributed import World
 from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
 from asa.training.region_loss import region_masks
 from asa.training.run import Run
@@ -43,7 +44,8 @@ class LesionSettings(Settings):
     fold: int = Field(0, ge=0, description="which fold of the split, from 0")
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
     implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples that get one more, drawn, tumour")
-    crop: tuple[int, int, int] = (80, 96, 80)
+    network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
+    crop: tuple[int, int, int] = (64, 80, 64)
     foreground: float = Field(0.6, ge=0, le=1, description="share of real crops centred on a labelled voxel")
     augment: AugmentSettings = AugmentSettings(
         rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
@@ -164,22 +166,19 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
     modalities = [m.key for m in task.modalities]
     split = len(heads) - settings.held_out
     disease = DISEASES[settings.task]
-    config = segmenter_preset("starter", in_channels=len(modalities), classes=len(task.regions), subpixel=True)
+    torch.manual_seed(settings.optimisation.seed)
+    network, description = make_network(settings, len(modalities), len(task.regions))
     real = None
     if settings.store:
         store = CaseStore.open(Path(settings.store))
         if list(store.modalities) != modalities or store.shape != FRAME.shape:
-            raise InputError(f"{store.folder} must hold {', '.join(modalities)} in the whole brain frame (--size frame)")
-        real = RealCrops(store, training_cases(settings, store), config.encoder.frame, settings)
+            wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
+            raise InputError(f"{store.folder} must hold {wanted}")
+        real = RealCrops(store, training_cases(settings, store), STARTER_FRAME, settings)
     first_seed = settings.optimisation.seed << SEED_SPACING
     source = MixedCrops(
         DiseasedHeads(heads[:split], FRAME.shape, settings.crop, disease(), modalities), real, settings, first_seed
     )
-    torch.manual_seed(settings.optimisation.seed)
-    network = Segmenter(config)
-    for head in network.heads:  # lesions are rare: begin with a probability of 0.05, as focal loss does
-        nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     data = {"heads": len(heads), "real cases": len(real.numbers) if real else 0}
     run = Run.create(folder, settings.task, settings.model_dump(mode="json"), data)
     validate = None
@@ -194,16 +193,34 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         settings.schedule,
         run,
         world,
-        describe=config.to_dict(),
+        describe=description,
         validate=validate,
     )
     if not trainer.resume() and settings.init:
         if Path(settings.init).is_file():
             start_from(network, Path(settings.init))
-        else:
+        elif isinstance(network, Segmenter):
             run.log(f"{transfer(network, settings.init)} tensors come from model '{settings.init}'")
         trainer.restart_average()
     return trainer.fit()
+
+
+def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple[Network, dict[str, Any]]:
+    """Network with fresh weights, and the JSON that rebuilds it.
+
+    Raises:
+        InputError: the registry has no such network.
+        DependencyError: an optional package is missing.
+    """
+    if settings.network != "asa":
+        spec = NetworkSpec(settings.network, channels, outputs, settings.crop, "starter")
+        return build_network(spec), spec.to_dict()
+    config = segmenter_preset("starter", in_channels=channels, classes=outputs, subpixel=True)
+    network = Segmenter(config)
+    for head in network.heads:  # lesions are rare: begin with a probability of 0.05, as focal loss does
+        nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network, config.to_dict()
 
 
 def transfer(network: Segmenter, model: str) -> int:

@@ -63,9 +63,12 @@ def write(records: Sequence[Record], folder: Path, task: str) -> str:
     regions = [region.name for region in TASKS[task].regions]
     parts = [
         f"# Model `{task}` on cases it was not trained on",
-        f"Each case is labelled by the model of the fold that leaves it out (`Resources/Configs/{task}_folds.json`); "
-        f"scored on the case's own grid. `python -m Testing.benchmarks.lesions {task} RUN0 RUN1 ...`; "
-        f"{provenance('torch')}.",
+        (
+            f"Each case is labelled by the model of the fold that leaves it out "
+            f"(`Resources/Configs/{task}_folds.json`); "
+            f"scored on the case's own grid. `python -m Testing.benchmarks.lesions {task} RUN0 RUN1 ...`; "
+            f"{provenance('torch')}."
+        ),
         "## Mean Dice by modalities given",
         by_subset(records, regions),
     ]
