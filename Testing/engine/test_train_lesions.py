@@ -162,7 +162,7 @@ def test_a_run_starts_from_the_tissue_model_stops_and_goes_on(heads, store, tmp_
     np.save(run / "heads.npy", heads)
     plain = settings(tmp_path, store=str(store.folder), real_share=0.5)
     assert train_lesions(plain, run, WORLD) == "finished"
-    tensors, record = checkpoint.load(run / "checkpoints" / "last.safetensors")
+    _, record = checkpoint.load(run / "checkpoints" / "last.safetensors")
     assert record["network"]["subpixel"] and record["step"] == 2
     longer = plain.model_copy(update={"optimisation": plain.optimisation.model_copy(update={"steps": 3})})
     assert train_lesions(longer, run, WORLD) == "finished"
