@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class InspectTab:
         self.shown = LookScene(slicer.mrmlScene)
         self.tools = PatchTools(self.ui, self.shown, self._on_changed, self._on_attention)
         self.answer: Answer | None = None
+        self._arrival: Iterator[None] | None = None  # an answer on its way into the scene
         self._widget = widget
         self._dialogs = dialogs
         self._state = InspectState(logic.parameter_node)
@@ -248,7 +249,7 @@ class InspectTab:
 
     def _on_scene_replaced(self) -> None:
         self.looks.cancel()
-        self.answer, self._scores = None, {}
+        self.answer, self._arrival, self._scores = None, None, {}
         self.tools.take(None, None)
         self._restore()
         self._refresh()
@@ -295,6 +296,8 @@ class InspectTab:
     def poll(self) -> None:
         """Lets the looks go on, and takes in clicks."""
         self.looks.poll()
+        if self._arrival is not None and next(self._arrival, self) is self:
+            self._arrival = None
         if self._widget.isVisible():
             self.tools.poll(self.volume, self._mask == DRAWN)
 
@@ -306,6 +309,11 @@ class InspectTab:
         volume = self.volume
         if volume is None:
             return
+        self._arrival = self._bring_in(answer, volume)
+
+    def _bring_in(self, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
+        """An answer into the scene, piece by piece."""
+        yield from self.shown.show(answer, volume)
         first = self.answer is None
         self.answer = answer
         self._note = " ".join(answer.summary.get("warnings") or [])

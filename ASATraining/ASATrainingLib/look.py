@@ -51,12 +51,14 @@ class Answer:
     """What the engine made of a scan, in Slicer's order of voxels.
 
     `volumes`: image, importance, hidden, reconstruction, error, each (K, J, I); `ijk_to_ras` is their 4x4 affine in mm
-    before the scan's transforms, right-handed. `summary` is inspect.json. `attention` is None where it is missing.
+    before the scan's transforms, right-handed. `hidden` (N,) says of each patch whether it was. `summary` is
+    inspect.json. `attention` is None where it is missing.
     """
 
     volumes: Mapping[str, np.ndarray]
     ijk_to_ras: np.ndarray
     patches: Patches
+    hidden: np.ndarray
     summary: Mapping[str, Any]
     attention: Attention | None
 
@@ -75,7 +77,7 @@ class Answer:
             attention = Attention(own)
         except (OSError, ValueError):
             attention = None
-        return Answer(volumes, affine, patches, summary, attention)
+        return Answer(volumes, affine, patches, patches.marked(volumes["hidden"]), summary, attention)
 
 
 class LookJob(EngineJob[None]):

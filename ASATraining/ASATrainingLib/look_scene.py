@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import slicer
@@ -43,10 +43,11 @@ class LookScene:
         found = slicer.util.getNodesByClass("vtkMRMLVolumeNode", self._scene)
         return next((node for node in found if node.GetAttribute(_ATTRIBUTE) == name), None)
 
-    def show(self, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> None:
-        """Brings an answer into the scene, beside its scan and under its transforms."""
+    def show(self, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
+        """Brings an answer into the scene, beside its scan and under its transforms; the GUI may go on in between."""
         for name, array in answer.volumes.items():
             self.set(name, array, answer.ijk_to_ras, volume)
+            yield
         image, importance = answer.volumes["image"], answer.volumes["importance"]
         window = (0.0, _high(image, 99.5))
         for name in ("image", "reconstruction"):
@@ -72,9 +73,16 @@ class LookScene:
         place_beside(node, volume)
         return node
 
-    def show_attention(self, values: np.ndarray) -> None:
-        """Colours of the attention from the weakest to the strongest weight there is."""
-        self._window("attention", (0.0, max(float(values.max()), 1e-6)))
+    def paint(self, name: str, values: np.ndarray, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> None:
+        """Sets the voxels of one part, `hidden` or `attention`, from values of all patches (N,)."""
+        node = self.node(name)
+        shape = answer.patches.numbers.shape
+        if node is None or slicer.util.arrayFromVolume(node).shape != shape:
+            node = self.set(name, np.zeros(shape, np.float32), answer.ijk_to_ras, volume)
+        answer.patches.fill(slicer.util.arrayFromVolume(node), values)
+        slicer.util.arrayFromVolumeModified(node)
+        if name == "attention":
+            self._window(name, (0.0, max(float(values.max()), 1e-6)))
 
     def arrange(self, volume: slicer.vtkMRMLVolumeNode, overlay: str, overlay_opacity: float, blend: float) -> None:
         """What the four views show: the scan under an overlay ("" for none), what the encoder saw, the reconstruction

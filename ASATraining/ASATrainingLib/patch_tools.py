@@ -51,7 +51,8 @@ class PatchTools:
         self._answer, self._volume_id = answer, volume.GetID() if volume is not None else ""
         attention = answer.attention if answer is not None else None
         self._fill_attention(*((attention.blocks, attention.heads) if attention is not None else (0, 0)))
-        self._hidden = None
+        self._hidden = answer.hidden if answer is not None else None
+        self._hidden_at = self._changed() if answer is not None else 0
         if answer is None or (self._patch is not None and self._patch >= len(answer.patches)):
             self._patch = None
         self.show_attention()
@@ -116,7 +117,7 @@ class PatchTools:
     def _set_hidden(self, hidden: np.ndarray) -> None:
         answer, volume = self._answer, self._volume()
         if answer is not None and volume is not None:
-            self._shown.set("hidden", answer.patches.volume(hidden), answer.ijk_to_ras, volume)
+            self._shown.paint("hidden", hidden, answer, volume)
             self._hidden, self._hidden_at = hidden, self._changed()
             self._drawn()
 
@@ -167,8 +168,7 @@ class PatchTools:
             return
         block, head = (int(box.itemData(box.currentIndex)) for box in (self.ui.blockComboBox, self.ui.headComboBox))
         values = answer.attention.of(patch, block if block >= 0 else None, head if head >= 0 else None)
-        self._shown.set("attention", answer.patches.volume(values), answer.ijk_to_ras, volume)
-        self._shown.show_attention(values)
+        self._shown.paint("attention", values, answer, volume)
         mirror = answer.patches.mirror(patch)
         centre = inputs.to_world(volume) @ [*answer.patches.centre(mirror), 1.0]
         self.partner.put(centre[:3], _("mirror partner"))

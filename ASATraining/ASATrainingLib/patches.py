@@ -36,10 +36,11 @@ class Patches:
     def __len__(self) -> int:
         return int(np.prod(self.grid))
 
-    def volume(self, values: np.ndarray, outside: float = 0) -> np.ndarray:
-        """Values of all patches (N,) at the voxels of the scan: (K, J, I) of their type."""
-        table = np.concatenate([np.array([outside], values.dtype), values])
-        return table[self.numbers]
+    def fill(self, array: np.ndarray, values: np.ndarray) -> None:
+        """Writes values of all patches (N,) to their voxels in the scan (K, J, I), 0 elsewhere."""
+        table = np.concatenate([[0], values]).astype(array.dtype)
+        for plane, numbers in zip(array, self.numbers, strict=True):  # of a whole scan the indices would not be cached
+            np.take(table, numbers, out=plane, mode="clip")
 
     def marked(self, array: np.ndarray) -> np.ndarray:
         """Patches of whose voxels in the scan (K, J, I) more than half are not 0: (N,) bool."""

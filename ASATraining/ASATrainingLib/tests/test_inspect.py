@@ -300,17 +300,26 @@ class TestPatches(InspectTestCase):
         volumes = dict.fromkeys(("image", "importance", "hidden", "reconstruction", "error"), array)
         (self.folder / "look").mkdir()
         FakeLook([], self.folder).write_attention(self.folder / "look", 64)
-        self.tab.answer = Answer(volumes, np.eye(4), patches, {}, Attention(self.folder / "look"))
-        self.tab.shown.show(self.tab.answer, self.volume)
-        self.tab.tools.take(self.tab.answer, self.volume)
+        attention = Attention(self.folder / "look")
+        answer = Answer(volumes, np.eye(4), patches, np.ones(64, bool), {}, attention)
+        self.tab._on_answer(answer)
+        self.assertLess(self.longest_poll(lambda: self.tab.answer is not answer), BUSY_S)
         self.tab.tools.hide_nothing()
         for points in (self.tab.tools.clicked, self.tab.tools.chosen):
             self.click_patch(points, 21)
-            started = time.thread_time()
-            self.tab.poll()
-            self.assertLess(time.thread_time() - started, BUSY_S, points.node.GetName())
+            self.assertLess(self.longest_poll(), BUSY_S, points.node.GetName())
         self.assertEqual(np.flatnonzero(self.tab.tools.hidden(self.volume)).tolist(), [21])
         self.assertIsNotNone(self.tab.shown.node("attention"))
+
+    def longest_poll(self, unfinished: Any = bool) -> float:
+        """Polls until it is finished; the longest that one call took, in s of this thread."""
+        longest = 0.0
+        while True:
+            started = time.thread_time()
+            self.tab.poll()
+            longest = max(longest, time.thread_time() - started)
+            if not unfinished():
+                return longest
 
 
 class TestBadInput(InspectTestCase):
