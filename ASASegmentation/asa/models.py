@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,25 @@ class ModelFolder:
         return seen
 
 
+def user_models() -> Path:
+    """Where a user's own models are put and found without configuration; it need not exist.
+
+    ``%LOCALAPPDATA%\\asa\\models`` on Windows, ``~/Library/Application Support/asa/models`` on macOS, else
+    ``$XDG_DATA_HOME/asa/models``, which is ``~/.local/share/asa/models`` unless set.
+    """
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "asa" / "models"
+
+
 def search_path() -> list[Path]:
-    """Folders that may hold models, nearest first: $ASA_MODELS, a wheel, a Slicer package, a checkout."""
+    """Folders that may hold models, nearest first: $ASA_MODELS, the user's, a wheel, a Slicer package, a checkout."""
     package = Path(__file__).resolve().parent
-    places = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p]
+    places = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p] + [user_models()]
     # wheel: asa/Resources; Slicer package: asa lies beside Resources; checkout: Resources beside ASASegmentation/
     return places + [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
 

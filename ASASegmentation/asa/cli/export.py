@@ -10,17 +10,41 @@ import typer
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="Run folder, or one checkpoint.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
-    description: Annotated[Path, typer.Option(help="JSON with name, task, modalities, data, scores, limits.")],
-    card: Annotated[Path | None, typer.Option(help="Model card (Markdown).")] = None,
-    checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run: last or best.")] = "best",
+    run: Annotated[Path, typer.Argument(help="Run folder, or one checkpoint (with --description).")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Model folder to write; with --name, else a folder of your own models."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the model; all else is taken from the run.")] = "",
+    notes: Annotated[str, typer.Option(help="What the card says beside: data, licence, known failures.")] = "",
+    description: Annotated[
+        Path | None, typer.Option(help="Instead: JSON with name, task, modalities, data, scores, limits.")
+    ] = None,
+    card: Annotated[Path | None, typer.Option(help="Model card (Markdown) for --description.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run for --description.")] = "best",
 ) -> None:
-    """Make a model of a finished run: half-precision weights, model.json and a card."""
+    """Make a model of a run: half-precision weights, model.json and a card.
+
+    A model made with --name alone lies where 'asa models' and 3D Slicer find it.
+
+    Examples:
+
+        asa export runs/brats --name my-tumours
+
+        asa export runs/tissue -o Models/tissue --description tissue.json --card CARD.md
+    """
     from asa.errors import InputError
+    from asa.training.card import publish
     from asa.training.export import export_model
     from asa.training.run import Run
 
+    if description is None:
+        if not name:
+            raise typer.BadParameter("give the model a --name, or describe it with --description.")
+        typer.echo(f"Model: {publish(run, name, output, notes)}")
+        return
+    if output is None:
+        raise typer.BadParameter("--description needs --output.")
     source = Run(run).checkpoint_path(checkpoint) if run.is_dir() else run
     try:
         values = json.loads(description.read_text(encoding="utf-8"))

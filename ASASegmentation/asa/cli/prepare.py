@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from asa.data.store import Shape
+    from asa.data.survey import Found
 
 _LABELLED = "Labelled cases (finetune)"
 _STRIPPING = "Finding the brain (our tissue model if nothing is given)"
@@ -56,6 +63,8 @@ def command(
     ] = "auto",
     align: Annotated[bool, typer.Option("--align/--aligned", help="Align to MNI152, or trust that they are.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is there and what is wrong with it.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Say everything as JSON lines, for programs.")] = False,
 ) -> None:
     """Align, strip, crop and store the T1-weighted scans of a tree for pre-training, or labelled cases (not stripped).
 
@@ -70,8 +79,6 @@ def command(
 
         asa prepare finetune --data BraTS2021 --dataset brats2021 --size frame -o brats
     """
-    from rich.console import Console
-
     from asa.data.prepare import Preparation, prepare
     from asa.data.quality import SHEET
     from asa.data.stripping import AlreadyStripped, Command, MaskFile, Stripper
@@ -82,11 +89,26 @@ def command(
     shapes = {"128": (128, 128, 128), "frame": FRAME.shape}
     if size not in shapes:
         raise typer.BadParameter(f"'{size}' is not one of {', '.join(shapes)}.")
+    teller = _Teller(json)
     if what == "finetune":
-        _labelled(data, dataset, modalities, output, shapes[size], align=align)
+        if data is None:
+            raise typer.BadParameter("finetune needs --data and --dataset.")
+        keys = [key.strip() for key in modalities.split(",") if key.strip()]
+        if dry_run:
+            from asa.data.datasets import dataset_by_name
+            from asa.data.survey import survey_cases
+
+            teller.survey(survey_cases(dataset_by_name(dataset), data, keys))
+        else:
+            _labelled(teller, data, dataset, keys, output, shapes[size], align=align)
         return
     if bids is None:
         raise typer.BadParameter("pretrain needs --bids.")
+    if dry_run:
+        from asa.data.survey import survey_scans
+
+        teller.survey(survey_scans(bids))
+        return
     if sum((stripped, bool(masks), bool(tool))) > 1:
         raise typer.BadParameter("choose one of --stripped, --masks and --tool.")
     stripper: Stripper
@@ -103,38 +125,63 @@ def command(
         find_model(None, "tissue")  # a missing model is said once, not for each scan
         stripper = TissueModel(device=device)
 
-    console = Console(stderr=True)
-    records, failed = prepare(
-        Preparation(bids, output, stripper, shapes[size], align),
-        jobs=jobs,
-        progress=lambda done, total, said: console.print(f"[{done}/{total}] {said}", markup=False, highlight=False),
-    )
+    preparation = Preparation(bids, output, stripper, shapes[size], align)
+    records, failed = prepare(preparation, jobs=jobs, progress=teller.progress)
     doubted = sum(bool(record.warnings) for record in records)
     seconds = sum(record.seconds for record in records) / max(1, len(records))
-    typer.echo(
+    teller.done(
         f"{len(records)} scans in {output.resolve()} ({seconds:.1f} s each), {doubted} to look at, "
-        f"{len(failed)} left out; see {output / 'quality' / SHEET}"
+        f"{len(failed)} left out; see {output / 'quality' / SHEET}",
+        sheet=str(output.resolve() / "quality" / SHEET),
     )
+
+
+class _Teller:
+    """What is told, in sentences for a person, or as JSON lines on standard output for a program."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+
+    def _say(self, event: str, **values: Any) -> None:
+        typer.echo(dumps({"event": event, **values}))
+
+    def progress(self, done: int, total: int, said: str) -> None:
+        if self._json:
+            self._say("progress", done=done, total=total, said=said)
+        else:
+            typer.echo(f"[{done}/{total}] {said}", err=True)
+
+    def survey(self, cases: Iterable[Found]) -> None:
+        for case in cases:
+            if self._json:
+                self._say("found", **dataclasses.asdict(case))
+            else:
+                images = ", ".join((*case.modalities, *(["labels"] if case.labels else [])))
+                typer.echo("; ".join((f"{case.name}: {images} ({case.grid or 'size unknown'})", *case.problems)))
+
+    def done(self, said: str, **values: Any) -> None:
+        if self._json:
+            self._say("done", said=said, **values)
+        else:
+            typer.echo(said)
 
 
 def _labelled(
-    data: Path | None, dataset: str, modalities: str, output: Path, shape: tuple[int, int, int], *, align: bool
+    teller: _Teller, data: Path, dataset: str, modalities: list[str], output: Path, shape: Shape, *, align: bool
 ) -> None:
     from asa.data.case_store import prepare_cases
     from asa.data.datasets import dataset_by_name
     from asa.inference.normalise import zscore
 
-    if data is None:
-        raise typer.BadParameter("finetune needs --data and --dataset.")
     store = prepare_cases(
         dataset_by_name(dataset),
         data,
         output,
         zscore,
-        modalities=[key.strip() for key in modalities.split(",") if key.strip()],
+        modalities=modalities,
         shape=shape,
         align=align,
-        progress=lambda done, total, said: typer.echo(f"[{done}/{total}] {said}", err=True),
+        progress=teller.progress,
     )
     doubted = ", ".join(case.name for case in store.cases if case.warnings or case.cut > 0.01)
-    typer.echo(f"{len(store.cases)} cases in {output.resolve()}" + (f"; look at {doubted}" if doubted else ""))
+    teller.done(f"{len(store.cases)} cases in {output.resolve()}" + (f"; look at {doubted}" if doubted else ""))

@@ -27,12 +27,18 @@ class AugmentSettings:
 
     Attributes:
         rotation_deg: largest rotation about each axis, either way.
+        rotation_p: probability of a rotation.
         scale: factor by which the head grows.
+        scale_p: probability of scaling.
         flip: axes that are mirrored half of the time: "w" (left-right), "thw", or "" for none.
         gamma: exponent on intensities scaled to 0...1; mean and spread are kept.
+        gamma_p: probability of such an exponent.
         noise: largest standard deviation of Gaussian noise, in units of the z-score.
+        noise_p: probability of noise.
         blur: standard deviation of a Gaussian, in voxels.
+        blur_p: probability of blur.
         low_resolution: factor of the resolution that a crop is reduced to and brought back from.
+        low_resolution_p: probability of a lower resolution.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}

@@ -15,6 +15,7 @@ from torch import Tensor
 from asa.errors import ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
+from asa.nn.position import Grid3, place_in_frame
 from asa.nn.precision import native_bf16
 
 WINDOW = (96, 96, 96)
@@ -72,7 +73,7 @@ class Predictor:
     def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
         """One evaluation of (1, C, T, H, W), in one pass if it fits."""
         try:
-            if fits(x, self.network, self.device):
+            if self.known(x) and fits(x, self.network, self.device):
                 out = self.run(x, (0, 0, 0))
                 progress(1.0)
                 return out
@@ -87,6 +88,11 @@ class Predictor:
                 f"{where} has too little free memory for one window; close other programs or use --device cpu"
             ) from error
 
+    def known(self, x: Tensor) -> bool:
+        """Whether the network's position codes reach over the whole of (1, C, T, H, W)."""
+        encoder = self.network.config.encoder
+        return all(n <= f * encoder.patch for n, f in zip(x.shape[-3:], encoder.frame, strict=True))
+
     def run(self, x: Tensor, origin: tuple[int, int, int]) -> Tensor:
         """Posterior of one crop whose corner is ``origin`` patches into the frame."""
         layout = torch.channels_last_3d if self.network.config.norm == "batch" else torch.contiguous_format
@@ -96,17 +102,23 @@ class Predictor:
         return (scaled.sigmoid() if self.model.regions else torch.softmax(scaled, 1)).cpu().contiguous()
 
     def windows(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
-        """Overlapping windows on the patch grid, blended with Gaussian weights."""
-        patch = self.network.config.encoder.patch
-        starts = [window_starts(n, w, patch) for n, w in zip(x.shape[-3:], WINDOW, strict=True)]
-        weight = gaussian_window()
-        total = torch.zeros(1, self.network.config.classes, *x.shape[-3:])
-        norm = torch.zeros(x.shape[-3:])
+        """Overlapping windows on the patch grid, blended with Gaussian weights.
+
+        Beyond the frame that a network was trained on, windows take the position codes of the nearest place in it.
+        """
+        encoder = self.network.config.encoder
+        sides = zip(WINDOW, encoder.frame, x.shape[-3:], strict=True)
+        depth, height, width = (min(side, known * encoder.patch, whole) for side, known, whole in sides)
+        window, scan = (depth, height, width), (x.shape[-3], x.shape[-2], x.shape[-1])
+        starts = [window_starts(n, side, encoder.patch) for n, side in zip(scan, window, strict=True)]
+        weight = gaussian_window(window)
+        total = torch.zeros(1, self.network.config.classes, *scan)
+        norm = torch.zeros(scan)
         places = list(itertools.product(*starts))
         for number, corner in enumerate(places, start=1):
-            t, h, w = (slice(c, c + n) for c, n in zip(corner, WINDOW, strict=True))
-            part = self.run(x[..., t, h, w], (corner[0] // patch, corner[1] // patch, corner[2] // patch))
-            total[..., t, h, w] += part * weight
+            t, h, w = (slice(c, c + n) for c, n in zip(corner, window, strict=True))
+            place = place_in_frame((corner[0], corner[1], corner[2]), window, scan, encoder.frame, encoder.patch)
+            total[..., t, h, w] += self.run(x[..., t, h, w], place) * weight
             norm[t, h, w] += weight
             progress(number / len(places))
         return total / norm
@@ -119,9 +131,9 @@ def window_starts(size: int, window: int, patch: int) -> list[int]:
 
 
 @lru_cache(maxsize=1)
-def gaussian_window() -> Tensor:
+def gaussian_window(window: Grid3) -> Tensor:
     """Weights of a window, highest in its middle (sigma = an eighth of the side)."""
-    axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp(min=1e-3) for n in WINDOW]
+    axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp(min=1e-3) for n in window]
     return axes[0][:, None, None] * axes[1][:, None] * axes[2]
 
 

@@ -101,3 +101,16 @@ class PositionEncoding(nn.Module):
                 self._codes.clear()
             self._codes[key] = code
         return self._codes[key]
+
+
+def place_in_frame(start: Grid3, crop: Grid3, scan: Grid3, frame: Grid3, patch: int = 8) -> Grid3:
+    """Origin, in patches of the model's frame grid, of a crop that starts at voxel ``start`` of a scan.
+
+    The frame lies in the middle of the scan. A crop that reaches out of it takes the codes of the nearest place; so
+    where the crop is as large as the frame, as in the paper, all crops share one code.
+    """
+    place = []
+    for first, size, whole, known in zip(start, crop, scan, frame, strict=True):
+        margin = (whole // patch - known) // 2
+        place.append(min(max(first // patch - margin, 0), known - size // patch))
+    return place[0], place[1], place[2]

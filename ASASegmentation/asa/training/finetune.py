@@ -27,7 +27,7 @@ from asa.training.losses import deep_supervision
 from asa.training.pretrained import Pretrained
 from asa.training.region_loss import region_deep_supervision
 from asa.training.run import Run
-from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.settings import VOXELS, Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
 from asa.training.trainer import Trainer
 from asa.training.whole_volume import PATCH, place_in_frame, predict
@@ -44,14 +44,14 @@ class FinetuneSettings(Settings):
     shares: tuple[int, int, int] = Field((7, 1, 2), description="subjects for training, validation and test")
     folds: int = Field(0, ge=0, description="k of a k-fold cross-validation; 0 makes one split")
     fold: int = Field(0, ge=0, description="which fold, from 0")
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, description="of the split")
     network: str = Field("asa", description="a name of the registry: asa, unetr, nnformer, transbts, ...")
-    size: Literal["paper", "starter", "small"] = "paper"
+    size: Literal["paper", "starter", "small"] = Field("paper", description="starter: for two CPU cores (asa only)")
     position: Scheme = Field("symmetric", description="position encoding of asa; a pre-trained encoder brings its own")
     init: str = Field("", description="pre-training run or checkpoint whose encoder starts the run (asa only)")
     freeze_encoder: bool = Field(False, description="train everything but the encoder")
     output: Literal["classes", "regions"] = Field("classes", description="softmax over labels, or a sigmoid a region")
-    crop: tuple[int, int, int] = (128, 128, 128)
+    crop: tuple[int, int, int] = Field((128, 128, 128), description="trained on at a time", json_schema_extra=VOXELS)
     foreground: float = Field(1 / 3, ge=0, le=1, description="share of crops centred on a labelled voxel")
     augment: AugmentSettings = AugmentSettings()
     modality_dropout: float = Field(0.0, ge=0, lt=1, description="probability of each modality to be missing")

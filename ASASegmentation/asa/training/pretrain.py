@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from asa.training.pretrained import describe
 from asa.training.previews import PreviewWriter
 from asa.training.run import Run
 from asa.training.sampling import StoredScans, WithSyntheticHeads
-from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.settings import SAMPLES, STEPS, VOXELS, Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
 from asa.training.trainer import Trainer
 
@@ -39,37 +39,39 @@ class PretrainSettings(Settings):
     """Everything a pre-training run needs; the defaults are Table 1a of the paper. Lengths in voxels of 1 mm."""
 
     store: str = Field(description="folder made by 'asa prepare pretrain'")
-    method: Method = "asa"
-    preset: Literal["paper", "starter"] = "paper"
+    method: Method = Field("asa", description="what is predicted, and how; the others are those of Tables 2 to 4")
+    preset: Literal["paper", "starter"] = Field("paper", description="sizes of the network")
     encoder: dict[str, Any] = Field({}, description="sizes that differ from the preset's, as in EncoderConfig")
     decoder: dict[str, Any] = Field({}, description="sizes that differ from the preset's, as in DecoderConfig")
-    position: Scheme | None = Field(None, description="position encoding; None takes the one of the method")
-    mask_ratio: float = Field(0.75, gt=0, lt=1)
+    position: Scheme | None = Field(None, description="position encoding; empty: the one of the method")
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of patches that are hidden")
     brain_only: bool = Field(False, description="hide patches that hold brain only")
     bins: int = Field(9, gt=0, description="VHOG bins along each angle")
-    weight_mode: WeightMode = "paper"
-    normalised_target: bool = False
+    weight_mode: WeightMode = Field("paper", description="how VHOG becomes the weight of a patch")
+    normalised_target: bool = Field(False, description="reconstruct each patch with mean 0 and SD 1")
     heads: str = Field("", description="structure maps (heads.npy of a tissue run) to synthesise scans from")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="share of synthetic scans, where there are heads")
-    crop: Shape | None = Field(None, description="random crops of this size; None shows the whole frame at once")
+    crop: Shape | None = Field(
+        None, description="random crops of this size; empty: the whole frame at once", json_schema_extra=VOXELS
+    )
     flip: bool = Field(False, description="mirror left and right half of the time")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of subjects kept for early stopping")
     split: str = Field("", description="JSON file with the lists 'train' and 'held_out'; replaces held_out")
     validation_scans: int = Field(48, gt=0, description="held-out scans looked at, at most")
     epochs: float = Field(400, gt=0, description="passes over the training scans")
-    warmup_epochs: float = Field(40, ge=0)
+    warmup_epochs: float = Field(40, ge=0, description="passes in which the learning rate rises")
     base_lr: float = Field(1.5e-4, gt=0, description="learning rate at a global batch of 256; scales with the batch")
-    batch: int = Field(96, gt=0, description="global batch, whatever the number of devices")
+    batch: int = Field(96, gt=0, description="global batch, whatever the number of devices", json_schema_extra=SAMPLES)
     micro_batch: int = Field(4, gt=0, description="scans a device takes at a time; gradients accumulate")
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_lr: float = Field(1e-6, ge=0)
-    clip: float = Field(12.0, gt=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
+    weight_decay: float = Field(0.05, ge=0, description="pull of weights towards 0; biases and norms are spared")
+    warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
+    clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
     checkpointing: bool = Field(False, description="recompute blocks in the backward pass to save memory")
     sharding: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: for encoders too large for one device")
-    preview_every: int = Field(500, ge=0, description="optimiser steps between pictures; 0 makes none")
-    seed: int = Field(0, ge=0, le=1_000_000)
+    preview_every: int = Field(500, ge=0, description="between two pictures; 0 makes none", json_schema_extra=STEPS)
+    seed: int = Field(0, ge=0, le=1_000_000, description="of weights, order, crops and masks")
     schedule: Schedule = Schedule(checkpoint_every=100, validate_every=125, patience=20)
 
     def autoencoder(self) -> AutoencoderConfig:
@@ -122,20 +124,11 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         raise InputError(f"{settings.method} normalises over a micro-batch, so micro_batch must be 2 or more")
     store = ScanStore.open(Path(settings.store))
     train, held_out = choose_split(settings, store)
-    config = settings.autoencoder()
-    patch = config.encoder.patch
-    t, h, w = (n * patch for n in config.encoder.frame)
-    try:
-        source = StoredScans(
-            store, train, (t, h, w), patch, settings.crop, flip=settings.flip, seed=settings.seed
-        )
-        checking = StoredScans(
-            store, held_out, (t, h, w), patch, settings.crop, seed=HELD_OUT_SEED, shuffle=False
-        )
-    except ValueError as error:
-        raise InputError(f"store {store.folder} does not suit preset '{settings.preset}': {error}") from error
+    source = stored_scans(settings, store, train)
+    checking = stored_scans(settings.model_copy(update={"flip": False, "seed": HELD_OUT_SEED}), store, held_out, False)
     samples = with_synthetic_heads(settings, source) if settings.heads else source
     torch.manual_seed(settings.seed)
+    config = settings.autoencoder()
     objective = make_objective(settings.method, config, settings.options())
     objective.network.encoder.checkpointing = settings.checkpointing
     run = Run(folder)
@@ -167,6 +160,23 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
     )
     trainer.resume()
     return trainer.fit()
+
+
+def stored_scans(
+    settings: PretrainSettings, store: ScanStore, numbers: Sequence[int], shuffle: bool = True
+) -> StoredScans:
+    """Crops of these scans of a store.
+
+    Raises:
+        InputError: the store is too small for the network, or the crop for both.
+    """
+    encoder = settings.autoencoder().encoder
+    t, h, w = (n * encoder.patch for n in encoder.frame)
+    options: dict[str, Any] = {"flip": settings.flip, "seed": settings.seed, "shuffle": shuffle}
+    try:
+        return StoredScans(store, numbers, (t, h, w), encoder.patch, settings.crop, **options)
+    except ValueError as error:
+        raise InputError(f"store {store.folder} does not suit preset '{settings.preset}': {error}") from error
 
 
 def with_synthetic_heads(settings: PretrainSettings, source: StoredScans) -> WithSyntheticHeads:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from asa.errors import InputError
 
@@ -17,6 +17,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
+
+
+def unit(name: str) -> dict[str, JsonValue]:
+    """For ``Field(json_schema_extra=...)``: the unit that a form shows beside the value."""
+    return {"unit": name}
+
+
+STEPS, SAMPLES, VOXELS, SECONDS = unit("steps"), unit("samples"), unit("voxels"), unit("s")
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -60,34 +68,44 @@ class Optimisation(Settings):
     and gradients are accumulated.
     """
 
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with Nesterov momentum")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
     momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum of sgd")
-    weight_decay: float = Field(0.05, ge=0)
-    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    weight_decay: float = Field(0.05, ge=0, description="pull of weights towards 0; biases and norms are spared")
+    schedule: Literal["cosine", "polynomial", "constant"] = Field(
+        "cosine", description="how the learning rate falls after the warm-up"
+    )
     power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0, description="the learning rate rises for this long", json_schema_extra=STEPS)
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
-    final_lr: float = Field(0.0, ge=0)
-    steps: int = Field(10_000, gt=0, description="optimiser steps of the whole run")
-    batch: int = Field(2, gt=0, description="global batch, in samples")
-    micro_batch: int = Field(2, gt=0, description="samples a device takes at a time")
+    final_lr: float = Field(0.0, ge=0, description="learning rate of the last step")
+    steps: int = Field(10_000, gt=0, description="length of the whole run", json_schema_extra=STEPS)
+    batch: int = Field(2, gt=0, description="global batch, whatever the number of devices", json_schema_extra=SAMPLES)
+    micro_batch: int = Field(
+        2, gt=0, description="what a device takes at a time; smaller needs less memory", json_schema_extra=SAMPLES
+    )
     clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 turns it off")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the first weights and of every sample; the same gives the same run")
 
 
 class Schedule(Settings):
     """When things happen, in optimiser steps; 0 means never."""
 
-    log_every: int = Field(10, gt=0)
-    checkpoint_every: int = Field(200, ge=0)
-    keep_every: int = Field(0, ge=0, description="also keep a checkpoint of its own this often, to look back at")
-    validate_every: int = Field(500, ge=0)
+    log_every: int = Field(10, gt=0, description="between two points of the curves", json_schema_extra=STEPS)
+    checkpoint_every: int = Field(
+        200, ge=0, description="between two checkpoints; a crash loses what came after", json_schema_extra=STEPS
+    )
+    keep_every: int = Field(
+        0, ge=0, description="also keep a checkpoint of its own this often, to look back at", json_schema_extra=STEPS
+    )
+    validate_every: int = Field(500, ge=0, description="between two looks at what is held out", json_schema_extra=STEPS)
     patience: int = Field(0, ge=0, description="validations without improvement before the run stops early")
-    max_seconds: float = Field(0, ge=0, description="stop with a checkpoint after this long; 0 means no limit")
+    max_seconds: float = Field(
+        0, ge=0, description="stop with a checkpoint after this long; 0 means no limit", json_schema_extra=SECONDS
+    )
 
 
 def learning_rate(o: Optimisation, step: int) -> float:

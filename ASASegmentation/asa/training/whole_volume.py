@@ -10,21 +10,9 @@ from torch import Tensor
 
 from asa.nn.baselines import Network
 from asa.nn.position import Grid3
+from asa.nn.position import place_in_frame as place_in_frame
 
 PATCH = 8
-
-
-def place_in_frame(start: Grid3, crop: Grid3, scan: Grid3, frame: Grid3) -> Grid3:
-    """Origin, in patches of the model's frame grid, of a crop that starts at voxel ``start`` of a scan.
-
-    The frame lies in the middle of the scan. A crop that reaches out of it takes the codes of the nearest place; so
-    where the crop is as large as the frame, as in the paper, all crops share one code.
-    """
-    place = []
-    for first, size, whole, known in zip(start, crop, scan, frame, strict=True):
-        margin = (whole // PATCH - known) // 2
-        place.append(min(max(first // PATCH - margin, 0), known - size // PATCH))
-    return place[0], place[1], place[2]
 
 
 def window_starts(size: int, window: int) -> list[int]:

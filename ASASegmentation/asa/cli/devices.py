@@ -1,0 +1,24 @@
+"""`asa devices`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(json: Annotated[bool, typer.Option("--json", help="A JSON list, memory in bytes.")] = False) -> None:
+    """List the devices that can be trained on, their free memory, and the runs that have them or wait for them."""
+    import dataclasses
+    from json import dumps
+
+    from asa.training.devices import list_devices
+
+    devices = list_devices()
+    if json:
+        typer.echo(dumps([dataclasses.asdict(device) for device in devices], default=str))
+        return
+    for device in devices:
+        taken = ", ".join(run.name for run in device.runs) or "free"
+        memory = f"{device.free / 1e9:.1f} of {device.total / 1e9:.1f} GB free"
+        typer.echo(f"{device.name:8}{device.title}: {memory}; {taken}")

@@ -1,0 +1,71 @@
+"""What there is to prepare, before anything is prepared: every case with its images and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asa.data.cases import Dataset, LabelledCase, case_problems, repeated_names, shape_text
+from asa.data.scans import find_scans
+from asa.errors import InputError
+from asa.tasks import TASKS
+from asa.volume.header import read_grid
+
+
+@dataclass(frozen=True)
+class Found:
+    """One case. ``grid``: voxels and spacing of its first image; ``labels``: whether there is a label map."""
+
+    name: str
+    subject: str
+    modalities: tuple[str, ...]
+    labels: bool
+    grid: str
+    problems: tuple[str, ...]
+
+
+def survey_scans(tree: Path) -> Iterator[Found]:
+    """The scans that pre-training would be prepared from, those left out too; headers only are read.
+
+    Raises:
+        InputError: no such folder, or nothing in it is named as a T1-weighted scan.
+    """
+    scans, left_out = find_scans(tree)
+    for scan in scans:
+        try:
+            grid, problems = shape_text(read_grid(tree / scan.path)), ()
+        except InputError as error:
+            yield Found(scan.name, scan.subject, ("t1",), False, "", (str(error),))
+        else:
+            yield Found(scan.name, scan.subject, ("t1",), False, grid, problems)
+    for path, reason in left_out.items():
+        yield Found(path.name, "", ("t1",), False, "", (f"left out: {reason}",))
+
+
+def survey_cases(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -> Iterator[Found]:
+    """The labelled cases that fine-tuning would be prepared from; label maps are read, of images the headers.
+
+    Raises:
+        InputError: nothing there, or nothing of this data set.
+    """
+    if not root.exists():
+        raise InputError(f"{root} does not exist")
+    cases = dataset.find(root)
+    if not cases:
+        raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
+    known = [modality.key for modality in TASKS[dataset.task].modalities]
+    if unknown := [key for key in modalities if key not in known]:
+        raise InputError(f"task '{dataset.task}' has no modality {', '.join(unknown)}; it has {', '.join(known)}")
+    repeated = repeated_names(cases)
+    for case in cases:
+        twice = [problem for problem in repeated if problem.startswith(f"{case.name}: ")]
+        problems = (*twice, *case_problems(case, dataset, modalities or dataset.modalities))
+        yield Found(case.name, case.subject, tuple(case.images), case.labels is not None, _grid(case), problems)
+
+
+def _grid(case: LabelledCase) -> str:
+    try:
+        return shape_text(read_grid(next(iter(case.images.values()))))
+    except (InputError, StopIteration):
+        return ""
