@@ -7,7 +7,7 @@ import pytest
 
 from asa.errors import InputError, ModelError
 from asa.geometry import FRAME, Alignment
-from asa.inference.labelling import label_regions, ring_values, settle_regions
+from asa.inference.labelling import label_regions, move_class, ring_values, settle_regions
 from asa.inference.normalise import stripped_brain, zscore_brain
 from asa.models import ModelFolder
 from asa.tasks import TISSUE, TUMOUR, WMH
@@ -104,3 +104,16 @@ def test_a_model_says_which_modalities_it_needs(tmp_path) -> None:
     assert model.channels(["t1gd"]) == ("t1gd",)
     with pytest.raises(InputError, match="needs one of t1, t1gd, flair; given: t2"):
         model.channels(["t2"])
+
+
+def test_a_class_moves_within_its_box_only() -> None:
+    posterior = np.full((3, *FRAME.shape), 1 / 3, np.float32)
+    move_class(posterior, 2, 1, ((-10, 10), (-32, 4), (0, 22)))
+    moved = np.argwhere(posterior[2] == 0)
+    world = FRAME.to_world(moved)
+    # voxel centres lie half a millimetre off the whole numbers
+    np.testing.assert_allclose(world.min(0), (-9.5, -31.5, 0.5))
+    np.testing.assert_allclose(world.max(0), (9.5, 3.5, 21.5))
+    assert len(moved) == 20 * 36 * 22
+    np.testing.assert_allclose(posterior.sum(0), 1, atol=1e-6)
+    np.testing.assert_allclose(posterior[1][posterior[2] == 0], 2 / 3, atol=1e-6)

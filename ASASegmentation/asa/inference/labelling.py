@@ -37,6 +37,26 @@ def reweight(posterior: npt.NDArray[np.float32], weights: Sequence[float] | None
     return weighted
 
 
+def move_class(posterior: Map, source: int, target: int, box_mm: Sequence[Sequence[float]]) -> Map:
+    """Give the probability of one class to another within a box of the brain frame, in place.
+
+    A model uses this where a training label is split by place in what it is compared with: FreeSurfer's CSF holds
+    the velum interpositum, which manual protocols draw with the third ventricle.
+
+    Args:
+        posterior: (K, T, H, W) in the brain frame.
+        source, target: classes.
+        box_mm: (lowest, highest) right, anterior and superior of the template's origin, mm.
+    """
+    corners = FRAME.to_index(np.transpose(box_mm))
+    low = np.maximum(np.ceil(corners.min(0)), 0).astype(int)
+    high = np.floor(corners.max(0)).astype(int) + 1
+    t, h, w = (slice(a, b) for a, b in zip(low, high, strict=True))
+    posterior[target, t, h, w] += posterior[source, t, h, w]
+    posterior[source, t, h, w] = 0
+    return posterior
+
+
 def keep_main_component(posterior: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Make background of what does not touch the largest connected foreground (26-neighbourhood), in place."""
     shown = posterior[0] < 0.5

@@ -15,7 +15,14 @@ import torch
 from asa.errors import InputError
 from asa.geometry import Alignment, align_to_frame, from_frame, to_frame
 from asa.inference.intensity import refine_by_intensity
-from asa.inference.labelling import keep_main_component, label_classes, label_regions, reweight, settle_regions
+from asa.inference.labelling import (
+    keep_main_component,
+    label_classes,
+    label_regions,
+    move_class,
+    reweight,
+    settle_regions,
+)
 from asa.inference.normalise import BRAIN_ZSCORE, Mask, stripped_brain, zscore, zscore_brain
 from asa.inference.predictor import Predictor, choose_device
 from asa.inference.request import SegmentRequest, SegmentResult
@@ -144,11 +151,13 @@ def settle(
     if model.regions:
         voxel_ml = abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
         return settle_regions(posterior, task, info.get("thresholds", {}), info.get("min_component_ml", {}), voxel_ml)
+    for rule in info.get("moved_classes", ()):
+        posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
     posterior = reweight(posterior, info.get("class_weights"))
     if any(one.in_brain for one in task.labels):  # a brain is one piece, lesions are many
         posterior = keep_main_component(posterior)
-    if pair := info.get("intensity_classes"):
-        posterior = refine_by_intensity(posterior, image[0], (pair[0], pair[1]))
+    for first, second in info.get("intensity_classes", ()):
+        posterior = refine_by_intensity(posterior, image[0], (first, second))
     return posterior
 
 
