@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from asa import __version__
 
@@ -39,11 +40,13 @@ def export_dicom_seg(
 
     slices = [pydicom.dcmread(file) for file in source_files(volume)]
     if not slices:
-        raise NotDicomError(f"{volume.GetName()} was not loaded from DICOM; export it as .seg.nrrd instead.")
+        raise NotDicomError(
+            _("{volume} was not loaded from DICOM; export it as .seg.nrrd instead.").format(volume=volume.GetName())
+        )
     frames = [_slice_index(dataset, volume) for dataset in slices]
     keys = [key for key in node.GetSegmentation().GetSegmentIDs() if _has_voxels(node, key, volume)]
     if not keys:
-        raise NotDicomError("There is no segment with voxels to export.")
+        raise NotDicomError(_("There is no segment with voxels to export."))
     masks = [slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume)[frames] != 0 for key in keys]
     descriptions = [_description(highdicom, number, node, key) for number, key in enumerate(keys, 1)]
     highdicom.seg.Segmentation(
@@ -80,7 +83,9 @@ def _slice_index(dataset: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> int:
     expected = ([0, 0, k], [dataset.Columns - 1, dataset.Rows - 1, k])
     depth = volume.GetImageData().GetDimensions()[2]
     if not 0 <= k < depth or not np.allclose((first, last), expected, atol=_SAME_VOXELS):
-        raise NotDicomError(f"{volume.GetName()} no longer lies on the slices it was loaded from.")
+        raise NotDicomError(
+            _("{volume} no longer lies on the slices it was loaded from.").format(volume=volume.GetName())
+        )
     return k
 
 
@@ -88,7 +93,9 @@ def _description(highdicom: Any, number: int, node: slicer.vtkMRMLSegmentationNo
     segment = node.GetSegmentation().GetSegment(key)
     codes = _codes(highdicom, segment_tag(segment, TERMINOLOGY_TAG))
     if len(codes) < 2:
-        raise NotDicomError(f"{segment.GetName()} has no terminology; choose one in the Segmentations module.")
+        raise NotDicomError(
+            _("{segment} has no terminology; choose one in the module Segmentations.").format(segment=segment.GetName())
+        )
     category, kind, *regions = codes
     red, green, blue = (round(255 * channel) for channel in segment.GetColor())
     return highdicom.seg.SegmentDescription(

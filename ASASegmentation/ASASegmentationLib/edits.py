@@ -17,6 +17,8 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .segments import BINARY_LABELMAP, add_built_segments, label_image
+from .steps import Steps, finish
+from .surfaces import CLOSED_SURFACE
 
 _FINGERPRINT_TAG = "ASA.fingerprint"
 _MADE_ATTRIBUTE = "ASA.segments"
@@ -46,7 +48,7 @@ class Voxels:
         if self.mask.size == 0:
             return "empty"
         corner = np.round(self.ijk_to_ras[:3, 3] / _CORNER_MM).astype(np.int64) + 0  # + 0 makes -0 and 0 the same
-        digest = hashlib.sha256(np.packbits(self.mask).tobytes())
+        digest = hashlib.sha256(np.packbits(np.ascontiguousarray(self.mask.T)).tobytes())
         digest.update(repr((self.mask.shape, corner.tolist())).encode())
         return digest.hexdigest()[:32]
 
@@ -75,10 +77,13 @@ def voxels(segment: slicer.vtkSegment) -> Voxels:
     return Voxels(mask.T, affine)
 
 
-def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> None:
+def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> Steps[None]:
     """Gives new segments their fingerprints. Touches no scene."""
     for segment in segments.values():
-        segment.SetTag(_FINGERPRINT_TAG, voxels(segment).fingerprint)
+        found = voxels(segment)
+        yield True
+        segment.SetTag(_FINGERPRINT_TAG, found.fingerprint)
+        yield True
 
 
 @dataclass(frozen=True)
@@ -109,28 +114,48 @@ def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
     return str(value)
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """A segment that an update took away: its name, colour and tags, its voxels, and its surface where it had one."""
+
+    metadata: slicer.vtkSegment
+    voxels: Voxels
+    surface: vtk.vtkPolyData | None
+
+    def rebuilt(self) -> slicer.vtkSegment:
+        segment = _metadata(self.metadata)
+        segment.SetLabelValue(1)
+        image = finish(label_image(self.voxels.mask.astype(np.uint8), self.voxels.ijk_to_ras))
+        segment.AddRepresentation(BINARY_LABELMAP, image)
+        if self.surface is not None:
+            segment.AddRepresentation(CLOSED_SURFACE, self.surface)
+        return segment
+
+
 @dataclass
 class Undo:
     """How to take one update back: what it added goes, what it replaced returns."""
 
     node: slicer.vtkMRMLSegmentationNode
     added: list[str] = field(default_factory=list)
-    replaced: dict[str, tuple[slicer.vtkSegment, Voxels]] = field(default_factory=dict)
+    replaced: dict[str, Replaced] = field(default_factory=dict)
     made_before: str = ""
 
     def __call__(self) -> None:
         order = _order(self.node)
         for key in self.added:
             self.node.GetSegmentation().RemoveSegment(key)
-        for key, (segment, old) in self.replaced.items():
-            _put(self.node, key, _rebuilt(segment, old))
+        for key, old in self.replaced.items():
+            _put(self.node, key, old.rebuilt())
         _restore_order(self.node, order)
         self.node.SetAttribute(_MADE_ATTRIBUTE, self.made_before)
 
 
-def add(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> None:
+def add(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> Steps[None]:
     """Fills a new node with segments that are marked as made."""
-    add_built_segments(node, segments)
+    for key, segment in segments.items():
+        add_built_segments(node, {key: segment})
+        yield True
     node.SetAttribute(_MADE_ATTRIBUTE, "\n".join(segments))
 
 
@@ -146,6 +171,9 @@ def update(
     replaces segments of the same id that ASA did not make. Works on one segment at a time, so that the GUI can go on
     between them; what was done so far is taken back by the undo that comes with each step.
     """
+    if not has_surfaces(node):  # Slicer wants the same representations of all segments
+        for segment in segments.values():
+            segment.RemoveRepresentation(CLOSED_SURFACE)
     replaceable = {State.UNCHANGED, State.FOREIGN} if replace_foreign else {State.UNCHANGED}
     undo = Undo(node, made_before=node.GetAttribute(_MADE_ATTRIBUTE) or "")
     order = _order(node)
@@ -153,7 +181,7 @@ def update(
         state, old_voxels = found[key].state, found[key].voxels
         if state in replaceable and old_voxels is not None:
             old = node.GetSegmentation().GetSegment(key)
-            undo.replaced[key] = (_metadata(old), old_voxels)
+            undo.replaced[key] = Replaced(_metadata(old), old_voxels, old.GetRepresentation(CLOSED_SURFACE))
             segment.SetName(old.GetName())
             segment.SetColor(old.GetColor())
             _put(node, key, segment)
@@ -166,6 +194,11 @@ def update(
     node.SetAttribute(_MADE_ATTRIBUTE, "\n".join(made))
 
 
+def has_surfaces(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether a segmentation has 3-D surfaces."""
+    return bool(node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE))
+
+
 def _put(node: slicer.vtkMRMLSegmentationNode, key: str, segment: slicer.vtkSegment) -> None:
     node.GetSegmentation().RemoveSegment(key)  # takes its voxels out of an image it shares with others
     node.GetSegmentation().AddSegment(segment, key)
@@ -175,13 +208,6 @@ def _metadata(segment: slicer.vtkSegment) -> slicer.vtkSegment:
     copy = slicer.vtkSegment()
     copy.DeepCopyMetadata(segment)
     return copy
-
-
-def _rebuilt(metadata: slicer.vtkSegment, old: Voxels) -> slicer.vtkSegment:
-    segment = _metadata(metadata)
-    segment.SetLabelValue(1)
-    segment.AddRepresentation(BINARY_LABELMAP, label_image(old.mask.astype(np.uint8), old.ijk_to_ras))
-    return segment
 
 
 def _order(node: slicer.vtkMRMLSegmentationNode) -> list[str]:

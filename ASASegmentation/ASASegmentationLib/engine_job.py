@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from slicer.i18n import tr as _
+
+from .inputs import ChangedError
 from .process import Process, ProcessRunner
+from .steps import Steps, go_on
 
 _T = TypeVar("_T")
 _CLEAN_UP_S = 5.0
+_LAST_WAIT_S = 1.0  # for a killed process to be gone when the application closes
 _OUT_OF_MEMORY_KILL = -9
 
 
@@ -41,28 +44,13 @@ class Progress:
     remaining_s: float | None = None
 
 
-def in_background(function: Callable[[], _T]) -> Future[_T]:
-    """Runs a function in a thread of its own."""
-    future: Future[_T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # handed to whoever asks for the result
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
 class EngineJob(Generic[_T]):
-    """Writes the inputs, runs `python *arguments`, reads its results. Call `poll` from time to time until it ended.
+    """Writes the inputs, runs `python *arguments`, reads its results.
 
-    Its files lie in a private temporary folder, which is gone afterwards. Subclasses say what is written, run and read:
-    `prepare`, `reader`, and `take` for events beyond progress, warning and error.
+    Call `poll` from time to time until it has ended, then leave it to a `CleanUp`: its files lie in a private temporary
+    folder. Subclasses say what is written, run and read, all in steps: `prepare`, `results`, and `take` for events
+    beyond progress, warning and error.
     """
-
-    WHAT = "program"  # in sentences for the user
 
     def __init__(self, runner: ProcessRunner) -> None:
         self.state = JobState.PREPARING
@@ -73,16 +61,15 @@ class EngineJob(Generic[_T]):
         self.folder = Path(tempfile.mkdtemp(prefix="asa-"))  # readable by this user only
         self._runner = runner
         self._process: Process | None = None
-        self._reading: Future[_T] | None = None
-        self._preparing = in_background(self.prepare)
+        self._ended_at = 0.0
+        self._steps = self._work()
 
-    def prepare(self) -> list[str]:
-        """Writes the inputs and returns the arguments for Python. Runs in a thread of its own; may raise OSError."""
+    def prepare(self) -> Steps[list[str]]:
+        """Writes the inputs and returns the arguments for Python. May raise OSError and ChangedError."""
         raise NotImplementedError
 
-    def reader(self) -> Callable[[], _T]:
-        """Called on the GUI thread once the program ended well; what it returns reads the results in another one and
-        may raise OSError, ValueError or LookupError."""
+    def results(self) -> Steps[_T]:
+        """Called once the program ended well. May raise OSError, ValueError or LookupError."""
         raise NotImplementedError
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -92,45 +79,66 @@ class EngineJob(Generic[_T]):
     def ended(self) -> bool:
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
-    def cancel(self) -> None:
-        """Ends the process and all that it started, within two seconds; nothing is waited for."""
+    def poll(self) -> None:
+        """Does some milliseconds of work, or takes in what happened since the last call."""
         if self.ended:
             return
-        if self._process is not None:
-            self._process.stop()
-        self._end(JobState.CANCELLED)
-
-    def poll(self) -> None:
-        """Takes in what happened since the last call."""
-        if self.state is JobState.PREPARING and self._preparing.done():
-            self._launch()
-        elif self.state is JobState.RUNNING:
-            self._follow()
-        elif self.state is JobState.READING and self._reading is not None and self._reading.done():
-            self._finish()
-
-    def _launch(self) -> None:
         try:
-            self._process = self._runner.start(self._preparing.result(), self.folder)
-        except OSError as error:
-            self._fail(f"The {self.WHAT} could not be started in {self.folder.parent}: {error.strerror or error}.")
-        else:
-            self.state = JobState.RUNNING
+            go_on(self._steps)
+        except Exception as error:  # a defect of ours must not leave the panel waiting for ever
+            self._fail(_("Unexpected error: {reason}").format(reason=error))
+            raise
 
-    def _follow(self) -> None:
-        assert self._process is not None
-        for stream, line in self._process.lines():
-            event = _event(line) if stream == "stdout" else None
-            if event is None:
-                self.log.append(line)
-            else:
-                self._take(event)
-        code = self._process.exit_code
-        if code == 0 and not self.error:
-            self.state = JobState.READING
-            self._reading = in_background(self.reader())
-        elif code is not None:
-            self._fail(self.error or self._crash(code))
+    def cancel(self) -> None:
+        """Ends the process and all that it started; nothing is waited for."""
+        if not self.ended:
+            self._end(JobState.CANCELLED)
+
+    def clean_up(self) -> bool:
+        """Removes the folder with the patient's images once no process writes to it; whether all is gone."""
+        if self._process is not None:
+            self._process.lines()  # nobody else reads them any more
+            if self._process.exit_code is None and time.monotonic() - self._ended_at < _CLEAN_UP_S:
+                return False
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return True
+
+    def run(self, arguments: Sequence[str]) -> Steps[int]:
+        """Runs `python *arguments` to its end; returns its exit code. Raises OSError when it cannot be started."""
+        self._process = self._runner.start(arguments, self.folder)
+        while True:
+            for stream, line in self._process.lines():
+                event = _event(line) if stream == "stdout" else None
+                if event is None:
+                    self.log.append(line)
+                else:
+                    self._take(event)
+            if (code := self._process.exit_code) is not None:
+                return code
+            yield False
+
+    def _work(self) -> Steps[None]:
+        try:
+            arguments = yield from self.prepare()
+            self.state = JobState.RUNNING
+            code = yield from self.run(arguments)
+        except ChangedError as error:
+            self._fail(str(error))
+            return
+        except OSError as error:
+            text = _("The program could not be started in {folder}: {reason}.")
+            self._fail(text.format(folder=self.folder.parent, reason=error.strerror or error))
+            return
+        if code != 0 or self.error:
+            self._fail(self.error or _crash(code))
+            return
+        self.state = JobState.READING
+        try:
+            self.result = yield from self.results()
+        except (OSError, ValueError, LookupError) as error:
+            self._fail(_("The results could not be read: {reason}").format(reason=error))
+            return
+        self._end(JobState.DONE)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "progress":
@@ -142,41 +150,41 @@ class EngineJob(Generic[_T]):
         else:
             self.take(event)
 
-    def _finish(self) -> None:
-        assert self._reading is not None
-        try:
-            self.result = self._reading.result()
-        except (OSError, ValueError, LookupError) as error:
-            self._fail(f"The results could not be read: {error}")
-        else:
-            self._end(JobState.DONE)
-
     def _fail(self, message: str) -> None:
         self.error = message
         self._end(JobState.FAILED)
 
-    def _crash(self, code: int) -> str:
-        if code == _OUT_OF_MEMORY_KILL:
-            reason = "most likely because memory ran out. Close other programs and retry."
-            return f"The system ended the {self.WHAT}, {reason}"
-        return f"The {self.WHAT} program stopped unexpectedly (exit code {code}). The log shows its last words."
-
     def _end(self, state: JobState) -> None:
         self.state = state
-        # Not a daemon: leaving Slicer must not leave a patient's images behind.
-        threading.Thread(target=self._clean_up).start()
+        self._ended_at = time.monotonic()
+        if self._process is not None and self._process.exit_code is None:
+            self._process.stop()
 
-    def _clean_up(self) -> None:
-        deadline = time.monotonic() + _CLEAN_UP_S
-        while time.monotonic() < deadline and not self._idle():
-            time.sleep(0.05)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _idle(self) -> bool:
-        if self._process is not None:
-            self._process.lines()  # nobody else reads them any more
-            return self._process.exit_code is not None
-        return self._preparing.done()
+class CleanUp:
+    """Jobs that have ended, until nothing of them is left."""
+
+    def __init__(self) -> None:
+        self._jobs: list[EngineJob[Any]] = []
+
+    def add(self, job: EngineJob[Any]) -> None:
+        self._jobs.append(job)
+
+    def __bool__(self) -> bool:
+        """Whether something is left."""
+        return bool(self._jobs)
+
+    def go_on(self) -> None:
+        """Removes what can be removed by now."""
+        self._jobs = [job for job in self._jobs if not job.clean_up()]
+
+    def finish(self) -> None:
+        """Removes everything, at closing time; waits at most a second for processes to be gone."""
+        until = time.monotonic() + _LAST_WAIT_S
+        self.go_on()
+        while self and time.monotonic() < until:
+            time.sleep(0.01)
+            self.go_on()
 
 
 def _event(line: str) -> dict[str, Any] | None:
@@ -186,3 +194,9 @@ def _event(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def _crash(code: int) -> str:
+    if code == _OUT_OF_MEMORY_KILL:
+        return _("The system ended the program, most likely because memory ran out. Close other programs and retry.")
+    return _("The program stopped unexpectedly (exit code {code}). The log shows its last words.").format(code=code)

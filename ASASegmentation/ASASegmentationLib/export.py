@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from asa.tasks import TASKS
 
 from . import inputs, scene
 from .dicom_seg import NotDicomError, export_dicom_seg
 from .nifti import write_nifti
+from .steps import finish
 
 
 class ExportError(Exception):
@@ -37,9 +39,10 @@ def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b
         elif name.endswith(".png"):
             _export_overview(path, overview)
         else:
-            raise ExportError("Choose a name that ends in .seg.nrrd, .nii, .dcm, .csv or .png.")
+            raise ExportError(_("Choose a name that ends in .seg.nrrd, .nii, .dcm, .csv or .png."))
     except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
+        reason = error.strerror or error
+        raise ExportError(_("{path} cannot be written: {reason}.").format(path=path, reason=reason)) from error
 
 
 def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
@@ -57,11 +60,11 @@ def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNod
 def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
     volume = _scan(node)
     if volume is None:
-        raise ExportError("DICOM needs the scan in the scene.")
+        raise ExportError(_("DICOM needs the scan in the scene."))
     try:
         export_dicom_seg(node, volume, path)
     except ImportError:
-        raise ExportError("DICOM needs the Python package highdicom, which Slicer 5.12 has.") from None
+        raise ExportError(_("DICOM needs the Python package highdicom, which Slicer 5.12 has.")) from None
     except NotDicomError as error:
         raise ExportError(str(error)) from None
 
@@ -69,19 +72,19 @@ def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
 def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
     task, volume = TASKS.get(scene.task_name(node)), _scan(node)
     if task is None or volume is None:
-        raise ExportError("A label map needs a segmentation that ASA made, and its scan in the scene.")
+        raise ExportError(_("A label map needs a segmentation that ASA made, and its scan in the scene."))
     labels = np.zeros(inputs.array_of(volume).shape, np.uint8)
     for label in task.labels:
         if node.GetSegmentation().GetSegment(label.name) is not None:
             inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, label.name, volume)
             labels[inside != 0] = label.value
-    write_nifti(path, labels, inputs.ijk_to_ras(volume))
+    finish(write_nifti(path, lambda: labels, inputs.ijk_to_ras(volume)))
 
 
 def _export_table(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
     table = scene.volume_table(node)
     if table is None:
-        raise ExportError("This segmentation has no table of volumes.")
+        raise ExportError(_("This segmentation has no table of volumes."))
     headings, rows = scene.table_cells(table)
     with path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([headings, *rows])
@@ -89,5 +92,5 @@ def _export_table(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
 
 def _export_overview(path: Path, overview: bytes) -> None:
     if not overview:
-        raise ExportError("There is a picture only right after segmenting.")
+        raise ExportError(_("There is a picture only right after segmenting."))
     path.write_bytes(overview)

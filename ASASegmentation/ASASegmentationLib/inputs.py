@@ -1,88 +1,112 @@
-"""Volumes of the scene as inputs of a job: what is wrong with them, and copies of them in one common space."""
+"""Volumes of the scene as inputs of a job: what is wrong with them, and writing them in one common space."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from asa.tasks import Modality
 
 from .nifti import write_nifti
+from .steps import Steps
 
 _SAME_MM = 1e-3
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A copy of a volume, taken when a job starts: later changes in the scene do not reach it.
+class ChangedError(Exception):
+    """The voxels of an input were changed while they were being written; the text says so to the user."""
 
-    `array` is (K, J, I); `ijk_to_ras` is 4x4 in mm, in the space of the first input before its transforms.
+
+class Snapshot:
+    """An image for a job as it is when the job starts; it stays readable when its node goes or gets another image.
+
+    `voxels` gives its (K, J, I); `ijk_to_ras` is 4x4 in mm, in the space that is common to the inputs of the job.
     """
 
-    modality: str
-    array: np.ndarray
-    ijk_to_ras: np.ndarray
+    def __init__(self, name: str, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> None:
+        self.name = name
+        self._voxels = voxels
+        self.ijk_to_ras = ijk_to_ras
 
-    def write(self, folder: Path) -> Path:
-        """Writes it as <modality>.nii. Raises OSError."""
-        path = folder / f"{self.modality}.nii"
-        write_nifti(path, self.array, self.ijk_to_ras)
+    @classmethod
+    def of(
+        cls, name: str, volume: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode
+    ) -> Snapshot:
+        """A volume in the space of `reference` before its transforms."""
+        title, shape = volume.GetName(), volume.GetImageData().GetDimensions()[::-1]
+        scalars = volume.GetImageData().GetPointData().GetScalars()
+        version = scalars.GetMTime()
+
+        def voxels() -> np.ndarray:
+            if scalars.GetMTime() != version:
+                raise ChangedError(_("{volume} was changed while it was being read. Retry.").format(volume=title))
+            return vtk_to_numpy(scalars).reshape(shape)
+
+        return cls(name, voxels, _in_space_of(reference, volume))
+
+    def write(self, folder: Path) -> Steps[Path]:
+        """Writes <name>.nii. Raises OSError; ChangedError when somebody changes the voxels meanwhile."""
+        path = folder / f"{self.name}.nii"
+        yield from write_nifti(path, self._voxels, self.ijk_to_ras)
+        self._voxels()  # still as they were?
         return path
 
 
 def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
     """Why these volumes (modality key -> node) cannot be segmented, in a sentence for the user; "" when they can."""
-    missing = [m.title for m in modalities if m.required and m.key not in volumes]
+    missing = [_(m.title) for m in modalities if m.required and m.key not in volumes]
     if missing:
-        return f"Choose a volume for {' and '.join(missing)}."
-    titles = {modality.key: modality.title for modality in modalities}
+        return _("Choose a volume for {modalities}.").format(modalities=_(" and ").join(missing))
+    if not volumes:
+        return _("Choose a volume.")
+    titles = {modality.key: _(modality.title) for modality in modalities}
     seen: dict[str, str] = {}
     for key, volume in volumes.items():
         if reason := unusable(volume):
             return f"{titles[key]}: {reason}"
         if volume.GetID() in seen:
-            return f"{volume.GetName()} is chosen for both {seen[volume.GetID()]} and {titles[key]}."
+            return _("{volume} is chosen for both {first} and {second}.").format(
+                volume=volume.GetName(), first=seen[volume.GetID()], second=titles[key]
+            )
         seen[volume.GetID()] = titles[key]
-    first, *others = volumes.values()
-    for volume in others:
-        if curved(volume) and volume.GetParentTransformNode() is not first.GetParentTransformNode():
-            return f"{volume.GetName()} is under a non-linear transform; harden the transform first."
     return ""
 
 
-def notes(volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> list[str]:
+def notes(
+    volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode | None
+) -> list[str]:
     """What the user should know although it can be segmented."""
-    if not volumes:
-        return []
-    first, *others = volumes.values()
+    text = _("{volume} has another grid than {reference} and will be resampled.")
     return [
-        f"{volume.GetName()} has another grid than {first.GetName()} and will be resampled."
-        for volume in others
-        if not _same_grid(first, volume)
+        text.format(volume=volume.GetName(), reference=reference.GetName())
+        for volume in volumes.values()
+        if reference is not None and not _same_grid(reference, volume)
     ]
 
 
 def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
     """Why a volume is no image to work on, in a sentence; "" when it is."""
-    name = volume.GetName()
-    if volume.IsA("vtkMRMLLabelMapVolumeNode"):
-        return f"{name} is a label map, not an image."
-    if not volume.IsA("vtkMRMLScalarVolumeNode"):
-        return f"{name} is not an image volume."
     image = volume.GetImageData()
-    if image is None or image.GetPointData().GetScalars() is None:
-        return f"{name} has no voxels."
-    if volume.IsA("vtkMRMLVectorVolumeNode") or image.GetNumberOfScalarComponents() != 1:
-        return f"{name} has several values in each voxel; choose an image with one, such as a single time point."
-    if min(image.GetDimensions()) < 2:
-        return f"{name} is a single slice; a volume is needed."
-    return ""
+    reason = ""
+    if volume.IsA("vtkMRMLLabelMapVolumeNode"):
+        reason = _("{volume} is a label map, not an image.")
+    elif not volume.IsA("vtkMRMLScalarVolumeNode"):
+        reason = _("{volume} is not an image volume.")
+    elif image is None or image.GetPointData().GetScalars() is None:
+        reason = _("{volume} has no voxels.")
+    elif volume.IsA("vtkMRMLVectorVolumeNode") or image.GetNumberOfScalarComponents() != 1:
+        reason = _("{volume} has several values in each voxel; choose an image with one, such as a single time point.")
+    elif min(image.GetDimensions()) < 2:
+        reason = _("{volume} is a single slice; a volume is needed.")
+    elif curved(volume):
+        reason = _("{volume} is under a non-linear transform, which would falsify volumes. Harden or remove it first.")
+    return reason.format(volume=volume.GetName())
 
 
 def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
@@ -108,7 +132,7 @@ def curved(volume: slicer.vtkMRMLVolumeNode) -> bool:
 
 
 def _in_space_of(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """The affine of `volume` to the untransformed space of `first`. A shared transform, curved or not, drops out."""
+    """The affine of `volume` to the untransformed space of `first`. A transform that both have drops out."""
     if first.GetParentTransformNode() is volume.GetParentTransformNode():
         return ijk_to_ras(volume)
     return np.linalg.inv(to_world(first)) @ to_world(volume) @ ijk_to_ras(volume)
@@ -119,10 +143,11 @@ def _same_grid(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode
     return same_size and np.allclose(_in_space_of(first, volume), ijk_to_ras(first), atol=_SAME_MM)
 
 
-def snapshots(volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> list[Snapshot]:
-    """Copies of all volumes. The first one's untransformed space is common to all, and to the result."""
-    first = next(iter(volumes.values()))
-    return [Snapshot(key, array_of(volume).copy(), _in_space_of(first, volume)) for key, volume in volumes.items()]
+def snapshots(
+    volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode
+) -> list[Snapshot]:
+    """All volumes. The untransformed space of the reference is common to all, and to the result."""
+    return [Snapshot.of(key, volume, reference) for key, volume in volumes.items()]
 
 
 def array_of(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -1,43 +1,51 @@
-"""One segmentation in a process of its own."""
+"""One segmentation in a process of its own, and its surfaces in another."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from asa.tasks import Task
 
-from .engine_job import EngineJob
+from .engine_job import EngineJob, Progress
 from .inputs import Snapshot
 from .parameters import Settings
 from .process import ProcessRunner
-from .result import Result, read_result
+from .result import LABELS, Result, read_result, segment_specs
+from .steps import Steps
+
+_SEGMENTED = 0.93  # share of the whole that segmenting takes where surfaces are made afterwards
 
 
 class Job(EngineJob[Result]):
-    """Runs `python -m asa.job` on copies of volumes.
+    """Runs `python -m asa.job` on copies of volumes, and has the surfaces made of what comes out.
 
-    `moved` is asked, once the results are there, for the matrix from where the scan was to where it is now.
+    `reference` is the modality whose grid the result is on. `moved` is asked, once the results are there, for the
+    matrix from where that scan was to where it is now.
     """
-
-    WHAT = "segmentation"
 
     def __init__(
         self,
         snapshots: Sequence[Snapshot],
+        reference: str,
         task: Task,
         settings: Settings,
         runner: ProcessRunner,
         moved: Callable[[], np.ndarray],
     ) -> None:
-        self._snapshots, self._task, self._settings, self._moved = snapshots, task, settings, moved
+        self._snapshots, self._reference = snapshots, reference
+        self._task, self._settings, self._moved = task, settings, moved
         super().__init__(runner)
 
-    def prepare(self) -> list[str]:
-        settings = self._settings
-        images = {snapshot.modality: str(snapshot.write(self.folder)) for snapshot in self._snapshots}
+    def prepare(self) -> Steps[list[str]]:
+        settings, images = self._settings, {}
+        for snapshot in self._snapshots:
+            images[snapshot.name] = str((yield from snapshot.write(self.folder)))
+        self._snapshots = ()
         request = {
             "images": images,
             "output": str(self.folder / "result"),
@@ -47,12 +55,36 @@ class Job(EngineJob[Result]):
             "align": "auto" if settings.align else "none",
             "tta": settings.flip or None,  # unticked: as the model says
             "posterior": settings.posterior,
+            "threshold": settings.threshold or None,
+            "reference": self._reference,
             "segmentation_file": False,  # the segments are made in the scene
         }
-        self._snapshots = ()
-        (self.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        return ["-m", "asa.job", "request.json"]
+        return self._program("asa.job", request)
 
-    def reader(self) -> Callable[[], Result]:
-        moved = self._moved()  # asked here, because the scene is the GUI thread's
-        return lambda: read_result(self.folder / "result", self._task, moved)
+    def results(self) -> Steps[Result]:
+        if self._settings.surfaces:
+            yield from self._make_surfaces()
+        return (yield from read_result(self.folder / "result", self._task, self._moved()))
+
+    def _program(self, module: str, request: Mapping[str, object]) -> list[str]:
+        """Arguments for Python to run a module on a request."""
+        (self.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        return ["-m", module, "request.json"]
+
+    def _make_surfaces(self) -> Steps[None]:
+        """Without them the segmentation is as good."""
+        self.progress = Progress("surfaces", _SEGMENTED)
+        segments = {spec.id: spec.values for spec in segment_specs(self._task)}
+        request = {"labels": str(self.folder / "result" / LABELS), "segments": segments}
+        try:
+            code = yield from self.run(self._program("ASASegmentationLib.surfaces", request))
+        except OSError as error:
+            self.log.append(f"Surfaces: {error}")
+            return
+        if code != 0:
+            self.log.append(f"Surfaces: exit code {code}")
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        super()._take(event)
+        if event["event"] == "progress" and self._settings.surfaces:
+            self.progress = replace(self.progress, fraction=_SEGMENTED * self.progress.fraction)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from . import edits, inputs, scene
 from .callbacks import Signal
 from .edits import State
-from .engine_job import JobState
+from .engine_job import CleanUp, JobState
 from .job import Job
 from .parameters import Parameters
 from .process import ProcessRunner
 from .result import Result
+from .steps import Steps, go_on
 
 Ask = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished job brought: the node, the names of segments kept as the user left them, sentences to show."""
+    """What a finished job brought: the node, its scan, the names of segments that stay as the user left them."""
 
     node: slicer.vtkMRMLSegmentationNode
+    volume: slicer.vtkMRMLVolumeNode | None = None
     kept: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     overview: bytes = field(default=b"", repr=False)
 
 
@@ -44,7 +46,7 @@ class SegmentationLogic:
     """Runs one job at a time.
 
     `runner` starts the process, `ask` puts a yes-no question to the user. `poll` has to be called some twenty times a
-    second while a job runs; it never waits.
+    second while the logic is `busy`; it never waits.
 
     Signals: `changed()` when a job starts or ends, `progressed(Progress)`, `logged(str)`, `finished(Outcome)`,
     `failed(str)` with a sentence for the user, `cancelled()`.
@@ -57,20 +59,27 @@ class SegmentationLogic:
         self._runner = runner
         self._ask = ask
         self._job: Job | None = None
-        self._arrival: Generator[None, None, Outcome] | None = None  # results on their way into the scene
+        self._arrival: Steps[Outcome] | None = None  # results on their way into the scene
+        self._ended = CleanUp()
         self._origin: _Origin | None = None
         self._logged = 0  # lines of the job's log that were passed on
         self._undo: Callable[[], None] | None = None
         self._closing = mrml_scene.AddObserver(mrml_scene.StartCloseEvent, lambda *_: self._on_scene_closing())
 
     def close(self) -> None:
-        """Ends a running job and lets go of the scene."""
+        """Ends a running job and lets go of the scene; at most a second later nothing of the job is left."""
         self.cancel()
         self._scene.RemoveObserver(self._closing)
+        self._ended.finish()
 
     @property
     def running(self) -> bool:
         return self._job is not None or self._arrival is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something left to do, if only to clean up."""
+        return self.running or bool(self._ended)
 
     @property
     def can_undo(self) -> bool:
@@ -83,21 +92,26 @@ class SegmentationLogic:
     def start(self, parameters: Parameters) -> None:
         """Starts a job. Raises ValueError with the sentence of `problem` when there is one."""
         if self.running:
-            raise ValueError("A segmentation is running already.")
+            raise ValueError(_("A segmentation is running already."))
         if reason := self.problem(parameters):
             raise ValueError(reason)
-        volumes = parameters.volumes()
-        first = next(iter(volumes.values()))
+        volumes, scan = parameters.volumes(), parameters.reference
+        assert scan is not None
+        reference = next(key for key, volume in volumes.items() if volume is scan)
         target = parameters.segmentation
         target_id = target.GetID() if target is not None else ""
-        self._origin = _Origin(first.GetID(), first.GetName(), inputs.ijk_to_ras(first), target_id)
-        for note in inputs.notes(volumes):
+        self._origin = _Origin(scan.GetID(), scan.GetName(), inputs.ijk_to_ras(scan), target_id)
+        for note in inputs.notes(volumes, scan):
             self.logged(note)
         settings = parameters.settings
+        if target is not None and edits.has_surfaces(target):  # else Slicer makes them, which takes long
+            settings = replace(settings, surfaces=True)
         try:
-            self._job = Job(inputs.snapshots(volumes), parameters.task, settings, self._runner, self._moved)
+            snapshots = inputs.snapshots(volumes, scan)
+            self._job = Job(snapshots, reference, parameters.task, settings, self._runner, self._moved)
         except OSError as error:
-            self.failed(f"No temporary folder could be made: {error.strerror or error}.")
+            reason = error.strerror or error
+            self.failed(_("No temporary folder could be made: {reason}.").format(reason=reason))
             return
         self._logged = 0
         self.changed()
@@ -106,24 +120,32 @@ class SegmentationLogic:
         """Ends the running job, if there is one; the scene stays as it is. Results that arrive already are let in."""
         if self._job is not None:
             self._job.cancel()
-            self._end()
+            self._end(self._job)
             self.cancelled()
 
     def poll(self) -> None:
         """Takes in what the job did, and its results once it is done."""
+        if self._ended:
+            self._ended.go_on()
+            self.changed()  # the last time there is nothing left to poll for
         if self._arrival is not None:
-            self._go_on(self._arrival)
+            self._arrive(self._arrival)
         elif self._job is not None:
             self._follow(self._job)
 
-    def _go_on(self, arrival: Generator[None, None, Outcome]) -> None:
-        """One more piece into the scene; the GUI goes on between them."""
+    def _arrive(self, arrival: Steps[Outcome]) -> None:
+        """Some more into the scene; the GUI goes on in between."""
         try:
-            next(arrival)
-        except StopIteration as end:
+            outcome = go_on(arrival)
+        except Exception as error:  # whatever the scene raises, the panel must not wait for ever
             self._arrival = None
             self.changed()
-            self.finished(end.value)
+            self.failed(_("The results could not be brought into the scene: {reason}").format(reason=error))
+            raise
+        if outcome is not None:
+            self._arrival = None
+            self.changed()
+            self.finished(outcome)
 
     def _follow(self, job: Job) -> None:
         before = job.progress
@@ -135,9 +157,10 @@ class SegmentationLogic:
             self.progressed(job.progress)
         if job.state is JobState.DONE:
             assert job.result is not None
-            self._job, self._arrival = None, self._bring_in(job.result)
+            self._arrival = self._bring_in(job.result)
+            self._end(job)
         elif job.state is JobState.FAILED:
-            self._end()
+            self._end(job)
             self.failed(job.error)
 
     def undo(self) -> None:
@@ -147,8 +170,9 @@ class SegmentationLogic:
             self._undo = None
             self.changed()
 
-    def _end(self) -> None:
+    def _end(self, job: Job) -> None:
         self._job = None
+        self._ended.add(job)
         self.changed()
 
     def _on_scene_closing(self) -> None:
@@ -169,44 +193,42 @@ class SegmentationLogic:
             return np.eye(4)
         return inputs.ijk_to_ras(volume) @ np.linalg.inv(self._origin.affine)
 
-    def _bring_in(self, result: Result) -> Generator[None, None, Outcome]:
+    def _bring_in(self, result: Result) -> Steps[Outcome]:
         assert self._origin is not None
         volume = self._volume()
         name = volume.GetName() if volume is not None else self._origin.volume_name
         node = self._scene.GetNodeByID(self._origin.target_id) if self._origin.target_id else None
-        notes = list(result.warnings)
         kept: tuple[str, ...] = ()
         if node is None:
-            node = scene.new_segmentation(self._scene, result, volume, f"{name} {result.task.name}")
+            node = yield from scene.new_segmentation(self._scene, result, volume, f"{name} {result.task.name}")
             node_id = node.GetID()
             self._undo = lambda: self._remove(node_id)
         else:
             kept = yield from self._update(node, result)
+        scene.set_warnings(node, result.warnings)
         scene.set_volume_table(node, result.volumes)
         for extra in result.extra:
-            yield
+            yield True
             scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
-        if kept:
-            notes.insert(0, f"Kept as you left them: {', '.join(kept)}.")
-        return Outcome(node, kept, tuple(notes), result.overview)
+        return Outcome(node, volume, kept, result.overview)
 
-    def _update(
-        self, node: slicer.vtkMRMLSegmentationNode, result: Result
-    ) -> Generator[None, None, tuple[str, ...]]:
+    def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[tuple[str, ...]]:
         """Brings a result into an existing node; returns the names of the segments that stay as the user left them."""
         found = {}
         for key in result.segments:
             found[key] = edits.inspect(node, key)
-            yield
+            yield True
         foreign = [key for key in found if found[key].state is State.FOREIGN]
-        replace = bool(foreign) and self._ask(
-            f"{node.GetName()} has segments that ASA did not make: {', '.join(foreign)}. Replace them?"
+        replace_foreign = bool(foreign) and self._ask(
+            _("{segmentation} has segments that ASA did not make: {segments}. Replace them?").format(
+                segmentation=node.GetName(), segments=", ".join(foreign)
+            )
         )
-        for undo in edits.update(node, result.segments, found, replace):
+        for undo in edits.update(node, result.segments, found, replace_foreign):
             self._undo = undo
-            yield
+            yield True
         node.SetAttribute(scene.TASK_ATTRIBUTE, result.task.name)
-        stayed = {State.EDITED, State.REMOVED} | (set() if replace else {State.FOREIGN})
+        stayed = {State.EDITED, State.REMOVED} | (set() if replace_foreign else {State.FOREIGN})
         return tuple(result.segments[key].GetName() for key in found if found[key].state in stayed)
 
     def _remove(self, node_id: str) -> None:

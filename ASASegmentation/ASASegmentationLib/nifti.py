@@ -1,4 +1,4 @@
-"""Reads and writes single-file NIfTI-1 with nothing but numpy.
+"""Reads and writes single-file NIfTI-1 with nothing but numpy, in steps.
 
 The panel must not import nibabel, which may not be installed yet, and ITK's writer refuses sheared affines. What is
 read here was written by the engine or by this module.
@@ -6,11 +6,14 @@ read here was written by the engine or by this module.
 
 from __future__ import annotations
 
-import gzip
 import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from .steps import STEP_BYTES, Steps, slabs
 
 _HEADER_SIZE, _DATA_OFFSET = 348, 352
 _CODES = {
@@ -24,21 +27,22 @@ _CODES = {
     np.dtype(np.uint32): 768,
 }
 _SCANNER, _MILLIMETRES = 1, 2
+_GZIP = b"\x1f\x8b"
 
 
-def write_nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    """Writes a volume (K, J, I), as Slicer's arrays are ordered, with its 4x4 affine from (i, j, k) to RAS in mm.
+def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> Steps[None]:
+    """Writes a volume with its 4x4 affine from (i, j, k) to RAS in mm.
 
-    64-bit integers and half floats become float32. Raises OSError.
+    `voxels` gives the array (K, J, I), as Slicer's arrays are ordered; it is asked at each step, so that no view of
+    somebody else's memory is kept. 64-bit integers and half floats become float32. Raises OSError.
     """
-    array = np.ascontiguousarray(array)
-    if array.dtype not in _CODES:
-        array = array.astype(np.float32)
+    array = voxels()
+    shape, kind = array.shape, array.dtype if array.dtype in _CODES else np.dtype(np.float32)
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    header = bytearray(_HEADER_SIZE)
+    header = bytearray(_DATA_OFFSET)
     struct.pack_into("<i", header, 0, _HEADER_SIZE)
-    struct.pack_into("<8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
-    struct.pack_into("<hh", header, 70, _CODES[array.dtype], array.dtype.itemsize * 8)
+    struct.pack_into("<8h", header, 40, 3, *shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, _CODES[kind], kind.itemsize * 8)
     struct.pack_into("<8f", header, 76, 1, *spacing, 0, 0, 0, 0)
     struct.pack_into("<fff", header, 108, _DATA_OFFSET, 1, 0)
     header[123] = _MILLIMETRES
@@ -47,18 +51,30 @@ def write_nifti(path: Path, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     struct.pack_into("<4s", header, 344, b"n+1\0")
     with path.open("wb") as stream:
         stream.write(header)
-        stream.write(bytes(_DATA_OFFSET - _HEADER_SIZE))
-        stream.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        for slab in slabs(shape, kind.itemsize):
+            stream.write(np.ascontiguousarray(voxels()[slab], dtype=kind.newbyteorder("<")).data)
+            yield True
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def right_handed(array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An array (I, J, K) and its 4x4 affine as Slicer has them once it has read them.
+
+    Slicer turns a left-handed grid into a right-handed one by reversing the last axis.
+    """
+    if np.linalg.det(ijk_to_ras[:3, :3]) >= 0:
+        return array, ijk_to_ras
+    affine = np.array(ijk_to_ras, dtype=float)
+    affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+    affine[:3, 2] *= -1
+    return array[:, :, ::-1], affine
+
+
+def read_nifti(path: Path) -> Steps[tuple[np.ndarray, np.ndarray]]:
     """The array (I, J, K) or (I, J, K, C) of a .nii or .nii.gz file that has an sform, and its affine to RAS in mm.
 
     Raises OSError when it cannot be read, ValueError when it is no such file.
     """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+    data = yield from _read(path)
     if len(data) < _DATA_OFFSET or data[344:347] != b"n+1":
         raise ValueError(f"{path} is not a NIfTI-1 file.")
     dimensions = struct.unpack_from("<8h", data, 40)
@@ -78,11 +94,20 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return array, affine
 
 
-def right_handed(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An image (I, J, K) and its affine, the last axis reversed where they are left-handed, as Slicer reads them."""
-    if np.linalg.det(affine[:3, :3]) >= 0:
-        return array, affine
-    turned = affine.copy()
-    turned[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
-    turned[:3, 2] *= -1
-    return array[:, :, ::-1], turned
+def _read(path: Path) -> Steps[bytearray]:
+    data = bytearray()
+    with path.open("rb") as stream:
+        start = stream.read(2)
+        stream.seek(0)
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if start == _GZIP else None
+        while block := stream.read(STEP_BYTES):
+            while unpack is not None and block:
+                try:
+                    data += unpack.decompress(block, STEP_BYTES)
+                except zlib.error as error:
+                    raise ValueError(f"{path} is damaged: {error}.") from error
+                block = unpack.unconsumed_tail
+                yield True
+            data += block
+            yield True
+    return data

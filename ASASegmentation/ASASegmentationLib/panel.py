@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -14,21 +15,19 @@ from slicer.i18n import tr as _
 from asa.models import CARD, list_models
 from asa.tasks import TASKS
 
-from . import dependencies, export, scene
+from . import dependencies, scene
 from .dialogs import Dialogs
 from .engine_job import Progress
 from .logic import Outcome, SegmentationLogic
 from .parameters import Parameters
 from .proposal import propose_volumes
-from .table import fill_table
+from .results_section import ResultsSection
 from .wording import progress_text
 
 _POLL_MS = 50
 _PROPOSE_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node
 _STEPS = 1000
 _ROWS = 4
-_DEVICES = (("auto", "Automatic"), ("cpu", "Processor"), ("cuda", "Graphics card"))
-_VIEWS = (("nested", "Nested regions"), ("separate", "Separate parts"))
 
 
 class Panel:
@@ -64,6 +63,7 @@ class Panel:
         self._propose_timer.setSingleShot(True)
         self._propose_timer.setInterval(_PROPOSE_AFTER_MS)
         self._propose_timer.connect("timeout()", self._on_nodes_changed)
+        self._results = ResultsSection(ui, dialogs)
         self._fill_choices()
         self._connect()
         self._observations = self._observe()
@@ -85,12 +85,16 @@ class Panel:
 
     def _fill_choices(self) -> None:
         ui = self.ui
-        for task in TASKS.values():
-            ui.taskComboBox.addItem(_(task.title), task.name)
-        for value, title in _DEVICES:
-            ui.deviceComboBox.addItem(_(title), value)
-        for value, title in _VIEWS:
-            ui.viewComboBox.addItem(_(title), value)
+        for row, task in enumerate(TASKS.values()):
+            title = _(task.title)
+            ui.taskComboBox.addItem(title.split(" (")[0], task.name)  # what is in brackets would be cut off
+            ui.taskComboBox.setItemData(row, title, qt.Qt.ToolTipRole)
+        devices = {"auto": _("Automatic"), "cpu": _("Processor (CPU)"), "cuda": _("Graphics card (GPU)")}
+        for value, title in devices.items():
+            ui.deviceComboBox.addItem(title, value)
+        for value, title in {"nested": _("Nested regions"), "separate": _("Separate parts")}.items():
+            ui.viewComboBox.addItem(title, value)
+        ui.wheelsPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs  # a property without a setter that Python can call
         ui.progressBar.setRange(0, _STEPS)
         for selector in (*self._selectors(), ui.outputSelector):
             selector.setMRMLScene(slicer.mrmlScene)
@@ -100,8 +104,9 @@ class Panel:
 
     def _connect(self) -> None:
         ui = self.ui
-        for box in (ui.taskComboBox, ui.modelComboBox, ui.deviceComboBox):
+        for box in (ui.taskComboBox, ui.modelComboBox, ui.deviceComboBox, ui.referenceComboBox):
             box.connect("currentIndexChanged(int)", self._on_changed)
+        ui.thresholdSpinBox.connect("valueChanged(double)", self._on_changed)
         for box in (ui.alignCheckBox, ui.flipCheckBox, ui.posteriorCheckBox):
             box.connect("toggled(bool)", self._on_changed)
         for selector in (*self._selectors(), ui.outputSelector):
@@ -111,9 +116,7 @@ class Panel:
         ui.cardButton.connect("clicked()", self._show_card)
         ui.segmentButton.connect("clicked()", self.toggle)
         ui.undoButton.connect("clicked()", self._undo)
-        ui.exportButton.connect("clicked()", self._export)
-        ui.viewComboBox.connect("currentIndexChanged(int)", self._show_view)
-        ui.surfacesCheckBox.connect("toggled(bool)", self._show_surfaces)
+        ui.surfacesCheckBox.connect("toggled(bool)", self._on_surfaces)
         logic = self.logic
         self._listeners = [
             (logic.changed, self._refresh),
@@ -167,6 +170,9 @@ class Panel:
                 caption.setText(f"{_(modality.title)}{ending}:")
                 selector.setCurrentNode(self._parameters.volume(modality.key))
         self._show_models(settings.task, settings.model)
+        self._show_references(settings.reference)
+        ui.thresholdSpinBox.setValue(settings.threshold)
+        ui.surfacesCheckBox.setChecked(settings.surfaces)
         ui.outputSelector.setCurrentNode(self._parameters.segmentation)
         _select(ui.deviceComboBox, settings.device)
         ui.alignCheckBox.setChecked(settings.align)
@@ -184,6 +190,16 @@ class Panel:
         _select(box, chosen)
         self.ui.cardButton.setEnabled(bool(models))
 
+    def _show_references(self, chosen: str) -> None:
+        modalities = self._parameters.modalities
+        box = self.ui.referenceComboBox
+        box.clear()
+        for key, title in {"": _("Automatic"), **{m.key: _(m.title) for m in modalities}}.items():
+            box.addItem(title, key)
+        _select(box, chosen)
+        for control in (box, self.ui.referenceLabel):
+            control.setVisible(len(modalities) > 1)
+
     def _on_changed(self, *_args: object) -> None:
         """Writes all controls into the parameter node."""
         if self._showing:
@@ -199,6 +215,8 @@ class Panel:
             align=ui.alignCheckBox.isChecked(),
             flip=ui.flipCheckBox.isChecked(),
             posterior=ui.posteriorCheckBox.isChecked(),
+            threshold=ui.thresholdSpinBox.value,
+            reference=str(ui.referenceComboBox.itemData(ui.referenceComboBox.currentIndex) or ""),
         )
         node = self._parameters.node
         modified = node.StartModify()
@@ -224,11 +242,12 @@ class Panel:
         for section in (ui.inputsSection, ui.advancedSection):
             section.setEnabled(not running)
         ui.progressBar.setVisible(running)
-        self._timer.start() if running else self._timer.stop()
+        self._timer.start() if self.logic.busy else self._timer.stop()
         if not running:
             ui.statusLabel.setText(self._failure or reason or self._summary())
         ui.undoButton.setEnabled(self.logic.can_undo)
-        self._show_results()
+        overview = self._outcome.overview if self._outcome is not None else b""
+        self._results.show(self._segmentation(), overview, not running)
 
     def _reason(self) -> str:
         """Why there is nothing to segment with, in a sentence; "" when there is."""
@@ -238,25 +257,17 @@ class Panel:
 
     def _summary(self) -> str:
         if self._outcome is None:
-            return _("Ready.")
-        return "\n".join([_("Done."), *self._outcome.notes, *filter(None, [dependencies.gpu_unused()])])
+            return "\n".join(filter(None, [_("Ready."), dependencies.gpu_unused()]))
+        said = [_("Done: {segmentation}.").format(segmentation=self._outcome.node.GetName())]
+        if self._outcome.kept:
+            said.append(_("Kept as you left them: {segments}.").format(segments=", ".join(self._outcome.kept)))
+        return "\n".join(said)
 
     def _segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
         """What the results section is about: the last result, or the chosen segmentation."""
         if self._outcome is not None and slicer.mrmlScene.IsNodePresent(self._outcome.node):
             return self._outcome.node
         return self._parameters.segmentation
-
-    def _show_results(self) -> None:
-        node = self._segmentation()
-        table = scene.volume_table(node) if node is not None else None
-        self.ui.resultsSection.setVisible(table is not None)
-        if node is None or table is None:
-            return
-        task = TASKS.get(scene.task_name(node))
-        for control in (self.ui.viewLabel, self.ui.viewComboBox):
-            control.setVisible(task is not None and task.nested)
-        fill_table(self.ui.volumesTable, *scene.table_cells(table))
 
     # --- proposals
 
@@ -268,7 +279,7 @@ class Panel:
         for modality in self._parameters.modalities:
             self._parameters.set_volume(modality.key, chosen.get(modality.key))
         node.EndModify(modified)
-        self.ui.proposalLabel.setText(_("Proposed; change what is wrong.") if chosen else _("No loaded volume fits."))
+        self.ui.proposalLabel.setText(_("Proposed. Change what is wrong.") if chosen else _("No loaded volume fits."))
         self.show_parameters()
 
     def _on_nodes_changed(self) -> None:
@@ -325,11 +336,9 @@ class Panel:
 
     def _on_finished(self, outcome: Outcome) -> None:
         self._outcome = outcome
-        self.ui.surfacesCheckBox.setChecked(False)
         self._refresh()
-        volume = next(iter(self._parameters.volumes().values()), None)
-        if volume is not None and slicer.app.layoutManager() is not None:
-            slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        if outcome.volume is not None:
+            scene.present(outcome.volume)
 
     def _on_failed(self, message: str) -> None:
         self._failure = message
@@ -342,35 +351,15 @@ class Panel:
 
     # --- results
 
-    def _show_view(self, *_args: object) -> None:
-        node = self._segmentation()
-        if node is not None and (task := TASKS.get(scene.task_name(node))) is not None:
-            scene.show(node, task, self.ui.viewComboBox.currentIndex == 0)
-
-    def _show_surfaces(self, shown: bool) -> None:
-        node = self._segmentation()
-        if node is None:
-            return
-        if shown:
-            with self._dialogs.busy():
-                scene.show_surfaces(node)
-        else:
-            node.GetDisplayNode().SetVisibility3D(False)
+    def _on_surfaces(self, shown: bool) -> None:
+        if not self._showing:
+            self._parameters.settings = replace(self._parameters.settings, surfaces=shown)
+            self._results.show_surfaces(shown)
 
     def _undo(self) -> None:
         self.logic.undo()
         self._outcome = None
         self._refresh()
-
-    def _export(self) -> None:
-        node = self._segmentation()
-        path = self._dialogs.choose_file(f"{node.GetName()}.seg.nrrd") if node is not None else ""
-        if not path:
-            return
-        try:
-            export.export(node, Path(path), self._outcome.overview if self._outcome is not None else b"")
-        except export.ExportError as error:
-            self._dialogs.tell(str(error))
 
     def _show_card(self) -> None:
         chosen = str(self.ui.modelComboBox.itemData(self.ui.modelComboBox.currentIndex))

@@ -19,7 +19,9 @@ class Settings:
 
     `task`: a key of `asa.tasks.TASKS`. `model`: name of a model, "" for the first one of the task. `device`: auto,
     cpu or cuda:N. `align`: align the head to the brain frame first. `flip`: average with the mirrored head.
-    `posterior`: also make a volume of class probabilities and one of their uncertainty.
+    `posterior`: also make a volume of class probabilities and one of their uncertainty. `surfaces`: make 3-D surfaces.
+    `threshold`: the probability, 0..1, from which on a voxel is labelled; 0 takes the likeliest class. `reference`: key
+    of the modality whose grid the result is on, "" for the one that shows the task best.
     """
 
     task: str = "tissue"
@@ -28,6 +30,9 @@ class Settings:
     align: bool = True
     flip: bool = False
     posterior: bool = False
+    surfaces: bool = True
+    threshold: float = 0.0
+    reference: str = ""
 
 
 class Parameters:
@@ -44,6 +49,8 @@ class Parameters:
             text = self.node.GetParameter(field.name)
             if text and isinstance(field.default, bool):
                 values[field.name] = text == "true"
+            elif text and isinstance(field.default, float):
+                values[field.name] = _probability(text)
             elif text:
                 values[field.name] = text
         if values.get("task") not in TASKS:
@@ -70,18 +77,26 @@ class Parameters:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The inputs: what the chosen model takes, all of it required; without a model what the task could take."""
+        """The inputs: what the chosen model takes; without a model what the task could take."""
         settings = self.settings
         models = list_models(settings.task)
         model = next((model for model in models if model.name == settings.model), models[0] if models else None)
         if model is None:
             return self.task.modalities
-        return tuple(replace(m, required=True) for m in self.task.modalities if m.key in model.modalities)
+        taken = (m for m in self.task.modalities if m.key in model.modalities)
+        return tuple(replace(m, required=m.key in model.required) for m in taken)
 
     def volumes(self) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
         """Modality key -> volume, of the inputs that have one."""
         chosen = {modality.key: self.volume(modality.key) for modality in self.modalities}
         return {key: volume for key, volume in chosen.items() if volume is not None}
+
+    @property
+    def reference(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The volume whose grid the result is on; None when there is no volume at all."""
+        volumes = self.volumes()
+        order = (self.settings.reference, *self.task.reference, *volumes)
+        return next((volumes[key] for key in order if key in volumes), None)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
@@ -91,3 +106,10 @@ class Parameters:
     @segmentation.setter
     def segmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         self.node.SetNodeReferenceID(_SEGMENTATION, node.GetID() if node is not None else None)
+
+
+def _probability(text: str) -> float:
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 0.0

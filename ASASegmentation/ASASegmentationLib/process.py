@@ -1,22 +1,27 @@
-"""A program of its own for the job: its lines as they come, and its end together with all that it started."""
+"""A program of its own for the job: its lines as they come, and its end together with all that it started.
+
+Without threads: while Slicer waits for events its main thread keeps Python's global lock, so that other Python threads
+hardly get on there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-_GRACE_S = 1.0  # between asking a program to end and making it
 _POSIX = os.name == "posix"
+_BLOCK = 1 << 16
+_MOST_BLOCKS = 16  # at one call, so that a program that talks without end cannot hold up the GUI
+_QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+# Keeps a console from flashing up on Windows.
+_FLAGS = 0 if _POSIX else getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 class Process(Protocol):
@@ -27,10 +32,10 @@ class Process(Protocol):
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs or its output is still coming."""
+        """None while it runs or has output that `lines` did not give yet."""
 
     def stop(self) -> None:
-        """Ends it and everything it started, within two seconds."""
+        """Ends it and everything it started, at once."""
 
 
 class ProcessRunner(Protocol):
@@ -56,15 +61,16 @@ class PythonRunner:
 
     def start(self, arguments: Sequence[str], folder: Path) -> RunningProcess:
         path = os.pathsep.join(filter(None, (str(self._python_path), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))  # what a killed program leaves goes with it
+        output = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        environment = {**os.environ, **temporary, **output, "PYTHONPATH": path}
         return RunningProcess([python_executable(), *arguments], folder, environment)
 
 
 class RunningProcess:
-    """A program in a process group of its own, its output read by two threads."""
+    """A program in a process group of its own."""
 
     def __init__(self, command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
-        # On Windows CREATE_NO_WINDOW keeps a console from flashing up; `taskkill /T` finds the children there.
         self._process = subprocess.Popen(
             command,
             cwd=folder,
@@ -72,28 +78,33 @@ class RunningProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
+            bufsize=0,
             start_new_session=_POSIX,
-            creationflags=0 if _POSIX else getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            creationflags=_FLAGS,
         )
-        self._queue: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._readers = [
-            threading.Thread(target=self._read, args=(name, getattr(self._process, name)), daemon=True)
-            for name in ("stdout", "stderr")
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, name: str, stream: object) -> None:
-        with contextlib.suppress(ValueError, OSError):  # closed under our hands
-            for line in stream:  # type: ignore[attr-defined]
-                self._queue.put((name, line.rstrip("\r\n")))
+        assert self._process.stdout is not None and self._process.stderr is not None
+        self._pipes = {"stdout": self._process.stdout.fileno(), "stderr": self._process.stderr.fileno()}
+        self._unfinished = dict.fromkeys(self._pipes, b"")  # lines of which the end is still to come
+        self._drained = False
+        if _POSIX:
+            for pipe in self._pipes.values():
+                os.set_blocking(pipe, False)
 
     def lines(self) -> list[tuple[str, str]]:
-        found = []
-        while not self._queue.empty():
-            found.append(self._queue.get())
+        ended = self._process.poll() is not None  # asked first: whatever it wrote can be read now
+        found, empty = [], True
+        for name, pipe in self._pipes.items():
+            for _ in range(_MOST_BLOCKS):
+                if not (block := _available(pipe)):
+                    break
+                *whole, self._unfinished[name] = (self._unfinished[name] + block).split(b"\n")
+                found += [(name, _text(line)) for line in whole]
+            else:
+                empty = False
+            if ended and empty and self._unfinished[name]:
+                found.append((name, _text(self._unfinished[name])))
+                self._unfinished[name] = b""
+        self._drained = ended and empty
         return found
 
     @property
@@ -104,32 +115,30 @@ class RunningProcess:
     @property
     def exit_code(self) -> int | None:
         code = self._process.poll()
-        if code is None or any(reader.is_alive() for reader in self._readers) or not self._queue.empty():
-            return None
-        return code
+        return code if self._drained else None
 
     def stop(self) -> None:
-        """Asks the whole group to end, and kills what is still there a second later, from a thread."""
+        """Kills without asking: all that it wrote lies in its folder, and what it is busy with it might not leave."""
         if _POSIX:
-            self._signal(signal.SIGTERM)
-            # Not a daemon: leaving Slicer right after cancelling must not leave the job behind.
-            threading.Thread(target=self._kill_later).start()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         else:
-            subprocess.Popen(
-                ["taskkill", "/F", "/T", "/PID", str(self._process.pid)],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
+            subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(self._process.pid)], creationflags=_FLAGS, **_QUIET)
 
-    def _kill_later(self) -> None:
-        deadline = time.monotonic() + _GRACE_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            time.sleep(0.02)
-        # Also when the leader has ended: what it started may not have.
-        self._signal(signal.SIGKILL)
-        self._process.wait()
 
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+def _available(pipe: int) -> bytes:
+    """What can be read from a pipe without waiting."""
+    try:
+        if not _POSIX:
+            import _winapi
+            import msvcrt
+
+            waiting = _winapi.PeekNamedPipe(msvcrt.get_osfhandle(pipe), 0)[0]  # type: ignore[attr-defined]
+            return os.read(pipe, min(waiting, _BLOCK)) if waiting else b""
+        return os.read(pipe, _BLOCK)
+    except OSError:  # nothing there yet, or closed
+        return b""
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace").rstrip("\r")

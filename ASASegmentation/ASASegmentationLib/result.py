@@ -1,32 +1,35 @@
-"""What a finished job left in its folder, read and made ready for the scene. Runs outside the GUI thread."""
+"""What a finished job left in its folder, read and made ready for the scene."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
 from asa.tasks import Task
 
 from . import edits
 from .nifti import read_nifti, right_handed
 from .segments import SegmentSpec, build_segments
+from .steps import Steps, slabs
+from .surfaces import CLOSED_SURFACE, Surface, poly_data
+
+LABELS = "segmentation.nii.gz"
 
 
 @dataclass(frozen=True)
 class ExtraVolume:
-    """A posterior or uncertainty map: `array` (K, J, I) in 0..1 with its 4x4 affine from (i, j, k) to RAS in mm.
-
-    The affine is right-handed, as Slicer's volumes are.
-    """
+    """A posterior or uncertainty map: values in 0..1, and the 4x4 affine from (i, j, k) to RAS in mm, right-handed."""
 
     name: str
-    array: np.ndarray
+    image: vtk.vtkImageData
     ijk_to_ras: np.ndarray
 
 
@@ -58,22 +61,28 @@ def segment_specs(task: Task) -> list[SegmentSpec]:
     return specs
 
 
-def read_result(folder: Path, task: Task, moved: np.ndarray) -> Result:
+def read_result(folder: Path, task: Task, moved: np.ndarray) -> Steps[Result]:
     """Reads the folder of a finished job.
 
     `moved` is a 4x4 matrix from where the scan was when the job started to where it is now, in mm.
     Raises OSError, ValueError or LookupError when a file is missing or not what it should be.
     """
-    labels, affine = read_nifti(folder / "segmentation.nii.gz")
-    segments = build_segments(labels, moved @ affine, segment_specs(task))
-    edits.mark_as_made(segments)
+    labels, affine = yield from read_nifti(folder / LABELS)
+    specs = segment_specs(task)
+    segments = yield from build_segments(labels, moved @ affine, specs)
+    yield from edits.mark_as_made(segments)
+    for number, spec in enumerate(specs):
+        yield from _add_surface(segments[spec.id], Surface.load(folder, number), moved)
+    extra: tuple[ExtraVolume, ...] = ()
+    for path in sorted([*folder.glob("posterior_*.nii.gz"), *folder.glob("uncertainty.nii.gz")]):
+        extra += ((yield from _read_extra(path, moved)),)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return Result(
         task=task,
         segments=segments,
         volumes=_rows(json.loads((folder / "volumes.json").read_text(encoding="utf-8"))["volumes"]),
         warnings=tuple(report["warnings"]),
-        extra=tuple(_extra_volumes(folder, moved)),
+        extra=extra,
         overview=(folder / "overlay.png").read_bytes(),
     )
 
@@ -83,9 +92,26 @@ def _rows(volumes: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]
     return tuple({row["title"]: row for row in volumes}.values())
 
 
-def _extra_volumes(folder: Path, moved: np.ndarray) -> Iterator[ExtraVolume]:
-    for path in sorted([*folder.glob("posterior_*.nii.gz"), *folder.glob("uncertainty.nii.gz")]):
-        array, affine = read_nifti(path)
-        array, affine = right_handed(array, affine)
-        name = path.name.removesuffix(".nii.gz").replace("_", " ")
-        yield ExtraVolume(name, np.ascontiguousarray(array.T, dtype=np.float32), moved @ affine)
+def _add_surface(segment: slicer.vtkSegment, surface: Surface | None, moved: np.ndarray) -> Steps[None]:
+    """Gives a segment its surface, where one was made."""
+    if surface is None:
+        return
+    if not np.array_equal(moved, np.eye(4)):
+        surface = surface.moved(moved)
+        yield True
+    segment.AddRepresentation(CLOSED_SURFACE, (yield from poly_data(surface)))
+    yield True
+
+
+def _read_extra(path: Path, moved: np.ndarray) -> Steps[ExtraVolume]:
+    array, affine = right_handed(*(yield from read_nifti(path)))
+    scalars = vtk.vtkFloatArray()
+    scalars.SetNumberOfValues(array.size)
+    voxels = vtk_to_numpy(scalars).reshape(array.shape[::-1])
+    for slab in slabs(voxels.shape, voxels.itemsize):
+        voxels[slab] = array.T[slab]
+        yield True
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape)
+    image.GetPointData().SetScalars(scalars)
+    return ExtraVolume(path.name.removesuffix(".nii.gz").replace("_", " "), image, moved @ affine)

@@ -8,35 +8,34 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from asa.tasks import Task
 
 from . import edits
 from .result import ExtraVolume, Result
+from .steps import Steps
 
 TASK_ATTRIBUTE = "ASA.task"
+_WARNINGS_ATTRIBUTE = "ASA.warnings"
 _TABLE_REFERENCE = "ASA.volumes"
-_COLUMNS = (  # short, because a panel is narrow
-    ("Structure", "title"),
-    ("mL", "volume_ml"),
-    ("% brain", "percent_of_brain"),
-    ("left mL", "left_ml"),
-    ("right mL", "right_ml"),
-    ("L−R %", "asymmetry_percent"),
-)
 
 
 def new_segmentation(
     scene: slicer.vtkMRMLScene, result: Result, volume: slicer.vtkMRMLVolumeNode | None, name: str
-) -> slicer.vtkMRMLSegmentationNode:
+) -> Steps[slicer.vtkMRMLSegmentationNode]:
     """A segmentation node with the result, on the grid, under the transform and in the study of its scan.
 
-    `volume` is None when the scan was removed from the scene meanwhile.
+    It comes into the scene when it is whole. `volume` is None when the scan was removed from the scene meanwhile.
     """
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
-    node.CreateDefaultDisplayNodes()
-    edits.add(node, result.segments)
+    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    node.UnRegister(None)
+    yield from edits.add(node, result.segments)
+    node.SetName(scene.GenerateUniqueName(name))
     node.SetAttribute(TASK_ATTRIBUTE, result.task.name)
+    scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    yield True
     if volume is not None:
         attach(node, volume)
     show(node, result.task)
@@ -70,6 +69,7 @@ def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) 
     display.SetVisibility(True)
     display.SetOpacity2DFill(0.25)
     display.SetOpacity2DOutline(1.0)
+    display.SetVisibility3D(edits.has_surfaces(node))
     regions = {region.name for region in task.regions}
     labels = {label.name for label in task.labels} | {r.name for r in task.regions if len(r.values) == 1}
     wanted = (regions if nested else labels) if task.nested else labels
@@ -82,14 +82,46 @@ def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) 
 
 
 def show_surfaces(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Makes the 3-D surfaces and shows them. Takes seconds; there is no way to do it outside the GUI thread."""
+    """Shows the 3-D surfaces; makes those that no job has made, which takes seconds."""
     node.CreateClosedSurfaceRepresentation()
     node.GetDisplayNode().SetVisibility3D(True)
+
+
+def present(volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Shows a scan in the slice views, unless they show it, and all that there is in the 3-D views."""
+    if slicer.app.layoutManager() is None:  # no main window
+        return
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    if {view.GetBackgroundVolumeID() for view in views} != {volume.GetID()}:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    slicer.util.resetThreeDViews()
 
 
 def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:
     """The task a segmentation was made for, "" when ASA did not make it."""
     return node.GetAttribute(TASK_ATTRIBUTE) or ""
+
+
+def set_warnings(node: slicer.vtkMRMLSegmentationNode, warnings: Iterable[str]) -> None:
+    """Keeps with a segmentation what the user should look at before using it."""
+    node.SetAttribute(_WARNINGS_ATTRIBUTE, "\n".join(warnings))
+
+
+def warnings_of(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """What `set_warnings` has kept."""
+    return [line for line in (node.GetAttribute(_WARNINGS_ATTRIBUTE) or "").split("\n") if line]
+
+
+def _columns() -> dict[str, str]:
+    """Key of a measurement -> heading; short, because a panel is narrow."""
+    return {
+        "title": _("Structure"),
+        "volume_ml": _("mL"),
+        "percent_of_brain": _("% brain"),
+        "left_ml": _("left mL"),
+        "right_ml": _("right mL"),
+        "asymmetry_percent": _("L−R %"),
+    }
 
 
 def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -100,7 +132,7 @@ def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mappin
         node.SetNodeReferenceID(_TABLE_REFERENCE, table_node.GetID())
     rows = list(rows)
     table = vtk.vtkTable()
-    for title, key in _COLUMNS:
+    for key, title in _columns().items():
         column: vtk.vtkAbstractArray = vtk.vtkStringArray() if key == "title" else vtk.vtkDoubleArray()
         column.SetName(title)
         for row in rows:
@@ -126,6 +158,13 @@ def table_cells(table_node: slicer.vtkMRMLTableNode) -> tuple[list[str], list[li
     return headings, rows
 
 
+def colours(node: slicer.vtkMRMLSegmentationNode) -> dict[str, tuple[float, float, float]]:
+    """Name of a segment -> its colour, red, green, blue in 0..1."""
+    segmentation = node.GetSegmentation()
+    segments = [segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()]
+    return {segment.GetName(): segment.GetColor() for segment in segments}
+
+
 def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return value
@@ -142,7 +181,7 @@ def add_extra_volume(
     node.SetIJKToRASMatrix(matrix)
     node.CreateDefaultDisplayNodes()  # before there are voxels, or it takes long to choose a window for them
     node.GetDisplayNode().SetAutoWindowLevel(False)
-    slicer.util.updateVolumeFromArray(node, extra.array)
+    node.SetAndObserveImageData(extra.image)
     node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
     if volume is not None:
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())

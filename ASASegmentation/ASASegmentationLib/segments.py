@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .nifti import right_handed
+from .steps import Steps, finish, slabs
 
 BINARY_LABELMAP = "Binary labelmap"
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -29,24 +32,27 @@ class SegmentSpec:
     terminology: str
 
 
-def label_image(labels: np.ndarray, ijk_to_ras: np.ndarray) -> slicer.vtkOrientedImageData:
-    """An oriented VTK image of a label map.
+def label_image(
+    labels: np.ndarray, ijk_to_ras: np.ndarray, table: np.ndarray | None = None
+) -> Steps[slicer.vtkOrientedImageData]:
+    """An oriented VTK image of a label map, right-handed as the scan in the scene is; sheared affines are kept.
 
-    `labels` is (I, J, K), unsigned 8 bit, as nibabel gives it; `ijk_to_ras` is its 4x4 affine in mm. Slicer turns a
-    left-handed grid into a right-handed one by reversing the last axis when it reads an image, and so does this: the
-    segments get the very grid of the scan in the scene. Sheared affines (gantry tilt) are kept.
+    `labels` is (I, J, K), whole numbers in 0..255, as nibabel gives it; `ijk_to_ras` is its 4x4 affine in mm. With
+    `table`, 256 values of 8 bits, the image has table[label] for each label.
     """
-    affine = np.array(ijk_to_ras, dtype=float)
-    if np.linalg.det(affine[:3, :3]) < 0:
-        affine[:3, 3] += affine[:3, 2] * (labels.shape[2] - 1)
-        affine[:3, 2] *= -1
-        labels = labels[:, :, ::-1]
+    labels, affine = right_handed(labels, ijk_to_ras)
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(affine.ravel())
+    scalars = vtk.vtkUnsignedCharArray()
+    scalars.SetNumberOfValues(labels.size)
+    if labels.size:
+        voxels = vtk_to_numpy(scalars).reshape(labels.shape[::-1])  # VTK runs through i fastest
+        for slab in slabs(voxels.shape, voxels.itemsize):
+            part = labels.T[slab]
+            voxels[slab] = part if table is None else table[part]
+            yield True
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(labels.shape)
-    # VTK runs through i fastest. A copy, because VTK would not keep the numpy array alive.
-    scalars = numpy_to_vtk(labels.astype(np.uint8).ravel(order="F"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
     image.GetPointData().SetScalars(scalars)
     image.SetImageToWorldMatrix(matrix)
     return image
@@ -67,12 +73,11 @@ def layers(specs: Iterable[SegmentSpec]) -> list[list[SegmentSpec]]:
 
 def build_segments(
     labels: np.ndarray, ijk_to_ras: np.ndarray, specs: Iterable[SegmentSpec]
-) -> dict[str, slicer.vtkSegment]:
+) -> Steps[dict[str, slicer.vtkSegment]]:
     """One segment for each spec, by id and in their order, that belong to no segmentation yet.
 
     `labels` and `ijk_to_ras` as in `label_image`. Disjoint segments share one image and keep the label map's own
-    values; a segment without voxels is made too, so that "none found" can be told from "not looked for". Touches no
-    scene, so it may run in any thread.
+    values; a segment without voxels is made too, so that "none found" can be told from "not looked for".
     """
     specs = list(specs)
     segments: dict[str, slicer.vtkSegment] = {}
@@ -80,7 +85,7 @@ def build_segments(
         table = np.zeros(256, np.uint8)
         for spec in group:
             table[list(spec.values)] = min(spec.values)
-        image = label_image(table[labels], ijk_to_ras)
+        image = yield from label_image(labels, ijk_to_ras, table)
         for spec in group:
             segment = slicer.vtkSegment()
             segment.SetName(spec.name)
@@ -118,4 +123,4 @@ def add_segments(
 
     Raises ValueError when a segment id is already taken.
     """
-    add_built_segments(node, build_segments(labels, ijk_to_ras, specs))
+    add_built_segments(node, finish(build_segments(labels, ijk_to_ras, specs)))

@@ -6,20 +6,20 @@ from slicer.i18n import tr as _
 
 from .engine_job import Progress
 
-_STAGES = {
-    "preparing": "Preparing",
-    "reading": "Reading the scan",
-    "aligning": "Aligning the head",
-    "network": "Segmenting",
-    "labelling": "Labelling",
-    "writing": "Measuring",
-}
-
 
 def progress_text(progress: Progress) -> str:
     """What is being done and how long it will still take."""
-    stage = _(_STAGES.get(progress.stage, progress.stage))
-    return f"{stage}… {_remaining(progress.remaining_s)}".rstrip()
+    stages = {
+        "preparing": _("Preparing"),
+        "reading": _("Reading the scan"),
+        "registering": _("Registering the scans"),
+        "aligning": _("Aligning the head"),
+        "network": _("Segmenting"),
+        "labelling": _("Labelling"),
+        "writing": _("Measuring"),
+        "surfaces": _("Making surfaces"),
+    }
+    return f"{stages.get(progress.stage, progress.stage)}… {_remaining(progress.remaining_s)}".rstrip()
 
 
 def _remaining(seconds: float | None) -> str:

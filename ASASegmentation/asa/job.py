@@ -127,6 +127,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
         "model_sha256": _model_sha256(model.path),
         "align": request.align,
         "reference": request.reference,
+        "threshold": request.threshold,
         "tta": bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta,
         "posterior": request.posterior,
     }

@@ -14,6 +14,7 @@ from ASASegmentationLib.engine_job import EngineJob
 from ASASegmentationLib.inputs import Snapshot
 from ASASegmentationLib.nifti import read_nifti, right_handed
 from ASASegmentationLib.process import ProcessRunner
+from ASASegmentationLib.steps import Steps
 
 from .checkpoints import Checkpoint
 from .patches import Attention, Patches
@@ -63,14 +64,15 @@ class Answer:
     attention: Attention | None
 
     @staticmethod
-    def read(shared: Path, own: Path) -> Answer:
+    def read(shared: Path, own: Path) -> Steps[Answer]:
         """Raises OSError, ValueError or LookupError when a file is missing or not what it should be."""
         volumes = {}
         affine = np.eye(4)
         for folder, names in ((shared, (*_SHARED, "patches")), (own, _OWN)):
             for name in names:
-                array, affine = right_handed(*read_nifti(folder / f"{name}.nii"))
+                array, affine = right_handed(*(yield from read_nifti(folder / f"{name}.nii")))
                 volumes[name] = np.ascontiguousarray(array.T)
+                yield True
         summary = json.loads((own / "inspect.json").read_text(encoding="utf-8"))
         patches = Patches.of(volumes.pop("patches"), summary)
         try:
@@ -86,8 +88,6 @@ class LookJob(EngineJob[None]):
     `scan` and `mask` are copies of volumes. The answers lie in `output`; `kept` is where the aligned scan is kept.
     `answered(checkpoint, shared folder, own folder)` is called from `poll`.
     """
-
-    WHAT = "inspection"
 
     def __init__(
         self,
@@ -107,13 +107,13 @@ class LookJob(EngineJob[None]):
         self._count = 0
         super().__init__(runner)
 
-    def prepare(self) -> list[str]:
+    def prepare(self) -> Steps[list[str]]:
         assert self._scan is not None
-        image = self._scan.write(self.folder)
+        image = yield from self._scan.write(self.folder)
         words = ["-m", "asa", "inspect", *(str(model.path) for model in self._models), "--image", str(image)]
         words += ["--output", str(self._output), "--kept", str(self._kept), "--json", "--attention"]
         if self._mask is not None:
-            words += ["--mask", str(self._mask.write(self.folder))]
+            words += ["--mask", str((yield from self._mask.write(self.folder)))]
         self._scan = self._mask = None
         return [*words, *self._question.arguments()]
 
@@ -123,5 +123,5 @@ class LookJob(EngineJob[None]):
             self._answered(self._models[self._count], self._output, own)
             self._count += 1
 
-    def reader(self) -> Callable[[], None]:
-        return lambda: None
+    def results(self) -> Steps[None]:
+        yield True  # each was told of when it came

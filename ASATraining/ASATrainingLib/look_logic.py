@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ import slicer
 
 from ASASegmentationLib import inputs
 from ASASegmentationLib.callbacks import Signal
-from ASASegmentationLib.engine_job import JobState, in_background
+from ASASegmentationLib.engine_job import CleanUp, JobState
 from ASASegmentationLib.inputs import Snapshot
 from ASASegmentationLib.process import ProcessRunner
+from ASASegmentationLib.steps import Steps, go_on
 
 from .checkpoints import Checkpoint
 from .look import Answer, LookJob, Question
@@ -40,11 +40,13 @@ class LookLogic:
         self._answers: dict[tuple[Key, tuple[str, float]], tuple[Path, Path]] = {}
         self._job: LookJob | None = None
         self._wanted: tuple[Key, tuple[str, float]] | None = None  # what is to be shown once it is there
-        self._loading: Future[Answer] | None = None
+        self._loading: Steps[Answer] | None = None
+        self._ended = CleanUp()
 
     def close(self) -> None:
         """Ends a running program and takes its answers off the disk: they show a patient."""
         self.cancel()
+        self._ended.finish()
         self._loading = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -96,8 +98,8 @@ class LookLogic:
         if not missing:
             return
         affine = inputs.ijk_to_ras(volume)
-        (scan,) = inputs.snapshots({"scan": volume})
-        mask = Snapshot("mask", drawn.astype(np.uint8), affine) if drawn is not None else None
+        scan = Snapshot.of("scan", volume, volume)
+        mask = Snapshot("mask", lambda: drawn.astype(np.uint8), affine) if drawn is not None else None
         try:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="asa-look-"))
@@ -120,13 +122,15 @@ class LookLogic:
         """Ends the running program; what was answered so far stays."""
         if self._job is not None:
             self._job.cancel()
+            self._ended.add(self._job)
             self._job = None
             self.changed()
 
     def poll(self) -> None:
         """Takes in what the program said, and an answer that has been read."""
-        if self._loading is not None and self._loading.done():
-            self._deliver(self._loading)
+        self._ended.go_on()
+        if self._loading is not None:
+            self._go_on_loading(self._loading)
         if self._job is not None:
             self._follow(self._job)
 
@@ -136,6 +140,7 @@ class LookLogic:
         if job.progress != before:
             self.progressed(job.progress)
         if job.ended:
+            self._ended.add(job)
             self._job = None
             self.changed()
             if job.state is JobState.FAILED:
@@ -150,16 +155,18 @@ class LookLogic:
     def _load(self) -> bool:
         places = self._answers.get(self._wanted) if self._wanted is not None else None
         if places is not None:
-            self._loading = in_background(lambda: Answer.read(*places))
+            self._loading = Answer.read(*places)
         return places is not None
 
-    def _deliver(self, loading: Future[Answer]) -> None:
-        self._loading = None
+    def _go_on_loading(self, loading: Steps[Answer]) -> None:
         try:
-            answer = loading.result()
+            answer = go_on(loading)
         except (OSError, ValueError, LookupError) as error:
+            self._loading = None
             self.failed(f"The answer could not be read: {error}")
-        else:
+            return
+        if answer is not None:
+            self._loading = None
             self.answered(answer)
 
 

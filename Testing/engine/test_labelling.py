@@ -7,7 +7,7 @@ import pytest
 
 from asa.errors import InputError, ModelError
 from asa.geometry import FRAME, Alignment
-from asa.inference.labelling import label_regions, move_class, ring_values, settle_regions
+from asa.inference.labelling import label_classes, label_regions, move_class, ring_values, settle_regions
 from asa.inference.normalise import stripped_brain, zscore_brain
 from asa.models import ModelFolder
 from asa.tasks import TISSUE, TUMOUR, WMH
@@ -117,3 +117,14 @@ def test_a_class_moves_within_its_box_only() -> None:
     assert len(moved) == 20 * 36 * 22
     np.testing.assert_allclose(posterior.sum(0), 1, atol=1e-6)
     np.testing.assert_allclose(posterior[1][posterior[2] == 0], 2 / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("threshold", "sides"), [(None, 10), (0.5, 20), (0.3, 30), (0.7, 10), (0.9, 0)])
+def test_a_threshold_is_of_all_classes_together(threshold: float | None, sides: int) -> None:
+    """Three cubes within one another: 0.4 + 0.4, then 0.3 + 0.3, then 0.2 + 0.2; the background has the rest."""
+    share = nested(30, 20, 10, likely=1.0).round().sum(0) * 0.1 + 0.1
+    share[share < 0.15] = 0
+    classes = np.stack([1 - 2 * share, share * 0.999, share]).astype(np.float32)
+    labels, _ = label_classes(classes, HERE, FRAME, threshold=threshold)
+    assert np.array_equal(np.unique(labels), [0, 2] if sides else [0])
+    assert (labels == 2).sum() == sides**3

@@ -26,13 +26,24 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def use_torch_utilities(monkeypatch: pytest.MonkeyPatch, installed: object) -> None:
     module = ModuleType("PyTorchUtils")
-    module.PyTorchUtilsLogic = lambda: SimpleNamespace(installTorch=lambda ask: installed)  # type: ignore[attr-defined]
+
+    def install_torch(ask: bool, backend: str | None, version: str) -> object:
+        assert (ask, backend, version) == (False, None, ">=2.4")
+        return installed
+
+    module.PyTorchUtilsLogic = lambda: SimpleNamespace(installTorch=install_torch)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
 
 
 def test_missing_looks_without_importing() -> None:
-    assert dependencies.missing(lambda module: module != "nibabel") == (PACKAGES[1],)
-    assert dependencies.missing(lambda module: True) == ()
+    assert dependencies.missing(lambda package: package.module != "nibabel") == (PACKAGES[1],)
+    assert dependencies.missing() == ()  # what the tests of the engine need is all there
+
+
+def test_a_version_that_is_too_old_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, enough in (("2.3.1", False), ("2.4.0+cu121", True), ("2.10.0", True), ("1.13.1", False)):
+        monkeypatch.setattr(dependencies.importlib.metadata, "version", lambda name, version=version: version)
+        assert dependencies.installed(PACKAGES[0]) is enough, version
 
 
 def test_the_explanation_says_what_where_and_how_large() -> None:
@@ -44,8 +55,8 @@ def test_the_explanation_says_what_where_and_how_large() -> None:
 
 def test_torch_comes_from_its_extension_the_rest_from_pip(pip: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     use_torch_utilities(monkeypatch, object())
-    SlicerInstaller().install(PACKAGES[:2], None)
-    assert pip == [["nibabel>=5.2"]]
+    SlicerInstaller().install(PACKAGES[:3], None)
+    assert pip == [["nibabel>=5.2", "safetensors>=0.4.3"]]
 
 
 def test_without_internet_all_comes_from_the_folder(pip: list[Any], tmp_path: Path) -> None:
@@ -71,9 +82,23 @@ def test_a_failure_says_what_to_do(utilities: str, pip: list[Any], monkeypatch: 
         SlicerInstaller().install(PACKAGES[:1], None)
 
 
-def test_a_processor_build_beside_a_gpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dependencies.importlib.metadata, "version", lambda name: "2.9.0+cpu")
-    monkeypatch.setattr(dependencies, "gpu_present", lambda: True)
-    assert "graphics card" in dependencies.gpu_unused()
-    monkeypatch.setattr(dependencies, "gpu_present", lambda: False)
-    assert dependencies.gpu_unused() == ""
+@pytest.mark.parametrize(
+    ("build", "unused"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None", True),
+        ("cuda = '12.8'", False),
+        ("cuda: Optional[str] = '12.1'", False),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.2'", False),
+    ],
+)
+def test_a_processor_build_beside_a_gpu_is_noticed(
+    build: str, unused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version.py").write_text(f"__version__ = '2.9.0'\n{build}\n", encoding="utf-8")
+    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(dependencies.importlib.util, "find_spec", lambda name: spec)
+    for present in (True, False):
+        dependencies.gpu_unused.cache_clear()
+        monkeypatch.setattr(dependencies, "gpu_present", lambda present=present: present)
+        assert ("graphics card" in dependencies.gpu_unused()) is (unused and present)
+    dependencies.gpu_unused.cache_clear()

@@ -18,6 +18,7 @@ from ASASegmentationLib.dicom_tags import read_tags
 from ASASegmentationLib.inputs import ijk_to_ras
 from ASASegmentationLib.result import segment_specs
 from ASASegmentationLib.segments import build_segments
+from ASASegmentationLib.steps import finish
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM export needs pydicom and highdicom")
 highdicom = pytest.importorskip("highdicom", reason="DICOM export needs highdicom")
@@ -85,7 +86,8 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def segmentation_of(volume: Any, labels: np.ndarray) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "tissue")
     node.CreateDefaultDisplayNodes()
-    edits.add(node, build_segments(labels, ijk_to_ras(volume), segment_specs(TASKS["tissue"])))
+    segments = finish(build_segments(labels, ijk_to_ras(volume), segment_specs(TASKS["tissue"])))
+    finish(edits.add(node, segments))
     return node
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from ASASegmentationLib.nifti import read_nifti, write_nifti
 from ASASegmentationLib.process import PythonRunner, RunningProcess
+from ASASegmentationLib.steps import finish
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
@@ -61,7 +62,7 @@ def test_asking_never_waits(tmp_path: Path) -> None:
     assert process.exit_code is None
     process.stop()
     assert time.thread_time() - before < 0.05
-    wait_for(lambda: process.exit_code is not None, 2.0)
+    wait_for(lambda: process.lines() == [] and process.exit_code is not None, 2.0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
@@ -109,8 +110,8 @@ def test_the_engine_is_found_and_the_environment_kept(tmp_path: Path, monkeypatc
 def test_nifti_there_and_back(tmp_path: Path, kind: type) -> None:
     array = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(kind)
     sheared = np.array([[-1, 0.2, 0, 5], [0.1, 2, 0.3, -6], [0, 0, 1.5, 7], [0, 0, 0, 1.0]])
-    write_nifti(tmp_path / "a.nii", array, sheared)
-    found, affine = read_nifti(tmp_path / "a.nii")
+    finish(write_nifti(tmp_path / "a.nii", lambda: array, sheared))
+    found, affine = finish(read_nifti(tmp_path / "a.nii"))
     np.testing.assert_array_equal(found, array.T)
     np.testing.assert_allclose(affine, sheared, rtol=1e-6)
 
@@ -119,12 +120,12 @@ def test_nifti_agrees_with_nibabel(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     array = np.random.default_rng(1).random((5, 6, 7)).astype(np.float32)
     affine = np.diag([-1.0, 2.0, 3.0, 1.0])
-    write_nifti(tmp_path / "ours.nii", array, affine)
+    finish(write_nifti(tmp_path / "ours.nii", lambda: array, affine))
     image = nibabel.load(tmp_path / "ours.nii")
     np.testing.assert_array_equal(np.asarray(image.dataobj), array.T)
     np.testing.assert_array_equal(image.affine, affine)
     nibabel.save(image, tmp_path / "theirs.nii.gz")
-    found, read = read_nifti(tmp_path / "theirs.nii.gz")
+    found, read = finish(read_nifti(tmp_path / "theirs.nii.gz"))
     np.testing.assert_array_equal(found, array.T)
     np.testing.assert_array_equal(read, affine)
 
@@ -132,7 +133,7 @@ def test_nifti_agrees_with_nibabel(tmp_path: Path) -> None:
 def test_what_is_no_nifti_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(b"no image" * 100)
     with pytest.raises(ValueError, match="not a NIfTI"):
-        read_nifti(tmp_path / "a.nii")
+        finish(read_nifti(tmp_path / "a.nii"))
 
 
 def test_python_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

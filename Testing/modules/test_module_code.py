@@ -21,9 +21,22 @@ FILES = sorted(
     for path in (*module.glob("*.py"), *(module / f"{module.name}Lib").rglob("*.py"))
     if path.is_file()
 )
+# While Slicer waits for events its main thread keeps Python's lock: other threads starve.
+_THREADS = {"threading", "concurrent", "multiprocessing", "asyncio", "_thread"}
 _LIGHT = {"slicer", "qt", "ctk", "vtk", "numpy", "asa", "ASASegmentationLib", "ASATrainingLib"}
 # The command line runs these with slicer-core; no module imports them.
 _PROGRAMS = {"segmentation_file.py"}
+# These run where there is no `slicer.i18n`, as part of such a program.
+_WITHOUT_APPLICATION = {"segmentation_file.py", "nifti.py", "segments.py"}
+
+
+def sentences(tree: ast.AST) -> Iterator[str]:
+    """Sentences put together as f-strings, which nobody can translate."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.Constant):
+            end = str(node.values[-1].value).rstrip()
+            if end.endswith((".", "?")) and len(node.values) > 1 and " " in ast.unparse(node):
+                yield f"{node.lineno}: {ast.unparse(node)}; use _(...).format(...)"
 
 
 def qt_names() -> frozenset[str]:
@@ -37,6 +50,8 @@ def qt_names() -> frozenset[str]:
 
 
 PROPERTIES = qt_names()
+# Properties of CTK's widgets that have a setter in C++ only.
+SETTERLESS = {"filters"}
 # Attributes of a widget that PythonQt would refuse to see replaced.
 RESERVED = PROPERTIES | {name for name in dir(QtWidgets.QWidget) if not name.startswith("_")}
 
@@ -63,7 +78,7 @@ def offences(tree: ast.AST) -> Iterator[str]:
             yield from _call_offences(node)
         elif isinstance(node, ast.Assign):
             for target in node.targets:
-                if isinstance(target, ast.Attribute) and is_control(target.value):
+                if isinstance(target, ast.Attribute) and is_control(target.value) and target.attr not in SETTERLESS:
                     yield f"{node.lineno}: set {ast.unparse(target)} through its setter"
         elif isinstance(node, ast.ClassDef) and any(is_qt(base) for base in node.bases):
             for inner in ast.walk(node):
@@ -109,6 +124,16 @@ def test_importing_needs_only_what_slicer_has(path: Path) -> None:
         pytest.skip("runs as a program of its own")
     found = set(top_level_imports(ast.parse(path.read_text(encoding="utf-8"))))
     assert not found - _LIGHT - sys.stdlib_module_names
+    assert not found & _THREADS
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.parent.name == "ASASegmentationLib" and path.name not in _WITHOUT_APPLICATION],
+    ids=lambda path: path.name,
+)
+def test_sentences_can_be_translated(path: Path) -> None:
+    assert list(sentences(ast.parse(path.read_text(encoding="utf-8")))) == []
 
 
 def test_offences_are_seen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 
 import slicer
@@ -78,12 +79,17 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A path and a button to browse for it. Filters are bits of QDir.Filter: a folder when Dirs is among them."""
+    """A path and a button to browse for it: for a file unless the filters say a folder, as in CTK."""
 
     currentPathChanged = Signal(str)
 
+    class Filter(enum.Enum):
+        Dirs = 1
+        Files = 2
+
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
+        self._filters = self.Filter.Files.value
         self._edit = QtWidgets.QLineEdit(self)
         browse = QtWidgets.QToolButton(self)
         browse.setText("…")
@@ -96,9 +102,19 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         browse.clicked.connect(self._browse)
 
     def _browse(self) -> None:
-        folder = QtWidgets.QFileDialog.getExistingDirectory(self, "", str(Path(self._edit.text() or ".")))
-        if folder:
-            self._edit.setText(folder)
+        start = str(Path(self._edit.text() or "."))
+        if self._filters & self.Filter.Files.value:
+            path, _kind = QtWidgets.QFileDialog.getOpenFileName(self, "", start)
+        else:
+            path = QtWidgets.QFileDialog.getExistingDirectory(self, "", start)
+        if path:
+            self._edit.setText(path)
+
+    def _get_filters(self) -> int:
+        return self._filters
+
+    def _set_filters(self, filters: int) -> None:
+        self._filters = filters
 
     def _get_path(self) -> str:
         return self._edit.text()
@@ -107,6 +123,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         self._edit.setText(path)
 
     currentPath = Property(str, _get_path, setCurrentPath)
+    filters = Property(int, _get_filters, _set_filters)
 
 
 class ctkMessageBox(QtWidgets.QMessageBox):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 import time
@@ -19,6 +20,7 @@ from .. import scene
 from ..dependencies import PACKAGES, Plan
 from ..inputs import ijk_to_ras
 from ..segments import BINARY_LABELMAP
+from ..surfaces import CLOSED_SURFACE
 from .case import PanelTestCase, wait_for
 from .fakes import add_head
 
@@ -68,6 +70,16 @@ class TestBeforeSegmenting(PanelTestCase):
             self.parameters.set_volume("t1", slicer.mrmlScene.AddNewNodeByClass(kind))
             self.assertIn(words, self.ui.segmentButton.toolTip)
 
+    def test_a_volume_under_a_curved_transform_is_refused(self) -> None:
+        volume = self.add_proposed()
+        for kind, refused in (("vtkMRMLBSplineTransformNode", True), ("vtkMRMLLinearTransformNode", False)):
+            transform = slicer.mrmlScene.AddNewNodeByClass(kind)
+            if refused:
+                transform.SetAndObserveTransformToParent(bent_transform())
+            volume.SetAndObserveTransformNodeID(transform.GetID())
+            self.panel.show_parameters()
+            self.assertEqual("non-linear" in self.ui.segmentButton.toolTip, refused)
+
     def test_a_removed_volume_disables_the_button(self) -> None:
         slicer.mrmlScene.RemoveNode(self.add_proposed())
         slicer.app.processEvents()
@@ -75,6 +87,7 @@ class TestBeforeSegmenting(PanelTestCase):
 
     def test_every_control_has_a_help_text(self) -> None:
         kinds = ("QComboBox", "QCheckBox", "QPushButton", "QToolButton", "qMRMLNodeComboBox", "QTableWidget")
+        kinds += ("QDoubleSpinBox", "QPlainTextEdit", "QProgressBar", "ctkPathLineEdit")
         for name, control in vars(self.ui).items():
             if control.className() in kinds and control.parent().inherits("QWidget") and not name.startswith("qt_"):
                 with self.subTest(control=name):
@@ -99,6 +112,21 @@ class TestBeforeSegmenting(PanelTestCase):
         self.assertEqual(self.installer.installed, [])
         self.assertFalse(self.panel.logic.running)
         self.assertIn("packages", self.ui.statusLabel.text)
+
+
+def bent_transform() -> vtk.vtkThinPlateSplineTransform:
+    """A transform that is not linear."""
+    here, there = vtk.vtkPoints(), vtk.vtkPoints()
+    for x in (0, 50):
+        for y in (0, 50):
+            for z in (0, 50):
+                here.InsertNextPoint(x, y, z)
+                there.InsertNextPoint(x + 0.01 * y * z, y, z)
+    transform = vtk.vtkThinPlateSplineTransform()
+    transform.SetBasisToR()
+    transform.SetSourceLandmarks(here)
+    transform.SetTargetLandmarks(there)
+    return transform
 
 
 class TestSegmenting(PanelTestCase):
@@ -126,7 +154,8 @@ class TestSegmenting(PanelTestCase):
             np.testing.assert_allclose(found, ijk_to_ras(volume).ravel(), atol=1e-4)
         array, image = self.array(node, "GM"), slicer.util.arrayFromVolume(volume)
         np.testing.assert_array_equal(array != 0, image == 120)
-        self.assertIn("thick slices", self.ui.statusLabel.text)
+        self.assertTrue(self.ui.warningFrame.isVisible())
+        self.assertIn("thick slices", self.ui.warningText.text)
 
     def test_volumes_are_shown_and_kept_in_the_scene(self) -> None:
         self.add_proposed()
@@ -147,12 +176,68 @@ class TestSegmenting(PanelTestCase):
         self.ui.viewComboBox.setCurrentIndex(1)
         self.assertEqual(shown(), {"NCR", "ED", "ET"})
 
+    def test_the_result_belongs_to_the_volume_that_shows_the_task_best_or_is_chosen(self) -> None:
+        self.choose_task("tumour")
+        for name in ("pat_t1", "pat_t1ce", "pat_t2", "pat_flair"):
+            add_head(name)
+        wait_for(lambda: len(self.parameters.volumes()) == 4)
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        self.assertEqual(self.segment().GetNodeReference(role).GetName(), "pat_t1ce")
+        self.ui.referenceComboBox.setCurrentIndex(self.ui.referenceComboBox.findData("t2"))
+        self.assertEqual(self.segment().GetNodeReference(role).GetName(), "pat_t2")
+
+    def test_outlines_and_surfaces_are_shown(self) -> None:
+        self.add_proposed()
+        for wanted in (True, False):
+            self.ui.surfacesCheckBox.setChecked(wanted)
+            node = self.segment()
+            display = node.GetDisplayNode()
+            self.assertTrue(display.GetVisibility2DOutline() and display.GetVisibility())
+            self.assertEqual(bool(display.GetVisibility3D()), wanted)
+            self.assertEqual(node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE), wanted)
+        self.ui.surfacesCheckBox.setChecked(True)  # now Slicer has to make them
+        surface = node.GetSegmentation().GetSegment("GM").GetRepresentation(CLOSED_SURFACE)
+        self.assertTrue(display.GetVisibility3D() and surface.GetNumberOfPolys() > 1000)
+
+    def test_surfaces_stay_through_an_update_and_its_undo(self) -> None:
+        self.add_proposed()
+        node = self.segment()
+        self.ui.outputSelector.setCurrentNode(node)
+        segment = lambda: node.GetSegmentation().GetSegment("GM")  # noqa: E731
+        first = segment().GetRepresentation(CLOSED_SURFACE).GetNumberOfPolys()
+        self.segment()
+        self.assertEqual(segment().GetRepresentation(CLOSED_SURFACE).GetNumberOfPolys(), first)
+        self.ui.undoButton.click()
+        self.assertEqual(segment().GetRepresentation(CLOSED_SURFACE).GetNumberOfPolys(), first)
+
+    def test_how_to_segment_reaches_the_engine_and_is_remembered(self) -> None:
+        self.add_proposed()
+        self.ui.thresholdSpinBox.setValue(0.35)
+        self.ui.flipCheckBox.setChecked(True)
+        self.start()
+        request = json.loads((self.runner.process.folder / "request.json").read_text(encoding="utf-8"))
+        found = {key: request[key] for key in ("threshold", "tta", "reference", "task")}
+        self.assertEqual(found, {"threshold": 0.35, "tta": True, "reference": "t1", "task": "tissue"})
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        self.panel.close()
+        self.open()
+        self.assertAlmostEqual(self.ui.thresholdSpinBox.value, 0.35)
+
+    def test_voxels_changed_while_they_are_read_are_noticed(self) -> None:
+        volume = self.add_proposed()
+        self.ui.segmentButton.click()
+        slicer.util.arrayFromVolume(volume)[:] = 7
+        slicer.util.arrayFromVolumeModified(volume)
+        wait_for(lambda: not self.panel.logic.running)
+        self.assertIn("changed", self.ui.statusLabel.text)
+
     def test_progress_is_shown(self) -> None:
         self.add_proposed()
         self.start()
         self.assertEqual(self.ui.segmentButton.text, "Cancel")
         self.runner.process.say(event="progress", stage="network", fraction=0.5, remaining_s=120)
-        wait_for(lambda: self.ui.progressBar.value == 500)
+        wait_for(lambda: 400 < self.ui.progressBar.value < 500)  # surfaces are still to come
         self.assertIn("2 min", self.ui.statusLabel.text)
 
     def test_the_scan_may_be_renamed_and_moved_meanwhile(self) -> None:

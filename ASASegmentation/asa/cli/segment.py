@@ -71,6 +71,14 @@ def command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads; all if not given.", rich_help_panel=_HOW)
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability (0 to 1) from which on a voxel is labelled; lower finds more. Else as the model says.",
+            show_default=False,
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     posterior: Annotated[bool, typer.Option("--posterior", help="Write the class probabilities too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
 ) -> None:
@@ -118,6 +126,7 @@ def command(
             align=align,
             threads=threads,
             posterior=posterior,
+            threshold=threshold,
         )
         folder = output if single else output / case.name
         return job.run(request, folder, overwrite=overwrite, progress=progress)

@@ -120,19 +120,33 @@ def without_specks(likely: Map, least: float) -> Map:
 
 
 def label_classes(
-    classes: Map, alignment: Alignment, grid: Grid, *, keep: bool = False, progress: Progress = lambda _: None
+    classes: Map,
+    alignment: Alignment,
+    grid: Grid,
+    *,
+    threshold: float | None = None,
+    keep: bool = False,
+    progress: Progress = lambda _: None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
-    """Most likely class of each voxel of ``grid`` and, with ``keep``, the probabilities (K, *grid.shape)."""
-    box, part = reached_box(classes[0] < 0.95, alignment, grid)
+    """Most likely class of each voxel of ``grid`` and, with ``keep``, the probabilities (K, *grid.shape).
+
+    With ``threshold`` a voxel is labelled from this probability of all but the background on, as the likeliest of them.
+    """
+    box, part = reached_box(classes[0] < 1 - min(0.05, 0.5 * (threshold or 1)), alignment, grid)
     index = np.zeros(part.shape, np.uint8)
     best = np.zeros(part.shape, np.float32)
     kept = nothing(len(classes), grid) if keep else None
     for number, likely in enumerate(on_grid(classes, alignment, part, progress)):
-        higher = likely > best
-        index[higher] = number
-        np.maximum(best, likely, out=best)
+        if number == 0 and threshold is not None:
+            background = likely > 1 - threshold
+        else:
+            higher = likely > best
+            index[higher] = number
+            np.maximum(best, likely, out=best)
         if kept is not None:
             kept[(number, *box)] = likely
+    if threshold is not None:
+        index[background] = 0
     labels = np.zeros(grid.shape, np.uint8)
     labels[box] = index
     return labels, kept

@@ -27,6 +27,8 @@ class SegmentRequest:
         align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
         threads: CPU threads; None leaves PyTorch's choice.
         posterior: keep the class probabilities in the scan's grid.
+        threshold: probability, above 0 and below 1, from which on a voxel is labelled; None takes the likeliest class,
+            or the model's own threshold of each region.
         reference: modality whose grid the result is on; None takes the one the task names first of those given.
     """
 
@@ -38,6 +40,7 @@ class SegmentRequest:
     align: str = "auto"
     threads: int | None = None
     posterior: bool = False
+    threshold: float | None = None
     reference: str | None = None
 
 

@@ -65,12 +65,14 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     """Segment one head.
 
     Raises:
-        InputError: a modality is missing or an image cannot be used.
+        InputError: a modality is missing, an image cannot be used, or the threshold is no probability.
         ModelError: no such model, or it is damaged.
         ResourceError: not enough memory, or no such device.
     """
     if request.task not in TASKS:
         raise InputError(f"unknown task '{request.task}'; choose from {', '.join(TASKS)}")
+    if request.threshold is not None and not 0 < request.threshold < 1:
+        raise InputError(f"the threshold is a probability between 0 and 1, not {request.threshold}")
     if request.threads:
         torch.set_num_threads(request.threads)
     clock = _Clock(progress)
@@ -91,9 +93,10 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     with clock.stage("network") as part:
         image = channels(model, scans, alignment, brain)
         tta = bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta
-        posterior = settle(predictor.posterior(image, tta=tta, progress=part), image, model, task, alignment)
+        posterior = predictor.posterior(image, tta=tta, progress=part)
+        posterior = settle(posterior, image, model, task, alignment, request.threshold)
     with clock.stage("labelling") as part:
-        labels, kept = label(posterior, model, task, alignment, scan.grid, keep=request.posterior, progress=part)
+        labels, kept = label(posterior, model, task, alignment, scan.grid, request, part)
         within = [one.value for one in task.labels if one.in_brain]
         inside = np.isin(labels, within)
         if not within:
@@ -145,12 +148,16 @@ def settle(
     model: ModelFolder,
     task: Task,
     alignment: Alignment,
+    threshold: float | None,
 ) -> npt.NDArray[np.float32]:
-    """What the network answered, in the brain frame, with the model's rules applied."""
+    """What the network answered, in the brain frame, with the model's rules applied; ``threshold`` as asked for."""
     info = model.info
     if model.regions:
         voxel_ml = abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
-        return settle_regions(posterior, task, info.get("thresholds", {}), info.get("min_component_ml", {}), voxel_ml)
+        thresholds = info.get("thresholds", {})
+        if threshold is not None:
+            thresholds = dict.fromkeys((region.name for region in task.regions), threshold)
+        return settle_regions(posterior, task, thresholds, info.get("min_component_ml", {}), voxel_ml)
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
     posterior = reweight(posterior, info.get("class_weights"))
@@ -167,13 +174,15 @@ def label(
     task: Task,
     alignment: Alignment,
     grid: Grid,
-    *,
-    keep: bool,
+    request: SegmentRequest,
     progress: Callable[[float], None],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
-    """Label values of the task on ``grid`` and, with ``keep``, the probabilities of background and the labels."""
+    """Label values of the task on ``grid`` and, if asked for, the probabilities of background and the labels."""
+    keep = request.posterior
     if model.regions:
         return label_regions(posterior, task, alignment, grid, keep=keep, progress=progress)
     values = np.array([0, *(one.value for one in task.labels)], np.uint8)
-    index, kept = label_classes(posterior, alignment, grid, keep=keep, progress=progress)
+    index, kept = label_classes(
+        posterior, alignment, grid, threshold=request.threshold, keep=keep, progress=progress
+    )
     return values[index], kept

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ASASegmentationLib.nifti import read_nifti, write_nifti
+from ASASegmentationLib.steps import finish
 from ASASegmentationLib.tests.fakes import FakeProcess
 
 GRID, BLOCKS, HEADS, WINDOW = (4, 4, 4), 2, 2, 8
@@ -41,7 +42,7 @@ class FakeLook(FakeProcess):
 
     def finish(self) -> None:
         """Hides every second patch, or what is drawn; each checkpoint errs less than the one before."""
-        image, affine = read_nifti(Path(self.value("--image")))
+        image, affine = finish(read_nifti(Path(self.value("--image"))))
         output = Path(self.value("--output"))
         cell = -(-np.array(image.shape) // GRID[::-1])
         i, j, k = np.meshgrid(*[np.arange(n) // c for n, c in zip(image.shape, cell, strict=True)], indexing="ij")
@@ -49,7 +50,7 @@ class FakeLook(FakeProcess):
         count = int(np.prod(GRID))
         hidden = np.arange(count) % 2 == 1
         if mask := self.value("--mask"):
-            drawn = read_nifti(Path(mask))[0] > 0
+            drawn = finish(read_nifti(Path(mask)))[0] > 0
             hidden = np.bincount(numbers[drawn], minlength=count + 1)[1:] > 0
         to_voxel = np.zeros((4, 4))
         to_voxel[[0, 1, 2], [2, 1, 0]] = cell
@@ -77,7 +78,7 @@ class FakeLook(FakeProcess):
     def _write(self, path: Path, array: np.ndarray, affine: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = array.astype(np.int32 if array.dtype.kind == "i" else np.float32)
-        write_nifti(path, np.ascontiguousarray(array.T), affine)
+        finish(write_nifti(path, lambda: array.T, affine))
 
     def write_attention(self, folder: Path, count: int) -> None:
         """Each patch takes 3/4 from itself and 1/4 from the last of its window, shifted in the second block."""

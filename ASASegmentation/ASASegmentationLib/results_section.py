@@ -1,0 +1,75 @@
+"""The part of the panel about one segmentation: its warnings, its volumes, what of it is shown, its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from asa.tasks import TASKS
+
+from . import export, scene
+from .dialogs import Dialogs
+from .table import fill_table
+
+
+class ResultsSection:
+    """`ui` holds the named widgets of ASASegmentation.ui."""
+
+    def __init__(self, ui: Any, dialogs: Dialogs) -> None:
+        self._ui = ui
+        self._dialogs = dialogs
+        self._node: slicer.vtkMRMLSegmentationNode | None = None
+        self._overview = b""
+        self._shown_table: object = None
+        ui.viewComboBox.connect("currentIndexChanged(int)", self._show_view)
+        ui.exportButton.connect("clicked()", self._export)
+
+    def show(self, node: slicer.vtkMRMLSegmentationNode | None, overview: bytes, enabled: bool) -> None:
+        """Shows what belongs to a segmentation that ASA made, else nothing. `overview` is its picture, if there is one.
+
+        While a job runs the section is not `enabled`, and the warnings are those of the result before: not shown.
+        """
+        ui, table = self._ui, scene.volume_table(node) if node is not None else None
+        self._node, self._overview = (node if table is not None else None), overview
+        ui.resultsSection.setVisible(table is not None)
+        ui.resultsSection.setEnabled(enabled)
+        warnings = scene.warnings_of(node) if node is not None and enabled else []
+        ui.warningFrame.setVisible(bool(warnings))
+        ui.warningText.setText("\n".join(warnings))
+        if node is None or table is None:
+            return
+        task = TASKS.get(scene.task_name(node))
+        for control in (ui.viewLabel, ui.viewComboBox):
+            control.setVisible(task is not None and task.nested)
+        headings, rows = scene.table_cells(table)
+        colours = scene.colours(node)
+        if (headings, rows, colours) != self._shown_table:
+            fill_table(ui.volumesTable, headings, rows, [colours.get(row[0]) for row in rows])
+            self._shown_table = (headings, rows, colours)
+
+    def show_surfaces(self, shown: bool) -> None:
+        """Shows or hides the surfaces of the segmentation."""
+        if self._node is None:
+            return
+        if shown:
+            with self._dialogs.busy():
+                scene.show_surfaces(self._node)
+        else:
+            self._node.GetDisplayNode().SetVisibility3D(False)
+
+    def _show_view(self, *_args: object) -> None:
+        if self._node is not None and (task := TASKS.get(scene.task_name(self._node))) is not None:
+            scene.show(self._node, task, self._ui.viewComboBox.currentIndex == 0)
+
+    def _export(self) -> None:
+        if self._node is None:
+            return
+        path = self._dialogs.choose_file(f"{self._node.GetName()}.seg.nrrd")
+        if not path:
+            return
+        try:
+            export.export(self._node, Path(path), self._overview)
+        except export.ExportError as error:
+            self._dialogs.tell(str(error))
