@@ -11,7 +11,7 @@ from asa.tasks import TASKS
 
 from . import export, scene
 from .dialogs import Dialogs
-from .table import fill_table
+from .table import fill_table, fit_height
 
 
 class ResultsSection:
@@ -47,6 +47,7 @@ class ResultsSection:
         colours = scene.colours(node)
         if (headings, rows, colours) != self._shown_table:
             fill_table(ui.volumesTable, headings, rows, [colours.get(row[0]) for row in rows])
+            fit_height(ui.volumesTable, len(rows))
             self._shown_table = (headings, rows, colours)
 
     def show_surfaces(self, shown: bool) -> None:

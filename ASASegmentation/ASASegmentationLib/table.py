@@ -12,31 +12,39 @@ _ROW, _HEADING, _SWATCH = 22, 24, 12  # pixels
 
 
 def fill_table(
-    table: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[Colour | None]
+    table: Any,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    colours: Sequence[Colour | None] | None = None,
 ) -> None:
-    """Shows headings and rows in a QTableWidget that is as high as they are.
+    """Shows headings and rows in a QTableWidget: the first column as text, the others as numbers to the right.
 
-    The first column is text with a swatch of the row's colour (red, green, blue in 0..1), the others are numbers.
+    With `colours`, red, green and blue in 0..1 of each row that has one, the rows begin with a swatch.
     """
     table.setColumnCount(len(headings))
     table.setRowCount(len(rows))
     table.setHorizontalHeaderLabels(list(headings))
-    for i, (row, colour) in enumerate(zip(rows, colours, strict=True)):
+    for i, row in enumerate(rows):
         for j, text in enumerate(row):
             item = qt.QTableWidgetItem(str(text))
             item.setTextAlignment(qt.Qt.AlignVCenter | (qt.Qt.AlignLeft if j == 0 else qt.Qt.AlignRight))
-            if j == 0:
-                item.setIcon(_swatch(colour))
+            if j == 0 and colours is not None:
+                item.setIcon(_swatch(colours[i]))
             table.setItem(i, j, item)
     header = table.horizontalHeader()
     for column in range(len(headings)):
         mode = qt.QHeaderView.Stretch if column == 0 else qt.QHeaderView.ResizeToContents
         header.setSectionResizeMode(column, mode)
     table.setWordWrap(False)
-    header.setFixedHeight(_HEADING)
-    for i in range(len(rows)):
-        table.setRowHeight(i, _ROW)
-    table.setFixedHeight(_HEADING + _ROW * len(rows) + 4)
+    table.resizeRowsToContents()
+
+
+def fit_height(table: Any, rows: int) -> None:
+    """Makes a table as high as its rows, without empty space below."""
+    table.horizontalHeader().setFixedHeight(_HEADING)
+    for row in range(rows):
+        table.setRowHeight(row, _ROW)
+    table.setFixedHeight(_HEADING + _ROW * rows + 4)
 
 
 def _swatch(colour: Colour | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from pathlib import Path
 
+import shiboken6
 import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
@@ -244,7 +245,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return node.GetClassName() in self._types
 
     def _on_scene(self, _scene: object, _event: str) -> None:
-        if not self._scene.IsBatchProcessing():
+        if not shiboken6.isValid(self._combo):  # deleted with the panel around it
+            for tag in self._scene_tags:
+                self._scene.RemoveObserver(tag)
+        elif not self._scene.IsBatchProcessing():
             self._refresh()
 
     def _refresh(self) -> None:
