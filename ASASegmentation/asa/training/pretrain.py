@@ -57,7 +57,7 @@ class PretrainSettings(Settings):
     flip: bool = Field(False, description="mirror left and right half of the time")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of subjects kept for early stopping")
     split: str = Field("", description="JSON file with the lists 'train' and 'held_out'; replaces held_out")
-    validation_scans: int = Field(48, gt=0, description="held-out scans looked at, at most")
+    validation_scans: int = Field(48, gt=0, description="held-out scans looked at, at most; or crops, where there is a crop")
     epochs: float = Field(400, gt=0, description="passes over the training scans")
     warmup_epochs: float = Field(40, ge=0, description="passes in which the learning rate rises")
     base_lr: float = Field(1.5e-4, gt=0, description="learning rate at a global batch of 256; scales with the batch")
@@ -153,7 +153,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         settings.schedule,
         run,
         world,
-        describe=describe(settings.method, config, settings.options()),
+        describe=describe(settings.method, config, settings.options(), settings.crop),
         validate=held_out_loss(objective, checking, settings, world) if held_out else None,
         on_step=previews,
         sharded=sharded,
@@ -216,7 +216,8 @@ def held_out_loss(
     objective: Reconstruction | ContextPrediction, source: StoredScans, settings: PretrainSettings, world: World
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Validation: losses on held-out scans whose masks never change; ``score`` is the negative loss."""
-    count = min(settings.validation_scans, len(source.numbers))
+    # a scan seen whole is the same every time; of one that is cut, more crops tell more
+    count = settings.validation_scans if settings.crop else min(settings.validation_scans, len(source.numbers))
 
     def judge(_network: nn.Module) -> dict[str, float]:
         sums: dict[str, float] = {}

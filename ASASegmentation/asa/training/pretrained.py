@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from asa.data.store import Shape
 from asa.errors import ModelError
 from asa.models import DESCRIPTION, WEIGHTS, open_model
 from asa.nn import AutoencoderConfig, EncoderConfig
@@ -20,9 +21,11 @@ from asa.training.run import Run
 NETWORK = "model.network."
 
 
-def describe(method: Method, config: AutoencoderConfig, options: ReconstructionOptions) -> dict[str, Any]:
+def describe(
+    method: Method, config: AutoencoderConfig, options: ReconstructionOptions, crop: Shape | None = None
+) -> dict[str, Any]:
     """JSON that a checkpoint carries to be rebuilt from."""
-    return {"method": method, "autoencoder": config.to_dict(), "options": dataclasses.asdict(options)}
+    return {"method": method, "autoencoder": config.to_dict(), "options": dataclasses.asdict(options), "crop": crop}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Pretrained:
     Attributes:
         source: the file its weights come from.
         step: optimiser steps it was trained for.
+        crop: voxels (T, H, W) it was shown at a time; None for its whole frame.
         weights: of the network of the objective: encoder, decoder or classifier.
     """
 
@@ -40,6 +44,7 @@ class Pretrained:
     method: Method
     config: AutoencoderConfig
     options: ReconstructionOptions
+    crop: Shape | None
     weights: dict[str, Tensor]
 
     @staticmethod
@@ -64,9 +69,8 @@ class Pretrained:
             network, step = record.get("network", {}), record["step"]
         try:
             config = AutoencoderConfig.from_dict(network["autoencoder"])
-            return Pretrained(
-                source, step, network["method"], config, ReconstructionOptions(**network["options"]), weights
-            )
+            options, crop = ReconstructionOptions(**network["options"]), network.get("crop")
+            return Pretrained(source, step, network["method"], config, options, crop and tuple(crop), weights)
         except (KeyError, TypeError) as error:
             raise ModelError(f"{source} is not of a pre-training run that this version knows ({error})") from error
 
