@@ -1,6 +1,6 @@
 """How fast pre-training is, at the root of the checkout: ``python -m Testing.benchmarks.pretext``.
 
-    vhog      importance of one 128^3 volume beside a loop over voxels, and as a share of a training step
+    vhog      importance of one 128^3 volume beside loops over voxels, and as a share of a training step
     data      seconds to read, normalise and crop a scan beside the step that consumes it
     tokens    step time and peak memory of preset `paper` at 128^3, 160^3 and 192^3: linear in tokens
     peer      the same step beside MONAI's masked auto-encoder ViT of this width and depth, with full attention

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from asa.pretext.vhog import WEIGHT_MODES, central_differences, histograms, importance, masked_weights, orientation
+from asa.pretext.vhog import (
+    WEIGHT_MODES,
+    central_differences,
+    histograms,
+    importance,
+    layered_histograms,
+    masked_weights,
+    orientation,
+)
 
 PATCH, BINS = 4, 9
 
@@ -90,6 +98,14 @@ def test_batch_and_channels():
     together = histograms(torch.stack((torch.stack((one, two)), torch.stack((two, two)))), PATCH)
     assert torch.allclose(together[0], histograms(one[None, None], PATCH)[0] + histograms(two[None, None], PATCH)[0])
     assert torch.allclose(together[1], 2 * histograms(two[None, None], PATCH)[0])
+
+
+def test_layers_and_one_pass_are_the_same():
+    """A processor takes layer by layer, a GPU everything at once."""
+    image = torch.randn(2, 3, 12, 8, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layers = layered_histograms(image, PATCH, BINS, 1, 1)
+    assert torch.allclose(layers, layered_histograms(image, PATCH, BINS, 2, 3), rtol=0, atol=1e-12)
+    assert torch.equal(layers, histograms(image, PATCH, BINS))
 
 
 def test_angles_by_hand():

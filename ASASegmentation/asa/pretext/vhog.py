@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal, get_args
 
@@ -22,7 +23,11 @@ def central_differences(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (g_x, g_y, g_z), each shaped like ``image``: x runs left-right (W), y posterior-anterior (H), z
         inferior-superior (T).
     """
-    padded = F.pad(image, (1, 1, 1, 1, 1, 1))
+    return inner_differences(F.pad(image, (1,) * 6))
+
+
+def inner_differences(padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same where the neighbours are known: (..., T+2, H+2, W+2) -> three (..., T, H, W)."""
     inner = slice(1, -1)
     g_x = padded[..., inner, inner, 2:] - padded[..., inner, inner, :-2]
     g_y = padded[..., inner, 2:, inner] - padded[..., inner, :-2, inner]
@@ -46,19 +51,32 @@ def histograms(image: Tensor, patch: int, bins: int = 9) -> Tensor:
     """Orientation histogram of each patch: (B, C, T, H, W) -> (B, N, bins*bins), theta slower than phi.
 
     Every voxel adds |g| to the bin (floor(theta*b/pi), floor(phi*b/pi)) of its patch, the angle pi falling into the
-    last bin. Channels add up. One scatter-add over all voxels of the batch.
+    last bin. Channels add up. A GPU takes the whole batch in one pass; a processor takes layers one patch thick, whose
+    dozen intermediate arrays stay in its cache (twice as fast as through memory).
     """
+    together, thick = (1, 1) if image.device.type == "cpu" else (len(image), patch_grid(image.shape, patch)[0])
+    return layered_histograms(image, patch, bins, together, thick)
+
+
+def layered_histograms(image: Tensor, patch: int, bins: int, together: int, thick: int) -> Tensor:
+    """As :func:`histograms`, ``thick`` layers of patches of ``together`` images at a time: 1 and 1, or all and all."""
     batch, channels = image.shape[:2]
     t, h, w = patch_grid(image.shape, patch)
-    theta, phi, magnitude = orientation(*central_differences(image))
-    # in place and in int32: on a CPU, memory traffic is most of the time
-    place = theta.mul_(bins / math.pi).int().clamp_(max=bins - 1).mul_(bins)
-    place += phi.mul_(bins / math.pi).int().clamp_(max=bins - 1)
-    cells = batch * t * h * w
-    first = torch.arange(0, cells * bins**2, bins**2, dtype=torch.int32, device=image.device)
-    place.view(batch, channels, t, patch, h, patch, w, patch).add_(first.view(batch, 1, t, 1, h, 1, w, 1))
-    counts = torch.zeros(cells * bins**2, dtype=magnitude.dtype, device=image.device)
-    counts.index_add_(0, place.flatten(), magnitude.flatten())
+    padded = F.pad(image, (1,) * 6)
+    counts = torch.zeros(batch, t, h * w * bins**2, dtype=image.dtype, device=image.device)
+    # the first bin of the patch that each voxel of a layer belongs to
+    first = torch.arange(0, together * thick * h * w * bins**2, bins**2, dtype=torch.int32, device=image.device)
+    first = first.view(together, 1, thick, 1, h, 1, w, 1).expand(-1, channels, -1, patch, -1, patch, -1, patch)
+    first = first.reshape(together, channels, thick * patch, *image.shape[3:])
+    for i, row in itertools.product(range(0, batch, together), range(0, t, thick)):
+        layer = padded[i : i + together, :, row * patch : (row + thick) * patch + 2]
+        theta, phi, magnitude = orientation(*inner_differences(layer))
+        # in place and in int32: memory traffic is most of the time
+        place = theta.mul_(bins / math.pi).int().clamp_(max=bins - 1).mul_(bins)
+        place += phi.mul_(bins / math.pi).int().clamp_(max=bins - 1)
+        place += first
+        cells = counts[i : i + together, row : row + thick].view(-1)
+        cells.index_add_(0, place.flatten(), magnitude.flatten())
     return counts.view(batch, t * h * w, bins**2)
 
 
