@@ -5,9 +5,10 @@
     tokens    step time and peak memory of preset `paper` at 128^3, 160^3 and 192^3: linear in tokens
     peer      the same step beside MONAI's masked auto-encoder ViT of this width and depth, with full attention
 
-``--only`` runs one part; ``--threads`` sets the number of threads of the parts `tokens` and `peer`. A step is forward,
-backward and AdamW for one scan, in float32. Times are processor seconds, all threads together: what other programs do
-at the same time changes them little. The networks of `tokens` and `peer` have a process of their own each.
+``--only`` runs one part; ``--threads`` sets the number of threads of the parts `tokens` and `peer`; ``--output`` writes
+the parts that were run into a Markdown file, beside what it has of the others. A step is forward, backward and AdamW
+for one scan, in float32. Times are processor seconds, all threads together, the best of several calls: what other
+programs do at the same time changes them little. The networks of `tokens` and `peer` have a process of their own each.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import sys
 import tempfile
 import time
@@ -42,14 +42,14 @@ REPEATS = 3
 
 
 def seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median processor time, of all threads together, after one call to warm up."""
+    """Least processor time, of all threads together, after one call to warm up."""
     action()
     times = []
     for _ in range(repeats):
         start = time.process_time()
         action()
         times.append(time.process_time() - start)
-    return statistics.median(times)
+    return min(times)
 
 
 def head(edge: int) -> torch.Tensor:
@@ -227,12 +227,22 @@ def main() -> None:
         print(seconds(STEPS[options.child[0]](int(options.child[1])), 1))
         return
     parts = [options.only] if options.only else list(PARTS)
-    text = f"{provenance('torch', 'monai')}, {options.threads} thread(s)\n"
+    sections = kept_sections(options.output) if options.output else {}
     for name in parts:
-        text += f"\n## {name}\n\n{PARTS[name](options.threads)}"
-    print(text)
+        sections[name] = PARTS[name](options.threads)
+        print(f"## {name}\n\n{sections[name]}")
     if options.output:
+        text = f"# Cost of pre-training\n\n{provenance('torch', 'monai')}, {options.threads} thread(s)\n"
+        text += "".join(f"\n## {name}\n\n{sections[name]}" for name in PARTS if name in sections)
         options.output.write_text(text, encoding="utf-8")
+
+
+def kept_sections(path: Path) -> dict[str, str]:
+    """Parts that a file of an earlier call has."""
+    if not path.exists():
+        return {}
+    parts = path.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {name: table.strip() + "\n" for name, _, table in (part.partition("\n") for part in parts)}
 
 
 if __name__ == "__main__":
