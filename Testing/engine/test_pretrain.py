@@ -20,6 +20,7 @@ from asa.report.inspect import Inspection, inspect
 from asa.training.export import export_model
 from asa.training.pretrain import PretrainSettings, with_synthetic_heads
 from asa.training.pretrained import Pretrained
+from asa.training.previews import reconstruct
 from asa.training.run import read_events
 from asa.training.sampling import StoredScans
 from asa.training.settings import read_settings
@@ -120,6 +121,31 @@ def test_inspect(run, tmp_path):
         assert overlay.shape == image.shape and np.allclose(overlay.affine, affine)
     hidden = nib.load(tmp_path / "out/hidden.nii.gz").get_fdata()
     assert set(np.unique(hidden)) == {0.0, 1.0}
+
+
+def test_a_network_trained_on_crops_is_shown_crops(store, tmp_path):
+    """Its windows of tokens lie otherwise in a larger image; what one crop holds does not change another."""
+    assert tiny.run(short(store, crop=[8, 8, 8]), tmp_path) == "finished"
+    pretrained = Pretrained.open(tmp_path)
+    assert pretrained.crop == (8, 8, 8)
+    objective = pretrained.reconstruction()
+    image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    other = image.clone()
+    other[..., :4, :4, :4] += 1.0
+    mask = torch.zeros(1, 64, dtype=torch.bool)
+    mask[0, 1::3] = True
+    ours, theirs, whole = (
+        reconstruct(objective, {"image": x, "origins": [(0, 0, 0)], "seeds": [0], "mask": mask}, crop).reconstruction
+        for x, crop in ((image, pretrained.crop), (other, pretrained.crop), (image, None))
+    )
+    changed = ours != theirs
+    assert changed[:8, :8, :8].sum() > 64 and not changed[8:].any() and not changed[:, 8:].any()
+    assert np.array_equal(ours == image[0, 0].numpy(), whole == image[0, 0].numpy()), "the same patches are filled in"
+    assert not np.allclose(ours, whole)
+    with torch.no_grad():
+        objective.network.head.weight.zero_(), objective.network.head.bias.fill_(0.5)
+    filled = reconstruct(objective, {"image": image, "origins": [(0, 0, 0)], "seeds": [0], "mask": mask}, (8, 8, 8))
+    assert np.allclose(filled.reconstruction[filled.hidden > 0], 0.5)
 
 
 def test_inspect_refuses_other_models(tmp_path):

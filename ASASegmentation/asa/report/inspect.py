@@ -114,7 +114,7 @@ def inspect(
             raise ModelError(f"{path} is of another network than {request.models[0]}; look at them one by one")
         objective = pretrained.reconstruction()
         objective.options = _options(pretrained.options, request)
-        shown = reconstruct(objective, batch)
+        shown = reconstruct(objective, batch, pretrained.crop)
         place = folder / kept_name(pretrained.step) if len(request.models) > 1 else folder
         _write(shown, framed, box, patch, place, folder if number == 0 else None, request)
         write_json(place / SUMMARY, _summary(shown, framed, box, stored > 0, pretrained, request))

@@ -57,7 +57,7 @@ class PretrainSettings(Settings):
     flip: bool = Field(False, description="mirror left and right half of the time")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of subjects kept for early stopping")
     split: str = Field("", description="JSON file with the lists 'train' and 'held_out'; replaces held_out")
-    validation_scans: int = Field(48, gt=0, description="held-out scans looked at, at most; or crops, where there is a crop")
+    validation_scans: int = Field(48, gt=0, description="held-out scans looked at, at most; with a crop: crops")
     epochs: float = Field(400, gt=0, description="passes over the training scans")
     warmup_epochs: float = Field(40, ge=0, description="passes in which the learning rate rises")
     base_lr: float = Field(1.5e-4, gt=0, description="learning rate at a global batch of 256; scales with the batch")

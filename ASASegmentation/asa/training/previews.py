@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from asa.data.store import Shape
 from asa.errors import OutputError
 from asa.files import atomic_path
+from asa.inference.predictor import window_starts
 from asa.nn import patchify, unpatchify
 from asa.nn.encoder import patch_grid
 from asa.nn.objective import Batch
-from asa.pretext import Explanation, Reconstruction
+from asa.pretext import Reconstruction
 from asa.training.run import Run
 from asa.training.sampling import StoredScans
+from asa.training.whole_volume import gaussian
 
 Array = npt.NDArray[np.float32]
 GAP, CELL, HEADER = 8, 224, 30
@@ -42,43 +46,78 @@ class Reconstructed(NamedTuple):
     error: Array
 
 
-def reconstruct(objective: Reconstruction, batch: Batch) -> Reconstructed:
-    """Run the auto-encoder on a batch of one image and put its answer together."""
+def reconstruct(objective: Reconstruction, batch: Batch, crop: Shape | None = None) -> Reconstructed:
+    """Run the auto-encoder on a batch of one image and put its answer together.
+
+    Args:
+        crop: voxels (T, H, W) that the network was trained on, if it was not the whole frame: its windows of tokens
+            lie otherwise in an image of another size, so a larger one is done in overlapping crops.
+    """
     network = objective.network
     image: Tensor = batch["image"]
     patch = network.config.encoder.patch
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        explained = objective.explain(batch)
-        shown = _voxels_wanted(objective, explained, image)
+        hidden = batch["mask"] if "mask" in batch else objective.masks(image, batch["seeds"])
+        batch = {**batch, "mask": hidden.to(image.device)}
+        seen = (image.shape[2], image.shape[3], image.shape[4])
+        filled = _filled_in(objective, batch) if crop in (None, seen) else _in_crops(objective, batch, crop)
+        importance = objective.importance(image)
     network.train(was_training)
 
     grid = patch_grid(image.shape, patch)
-    patches = patchify(image, patch)
-    mask = explained.mask[..., None]
+
+    def on_voxels(values: Tensor) -> Tensor:
+        return unpatchify(values.float()[..., None].expand(-1, -1, patch**3), grid, patch)
 
     def volume(values: Tensor) -> Array:
-        array: Array = unpatchify(values.float(), grid, patch)[0, 0].cpu().numpy()
+        array: Array = values.float()[0, 0].cpu().numpy()
         return array
 
-    whole = torch.where(mask, shown, patches)
+    mask = on_voxels(batch["mask"])
+    whole = torch.where(mask > 0, filled, image)
     return Reconstructed(
-        image=image[0, 0].float().cpu().numpy(),
-        importance=volume(explained.importance[..., None].expand_as(patches)),
-        hidden=volume(mask.expand_as(patches)),
+        image=volume(image),
+        importance=volume(on_voxels(importance)),
+        hidden=volume(mask),
         reconstruction=volume(whole),
-        error=volume((whole - patches).abs()),
+        error=volume((whole - image).abs()),
     )
 
 
-def _voxels_wanted(objective: Reconstruction, explained: Explanation, image: Tensor) -> Tensor:
-    """The reconstruction in units of the input, also when it was trained on normalised patches."""
-    if not objective.options.normalised_target:
-        return explained.reconstruction.float()
-    patches = patchify(image, objective.network.config.encoder.patch)
-    spread = (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-    return explained.reconstruction.float() * spread + patches.mean(-1, keepdim=True)
+def _filled_in(objective: Reconstruction, batch: Batch) -> Tensor:
+    """What the network answers for every patch (1, C, T, H, W), in units of the input."""
+    image: Tensor = batch["image"]
+    patch = objective.network.config.encoder.patch
+    shown = objective.explain(batch).reconstruction.float()
+    if objective.options.normalised_target:  # asked for patches of mean 0 and variance 1
+        patches = patchify(image, patch)
+        shown = shown * (patches.var(-1, keepdim=True) + 1e-6).sqrt() + patches.mean(-1, keepdim=True)
+    return unpatchify(shown, patch_grid(image.shape, patch), patch)
+
+
+def _in_crops(objective: Reconstruction, batch: Batch, crop: Shape) -> Tensor:
+    """The same from crops that overlap by half, blended; 0 where no crop had anything visible."""
+    image: Tensor = batch["image"]
+    patch = objective.network.config.encoder.patch
+    size = tuple(min(c, n) for c, n in zip(crop, image.shape[2:], strict=True))
+    grid = patch_grid(image.shape, patch)
+    hidden = batch["mask"].view(1, *grid)
+    weight = gaussian((size[0], size[1], size[2])).to(image.device)
+    total, norm = torch.zeros_like(image), torch.full_like(image, 1e-12)
+    starts = [window_starts(n, c, patch) for n, c in zip(image.shape[2:], size, strict=True)]
+    for corner in itertools.product(*starts):
+        t, h, w = (slice(s, s + n) for s, n in zip(corner, size, strict=True))
+        a, b, c = (slice(s // patch, (s + n) // patch) for s, n in zip(corner, size, strict=True))
+        mask = hidden[:, a, b, c].flatten(1)
+        if bool(mask.all()):
+            continue
+        origin = tuple(o + s // patch for o, s in zip(batch["origins"][0], corner, strict=True))
+        part = {"image": image[..., t, h, w].contiguous(), "mask": mask, "origins": [origin]}
+        total[..., t, h, w] += _filled_in(objective, part) * weight
+        norm[..., t, h, w] += weight
+    return total / norm
 
 
 def picture(shown: Reconstructed, title: str, at: tuple[int, int, int] | None = None) -> Image.Image:
