@@ -51,12 +51,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "asa, weights by magnitude": {"method": "asa", "weight_mode": "magnitude"},
     "asa, weights by product": {"method": "asa", "weight_mode": "product"},
 }
-CROP = (64, 64, 64)
-PRETRAIN_STEPS, PRETRAIN_BATCH = 150, 4
+CROP = (48, 48, 48)
+PRETRAIN_STEPS, PRETRAIN_BATCH = 200, 4
 FINETUNE_STEPS, FINETUNE_BATCH = 80, 2
 LABEL_MAPS = 2
-# Three heads of each data set; 1003 and 1023 are one person.
-HEADS = ["IBSR_01", "IBSR_05", "IBSR_09", "1000", "1003", "1036"]
+HEADS = ["IBSR_01", "IBSR_09", "1000", "1036"]
 WORLD = World(0, 1, torch.device("cpu"))
 Scores = dict[str, float]
 

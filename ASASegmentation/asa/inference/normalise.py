@@ -18,18 +18,30 @@ Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
-def zscore(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def zscore(image: Map) -> Map:
     """Intensities (T, H, W) in the brain frame -> mean 0, SD 1 over the foreground, clipped to +-5.
 
     Foreground: brighter than a tenth of the 99th percentile of what is above zero, so that padding and air count for
     as little in a raw head as in a stripped brain. The generator of training images scales the same way.
     """
+    mean, spread = foreground_scale(image)
+    return scaled_by(image, mean, spread)
+
+
+def foreground_scale(image: Map) -> tuple[float, float]:
+    """Mean and SD that :func:`zscore` scales by; an image without anything above zero has SD 0."""
     above = image[image > 0]
     if above.size == 0:
-        return np.zeros_like(image)
+        return 0.0, 0.0
     foreground = above[above > 0.1 * np.percentile(above[:: max(1, above.size // 200_000)], 99)]
-    mean, spread = float(foreground.mean()), float(foreground.std())
-    scaled: npt.NDArray[np.float32] = np.clip((image - mean) / max(spread, 1e-6), -5, 5).astype(np.float32)
+    return float(foreground.mean()), float(foreground.std())
+
+
+def scaled_by(image: Map, mean: float, spread: float) -> Map:
+    """An image, or a part of it, with the scale of the whole; zero where that has no foreground."""
+    if spread == 0.0 and mean == 0.0:
+        return np.zeros_like(image)
+    scaled: Map = np.clip((image - mean) / max(spread, 1e-6), -LIMIT, LIMIT).astype(np.float32)
     return scaled
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asa.data.store import ScanStore, Shape
-from asa.inference.normalise import zscore
+from asa.inference.normalise import foreground_scale, scaled_by
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3
 from asa.synth import HeadGenerator
@@ -56,6 +56,7 @@ class StoredScans:
         if any(n % patch for n in (*self.crop, *margin)) or any(c > n for c, n in zip(self.crop, whole, strict=True)):
             raise ValueError(f"crops of {self.crop} in patches of {patch} do not fit scans of {whole}, frame {frame}")
         self.margin = [m // patch for m in margin]
+        self.scales: dict[int, tuple[float, float]] = {}
         self.steps = [(n - c) // patch for n, c in zip(whole, self.crop, strict=True)]
 
     def collate(self, indices: Sequence[int]) -> Batch:
@@ -76,12 +77,14 @@ class StoredScans:
         """Image (T, H, W), its origin in patches of the frame grid, and the scan's name."""
         epoch, place = divmod(index, len(self.numbers))
         number = self.numbers[_order(len(self.numbers), self.seed, epoch)[place] if self.shuffle else place]
-        image = torch.from_numpy(zscore(np.asarray(self.store.read(number)[self.window], np.float32)))
         # not the generator that draws the mask: the two must not be correlated
         rng = torch.Generator().manual_seed(self.seed_of(index) ^ (1 << 62))
         start = [int(torch.randint(n + 1, (), generator=rng)) for n in self.steps]
-        for axis, (first, size) in enumerate(zip(start, self.crop, strict=True)):
-            image = image.narrow(axis, first * self.patch, size)
+        whole = self.store.read(number)[self.window]
+        if number not in self.scales:  # of the whole scan, so found once: crops are then read without the rest
+            self.scales[number] = foreground_scale(np.asarray(whole, np.float32))
+        box = tuple(slice(n * self.patch, n * self.patch + c) for n, c in zip(start, self.crop, strict=True))
+        image = torch.from_numpy(scaled_by(np.asarray(whole[box], np.float32), *self.scales[number]))
         if self.flip and bool(torch.rand((), generator=rng) < 0.5):
             image = image.flip(-1)
             start[2] = self.steps[2] - start[2]
