@@ -1,12 +1,13 @@
 """A pre-training run of seconds, in this process or (`python tiny_pretraining.py`) in one that may be killed.
 
-Arguments of the program: store, run folder, and settings as JSON; the environment variable DIE says when it kills
-itself with SIGKILL: "after 5" (right after the event of step 5) or "writing 2" (within its second checkpoint). What
-torchrun starts anew lives on.
+The program's argument is JSON: run folder -> settings, done one after another. The environment variable DIE says when
+it kills itself with SIGKILL: "after 5" (right after the event of step 5) or "writing 2" (within its second checkpoint);
+"after 5, after 7" says it for what torchrun starts anew, too. A process that hangs says where, and ends.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import numpy as np
 from asa.data.store import ScanRecord, quantise, write_index, write_scan
 
 EDGE = 16
+HANGS_AFTER_S = 400
 
 
 def make_store(folder: Path, scans: int = 5, subjects: int | None = None, edge: int = EDGE) -> Path:
@@ -110,8 +112,21 @@ def arrange_death(when: str, number: int) -> None:
         save, checkpoint.save_file = checkpoint.save_file, half_a_file
 
 
+def main() -> None:
+    """What the program does."""
+    from asa.training.distributed import join, leave
+    from asa.training.pretrain import PretrainSettings, pretrain
+
+    faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
+    moments = [moment.split() for moment in os.environ.get("DIE", "").split(",") if moment]
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if attempt < len(moments):
+        arrange_death(moments[attempt][0], int(moments[attempt][1]))
+    world = join("cpu")
+    for folder, values in json.loads(sys.argv[1]).items():
+        print(pretrain(PretrainSettings.model_validate(values), Path(folder), world))
+    leave()
+
+
 if __name__ == "__main__":
-    moment = os.environ.get("DIE")
-    if moment and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        arrange_death(moment.split()[0], int(moment.split()[1]))
-    print(run(json.loads(sys.argv[3]), Path(sys.argv[2])))
+    main()
