@@ -1,4 +1,8 @@
-"""A slice view and a 3-D view drawn off screen by Slicer's own displayable managers, as pictures."""
+"""Slice views, a 3-D view and plots drawn off screen from the scene's nodes, as pictures.
+
+Slices and 3-D are drawn by Slicer's own logic and displayable managers; plots, whose view is a Qt widget of Slicer's,
+by VTK's chart from the same nodes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-_SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D",)
+_SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLMarkupsDisplayableManager")
 _VIEW_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
@@ -18,8 +22,14 @@ _VIEW_MANAGERS = (
 )
 
 
-def slice_picture(volume: Any, orientation: str, size: tuple[int, int]) -> np.ndarray:
-    """The middle slice of a volume with the segmentations over it: (height, width, 3), 8 bit."""
+def slice_picture(
+    volume: Any, orientation: str, size: tuple[int, int], composite: Any = None, at: Any = None
+) -> np.ndarray:
+    """A slice of a volume with segmentations and points over it: (height, width, 3), 8 bit.
+
+    `composite` is the slice composite node of a view that shows more than the volume. `at`: a point in RAS mm that the
+    slice goes through; None takes the middle.
+    """
     window, renderer, _interactor = _window(size)
     logic = slicer.vtkMRMLSliceLogic()
     logic.SetMRMLScene(slicer.mrmlScene)
@@ -28,7 +38,14 @@ def slice_picture(volume: Any, orientation: str, size: tuple[int, int]) -> np.nd
     node = logic.AddSliceNode(f"Picture{orientation}")
     node.SetOrientation(orientation)
     node.SetDimensions(*size, 1)
-    logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+    shown = logic.GetSliceCompositeNode()
+    shown.SetBackgroundVolumeID(volume.GetID())
+    if composite is not None:
+        shown.SetBackgroundVolumeID(composite.GetBackgroundVolumeID())
+        shown.SetForegroundVolumeID(composite.GetForegroundVolumeID())
+        shown.SetForegroundOpacity(composite.GetForegroundOpacity())
+        shown.SetLabelVolumeID(composite.GetLabelVolumeID())
+        shown.SetLabelOpacity(composite.GetLabelOpacity())
     mapper = vtk.vtkImageMapper()
     mapper.SetColorWindow(255)
     mapper.SetColorLevel(127.5)
@@ -40,6 +57,8 @@ def slice_picture(volume: Any, orientation: str, size: tuple[int, int]) -> np.nd
     factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
     _group = _managers(_SLICE_MANAGERS, factory, node, renderer)
     logic.FitSliceToBackground(*size)
+    if at is not None:
+        node.JumpSliceByOffsetting(*map(float, at))
     picture = _pixels(window)
     slicer.app.applicationLogic().GetSliceLogics().RemoveItem(logic)
     return picture
@@ -69,6 +88,44 @@ def view_picture(size: tuple[int, int], azimuth: float = 140, elevation: float =
     active.Zoom(1.5)
     renderer.ResetCameraClippingRange()
     return _pixels(window)
+
+
+def plot_picture(chart: Any, size: tuple[int, int], dark: bool = False) -> np.ndarray:
+    """A plot chart node: (height, width, 3), 8 bit."""
+    ink, paper = ((0.85, 0.85, 0.85), (0.13, 0.13, 0.14)) if dark else ((0.15, 0.15, 0.15), (1.0, 1.0, 1.0))
+    view = vtk.vtkContextView()
+    view.GetRenderWindow().SetOffScreenRendering(1)
+    view.GetRenderWindow().SetMultiSamples(8)
+    view.GetRenderWindow().SetSize(*size)
+    view.GetRenderer().SetBackground(*paper)
+    drawn = vtk.vtkChartXY()
+    view.GetScene().AddItem(drawn)
+    drawn.SetTitle(chart.GetTitle())
+    drawn.GetTitleProperties().SetColor(*ink)
+    drawn.GetTitleProperties().SetFontSize(16)
+    for place, title in ((vtk.vtkAxis.BOTTOM, chart.GetXAxisTitle()), (vtk.vtkAxis.LEFT, chart.GetYAxisTitle())):
+        axis = drawn.GetAxis(place)
+        axis.SetTitle(title)
+        axis.GetPen().SetColorF(*ink)
+        axis.GetGridPen().SetColorF(*(0.5 * (a + b) for a, b in zip(ink, paper, strict=True)), 0.35)
+        for text in (axis.GetTitleProperties(), axis.GetLabelProperties()):
+            text.SetColor(*ink)
+            text.SetFontSize(12)
+            text.SetBold(False)
+    for number in range(chart.GetNumberOfPlotSeriesNodes()):
+        series = chart.GetNthPlotSeriesNode(number)
+        line = drawn.AddPlot(vtk.vtkChart.LINE)
+        line.SetInputData(series.GetTableNode().GetTable(), series.GetXColumnName(), series.GetYColumnName())
+        line.SetLabel(series.GetName())
+        line.SetColorF(*series.GetColor())
+        line.SetWidth(series.GetLineWidth())
+        if series.GetMarkerStyle() != series.MarkerStyleNone:
+            line.SetMarkerStyle(vtk.vtkPlotPoints.CIRCLE)
+            line.SetMarkerSize(series.GetMarkerSize())
+    drawn.SetShowLegend(chart.GetLegendVisibility())
+    drawn.GetLegend().GetLabelProperties().SetColor(*ink)
+    drawn.GetLegend().GetBrush().SetColorF(*paper, 0.7)
+    return _pixels(view.GetRenderWindow())
 
 
 def _managers(names: tuple[str, ...], factory: Any, node: Any, renderer: Any) -> Any:
