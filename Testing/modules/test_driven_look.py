@@ -91,9 +91,8 @@ def test_from_a_run_to_a_drawn_mask(tab: Any, scan: Any) -> None:
     deep = ndimage.binary_erosion(inside)  # at its border the network's field of view is mixed with what is beyond
     assert np.corrcoef(voxels[deep], array(tab, "image")[deep])[0, 1] > 0.995
     assert abs(array(tab, "hidden")[inside].mean() - 0.75) < 0.1
-    visible = inside & (array(tab, "hidden") == 0)
-    assert array(tab, "error")[inside].max() > 0.1
-    assert np.quantile(array(tab, "error")[visible], 0.5) == 0
+    hidden = array(tab, "hidden") > 0  # at 3 mm, errors at the border of a patch run over into its neighbours
+    assert array(tab, "error")[hidden].mean() > 2 * array(tab, "error")[inside & ~hidden].mean()
 
     errors = {}
     for index, model in enumerate(tab._models):  # without the engine: all were looked at
