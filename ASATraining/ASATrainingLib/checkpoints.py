@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections.abc import Sequence
@@ -50,13 +51,20 @@ def record(path: Path) -> dict[str, Any]:
     return found
 
 
+@functools.lru_cache(maxsize=1024)
+def _step(path: Path, _written: float) -> int | None:
+    """Steps of a checkpoint, None when it cannot be read. A running run is asked for its checkpoints all the time."""
+    try:
+        return int(record(path).get("step", 0))
+    except (ValueError, TypeError):
+        return None
+
+
 def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
     """Those of a run that can be read, by step; "best" before "last" where they are of one step."""
     found = []
     for path in run.checkpoints():
-        try:
-            step = int(record(path).get("step", 0))
-        except (ValueError, TypeError):
+        if (step := _step(path, Checkpoint(path, "").stamp[1])) is None:
             continue
         kept = path.stem.startswith("step_")
         title = _("Step {step}") if kept else _("Step {step} ({name})")

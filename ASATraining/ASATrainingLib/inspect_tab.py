@@ -285,7 +285,7 @@ class InspectTab:
             return _("Ready.")
         if not self.looks.known(self.volume, self.question(), self.checkpoint):
             return _("The views show another question; look again.")
-        return str(self.answer.summary.get("note") or _("Done."))
+        return _("Done.")
 
     def _say(self, sentence: str) -> None:
         self._note = sentence
@@ -317,7 +317,8 @@ class InspectTab:
         first = self.answer is None
         self.answer = answer
         self._note = " ".join(answer.summary.get("warnings") or [])
-        self.shown.show(answer, volume)
+        if self.tools.patches(volume) is None:  # the first answer, or the first of another volume
+            self._scores = {}
         self.tools.take(answer, volume)
         self._show_scores(answer)
         if first:
@@ -354,6 +355,6 @@ class InspectTab:
 
     def _arrange(self, *_args: object) -> None:
         volume, ui = self.volume, self.ui
-        if volume is not None and self.answer is not None:
+        if self.tools.patches(volume) is not None:
             overlay = str(ui.overlayComboBox.itemData(ui.overlayComboBox.currentIndex) or "")
             self.shown.arrange(volume, overlay, ui.overlaySlider.value / 100, ui.blendSlider.value / 100)

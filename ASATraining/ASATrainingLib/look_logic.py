@@ -154,8 +154,8 @@ class LookLogic:
 
     def _load(self) -> bool:
         places = self._answers.get(self._wanted) if self._wanted is not None else None
-        if places is not None:
-            self._loading = Answer.read(*places)
+        # What was being read was wanted before, and is not any more.
+        self._loading = Answer.read(*places) if places is not None else None
         return places is not None
 
     def _go_on_loading(self, loading: Steps[Answer]) -> None:
