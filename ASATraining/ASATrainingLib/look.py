@@ -79,7 +79,8 @@ class Answer:
             attention = Attention(own)
         except (OSError, ValueError):
             attention = None
-        return Answer(volumes, affine, patches, patches.marked(volumes["hidden"]), summary, attention)
+        hidden = yield from patches.marked(volumes["hidden"])
+        return Answer(volumes, affine, patches, hidden, summary, attention)
 
 
 class LookJob(EngineJob[None]):

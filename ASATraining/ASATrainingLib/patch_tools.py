@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ASASegmentationLib import inputs
+from ASASegmentationLib.steps import finish
 
 from .look import Answer
 from .look_scene import LookScene
@@ -75,7 +76,7 @@ class PatchTools:
             return None
         changed = self._changed()
         if self._hidden is None or changed != self._hidden_at:
-            self._hidden, self._hidden_at = patches.marked(self.label_map(volume)), changed
+            self._hidden, self._hidden_at = finish(patches.marked(self.label_map(volume))), changed
         return self._hidden.copy()
 
     def poll(self, volume: slicer.vtkMRMLVolumeNode | None, drawing: bool) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ASASegmentationLib.steps import Steps, slabs
+
 
 @dataclass(frozen=True, eq=False)
 class Patches:
@@ -42,11 +44,16 @@ class Patches:
         for plane, numbers in zip(array, self.numbers, strict=True):  # of a whole scan the indices would not be cached
             np.take(table, numbers, out=plane, mode="clip")
 
-    def marked(self, array: np.ndarray) -> np.ndarray:
+    def marked(self, array: np.ndarray) -> Steps[np.ndarray]:
         """Patches of whose voxels in the scan (K, J, I) more than half are not 0: (N,) bool."""
         size = len(self) + 1
-        voxels = np.bincount(self.numbers.ravel(), minlength=size)[1:]
-        return 2 * np.bincount(self.numbers[array != 0], minlength=size)[1:] > voxels
+        balance = np.zeros(size, np.int64)  # marked voxels less the others
+        for slab in slabs(array.shape, self.numbers.itemsize):
+            numbers = self.numbers[slab]
+            balance += 2 * np.bincount(numbers[array[slab] != 0], minlength=size)
+            balance -= np.bincount(numbers.ravel(), minlength=size)
+            yield True
+        return balance[1:] > 0
 
     def at(self, ras: np.ndarray) -> int | None:
         """The patch at a point in mm, None outside of all."""

@@ -9,7 +9,7 @@ import torch
 
 from asa.nn import Encoder, EncoderConfig
 from asa.nn.attention import Block, LinearWindowAttention
-from asa.nn.attention_maps import attention_maps
+from asa.nn.attention_maps import attention_in_crops, attention_maps
 
 
 def naive(layer: LinearWindowAttention, x: torch.Tensor) -> torch.Tensor:
@@ -148,3 +148,23 @@ def test_maps_of_an_encoder(depth):
     wanted = second.attention.weights(second.norm1(hidden))[0]  # (windows, heads, S, S)
     window, place = (7 - 4) // 8, (7 - 4) % 8
     assert torch.allclose(maps.weights[1][:, 7].float(), wanted[window, :, place], atol=1e-3)
+
+
+def test_maps_in_crops():
+    """Each token looks as it does in the crop it is most in the middle of; one crop of all is the whole."""
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig((2, 3, 6), patch=2, dim=12, depth=2, heads=3, window=4)).eval()
+    image = torch.randn(1, 1, 4, 6, 12)
+    whole, one = attention_maps(encoder, image), attention_in_crops(encoder, image, (4, 6, 12), [(0, 0, 0)])
+    assert torch.equal(whole.weights, one.weights) and torch.equal(whole.keys, one.keys)
+
+    two = attention_in_crops(encoder, image, (4, 6, 8), [(0, 0, 0), (0, 0, 4)])
+    left = attention_maps(encoder, image[..., :8])
+    right = attention_maps(encoder, image[..., 4:], (0, 0, 2))
+    for t, h, w in ((0, 0, 0), (1, 2, 1), (1, 1, 5), (0, 2, 4)):
+        maps, start = (left, 0) if w < 3 else (right, 2)
+        here, there = (t * 3 + h) * 6 + w, (t * 3 + h) * 4 + w - start
+        assert torch.equal(two.weights[:, :, here], maps.weights[:, :, there])
+        local = maps.keys[:, there]
+        expected = torch.where(local >= 0, local // 4 * 6 + local % 4 + start, -1)
+        assert torch.equal(two.keys[:, here], expected)

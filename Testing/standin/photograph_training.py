@@ -59,7 +59,7 @@ def show_tab(panel: Any, title: str) -> Any:
 def watch(panel: Any, camera: Photographer, folder: Path) -> None:
     """The tab, and its charts as plot views draw them."""
     tab = show_tab(panel, "Watch")
-    driving.wait_for(lambda: tab.plots.nodes() and not tab._dirty, 60)
+    driving.wait_for(lambda: tab.plots.nodes() and not tab._dirty, 300)
     tab.show_plots()
     camera.take("training_watch")
     nodes = tab.plots.nodes()
@@ -80,20 +80,20 @@ def look_inside(panel: Any, camera: Photographer, folder: Path, head: Path) -> N
     tab.ui.maskComboBox.setCurrentIndex(1)
     tab.ui.lookAllButton.click()
     driving.wait_for(lambda: not tab.looks.running, _PATIENCE_S)
-    driving.wait_for(lambda: tab.answer is not None or tab._note, 60)
+    driving.wait_for(lambda: tab.answer is not None or tab._note, 300)
     for index in range(len(tab._models)):  # a row of the table for each
         before = tab.answer
         tab.ui.checkpointSlider.setValue(index)
         if index < len(tab._models) - 1:
-            driving.wait_for(lambda before=before: tab.answer is not before, 60)
-    driving.wait_for(lambda: tab.answer.summary["steps"] == tab.checkpoint.step, 60)
+            driving.wait_for(lambda before=before: tab.answer is not before, 300)
+    driving.wait_for(lambda: tab.answer.summary["steps"] == tab.checkpoint.step, 300)
     patches = tab.answer.patches
     t, h, w = (round(n * share) for n, share in zip(patches.grid, (0.55, 0.55, 0.3), strict=True))
     patch = int(np.ravel_multi_index((t, h, w), patches.grid))
     centre = [float(value) for value in patches.centre(patch)]
     four_views(centre).save(folder / "views_reconstruction.png", optimize=True)
     tab.tools.chosen.make().AddControlPointWorld(centre)
-    driving.wait_for(lambda: tab.shown.node("attention") is not None, 20)
+    driving.wait_for(lambda: tab.shown.node("attention") is not None, 100)
     tab.tools.chosen.node.SetNthControlPointLabel(0, "chosen patch")
     tab.ui.overlaySlider.setValue(90)
     camera.take("training_inspect")

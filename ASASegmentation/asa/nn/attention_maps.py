@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from asa.nn.attention import Block
-from asa.nn.encoder import Encoder
+from asa.nn.encoder import Encoder, patch_grid
+from asa.nn.position import Grid3, patch_coordinates
 
 
 class AttentionMaps(NamedTuple):
@@ -25,9 +27,12 @@ class AttentionMaps(NamedTuple):
 
 
 @torch.inference_mode()
-def attention_maps(encoder: Encoder, image: Tensor) -> AttentionMaps:
-    """Attention of the encoder while it looks at the whole of one image (1, C, T, H, W) at the frame's origin."""
-    x = encoder.tokens(image)
+def attention_maps(encoder: Encoder, image: Tensor, origin: Grid3 = (0, 0, 0)) -> AttentionMaps:
+    """Attention of the encoder while it looks at the whole of one image (1, C, T, H, W).
+
+    ``origin``: where the image starts in the frame grid, in patches.
+    """
+    x = encoder.tokens(image, origin)
     tokens = x.shape[1]
     weights, keys = [], []
     for number, block in enumerate(cast("list[Block]", list(encoder.blocks))):
@@ -39,6 +44,39 @@ def attention_maps(encoder: Encoder, image: Tensor) -> AttentionMaps:
             keys.append(attention.keys(tokens)[row // attention.window])
         x = block(x)
     return AttentionMaps(torch.stack(weights), torch.stack(keys * 2 if len(keys) == 1 else keys))
+
+
+def attention_in_crops(encoder: Encoder, image: Tensor, crop: Grid3, corners: Iterable[Grid3]) -> AttentionMaps:
+    """The same for an encoder that was trained on crops: each token as in the crop whose middle it is nearest to.
+
+    Args:
+        image: (1, C, T, H, W), at the frame's origin.
+        crop: voxels of a crop.
+        corners: where the crops start, in voxels; together they cover the image.
+    """
+    patch = encoder.config.patch
+    grid = patch_grid(image.shape, patch)
+    numbers = torch.arange(grid[0] * grid[1] * grid[2]).view(grid)
+    nearest = torch.full((numbers.numel(),), float("inf"))
+    weights = keys = torch.empty(0)
+    for corner in corners:
+        t, h, w = (slice(c, c + n) for c, n in zip(corner, crop, strict=True))
+        a, b, c = (slice(s.start // patch, s.stop // patch) for s in (t, h, w))
+        maps = attention_maps(encoder, image[..., t, h, w].contiguous(), (a.start, b.start, c.start))
+        if not weights.numel():
+            weights = maps.weights.new_zeros((*maps.weights.shape[:2], numbers.numel(), maps.weights.shape[3]))
+            keys = maps.keys.new_full((2, numbers.numel(), maps.weights.shape[3]), -1)
+        here = numbers[a, b, c]
+        size = (here.shape[0], here.shape[1], here.shape[2])
+        away = [x - (n - 1) / 2 for x, n in zip(patch_coordinates(size), size, strict=True)]
+        distance = torch.stack(away).abs().amax(0)
+        nearer = distance < nearest[here.flatten()]
+        own = here.flatten()[nearer]
+        nearest[own] = distance[nearer]
+        weights[:, :, own] = maps.weights[:, :, nearer]
+        found = maps.keys[:, nearer]
+        keys[:, own] = torch.where(found >= 0, here.flatten()[found.clamp_min(0)], -1)
+    return AttentionMaps(weights, keys)
 
 
 def _rows(keys: Tensor, tokens: int) -> Tensor:

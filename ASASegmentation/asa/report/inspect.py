@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..data.store import quantise
+from ..data.store import Shape, quantise
 from ..data.stripping import Stripper
 from ..errors import InputError, ModelError
 from ..files import atomic_path, write_json
 from ..geometry import resample
 from ..inference.normalise import zscore
-from ..nn.attention_maps import attention_maps
+from ..inference.predictor import window_starts
+from ..nn.attention_maps import attention_in_crops, attention_maps
 from ..nn.objective import Batch
 from ..pretext import Reconstruction, ReconstructionOptions
 from ..training.pretrained import Pretrained
@@ -119,7 +121,7 @@ def inspect(
         _write(shown, framed, box, patch, place, folder if number == 0 else None, request)
         write_json(place / SUMMARY, _summary(shown, framed, box, stored > 0, pretrained, request))
         if request.attention:
-            _write_attention(objective, image, place)
+            _write_attention(objective, image, pretrained.crop, place)
         if request.pictures:
             share = f"{100 * shown.hidden.mean():.0f} % hidden"
             title = f"{request.image.name}: {pretrained.method}, {pretrained.step} steps, {share}"
@@ -208,8 +210,14 @@ def _summary(
     }
 
 
-def _write_attention(objective: Reconstruction, image: Tensor, folder: Path) -> None:
-    maps = attention_maps(objective.network.encoder, image)
+def _write_attention(objective: Reconstruction, image: Tensor, crop: Shape | None, folder: Path) -> None:
+    encoder, seen = objective.network.encoder, image.shape[2:]
+    if crop is None:
+        maps = attention_maps(encoder, image)
+    else:
+        t, h, w = (min(c, n) for c, n in zip(crop, seen, strict=True))
+        low, back, left = (window_starts(n, c, encoder.config.patch) for n, c in zip(seen, (t, h, w), strict=True))
+        maps = attention_in_crops(encoder, image, (t, h, w), itertools.product(low, back, left))
     for name, values in ((ATTENTION, maps.weights), (ATTENTION_KEYS, maps.keys.int())):
         with atomic_path(folder / name) as temporary:
             np.save(temporary, values.numpy())
