@@ -180,6 +180,7 @@ def test_a_run_starts_from_the_tissue_model_stops_and_goes_on(heads, store, tmp_
     train_lesions(start, second, WORLD)
     first, _ = checkpoint.load(run / "checkpoints" / "last.safetensors")
     after, _ = checkpoint.load(second / "checkpoints" / "last.safetensors")
+    assert torch.equal(first["model.network.stem.norm.running_mean"], torch.zeros(32))  # statistics are frozen
     name = "ups.1.block.conv.weight"
     assert torch.allclose(first[f"average.{name}"], after[f"average.{name}"], atol=1e-6)
 

@@ -22,7 +22,7 @@ from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
 from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant
-from asa.tasks import TASKS
+from asa.tasks import TASKS, Task
 from asa.training.distributed import World
 from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
 from asa.training.region_loss import region_masks
@@ -51,6 +51,9 @@ class LesionSettings(Settings):
         rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
     )
     missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
+    frozen_norm: bool = Field(
+        True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
+    )
     held_out: int = Field(1, ge=0, description="synthetic heads kept for validation, the last ones")
     validation_crops: int = 8
     init: str = Field("tissue", description="model, or checkpoint of the same network, to start from; empty: scratch")
@@ -67,6 +70,27 @@ def show_some(rng: Generator, image: Tensor, share: float) -> Tensor:
         return image
     shown = torch.tensor([bool(some >> channel & 1) for channel in range(len(image))])
     return image * shown.view(-1, 1, 1, 1)
+
+
+class LesionObjective(SegmentationObjective):
+    """Regions' Dice + cross-entropy; ``frozen_norm`` as in :class:`LesionSettings`.
+
+    With a batch of one, statistics of the batch are those of one crop, and the averages used at inference are not what
+    the network was trained with (measured after 400 steps: Dice of the same weights 0.83 with the former, 0.59 with
+    the latter). Frozen, training and inference compute the same.
+    """
+
+    def __init__(self, network: Network, task: Task, *, frozen_norm: bool) -> None:
+        super().__init__(network, [region.values for region in task.regions])
+        self.frozen_norm = frozen_norm
+
+    def train(self, mode: bool = True) -> LesionObjective:
+        """Training mode, but for frozen normalisation."""
+        super().train(mode)
+        for module in self.modules():
+            if self.frozen_norm and isinstance(module, nn.BatchNorm3d):
+                module.eval()
+        return self
 
 
 class RealCrops(LabelledCrops):
@@ -187,7 +211,7 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         aside = MixedCrops(heads_aside, None, settings, 1 << 61)
         validate = lambda net: crop_dice(net, aside, settings.validation_crops, settings.task)  # noqa: E731
     trainer = Trainer(
-        SegmentationObjective(network, [region.values for region in task.regions]),
+        LesionObjective(network, task, frozen_norm=settings.frozen_norm),
         source,
         settings.optimisation,
         settings.schedule,
