@@ -16,14 +16,14 @@ import torch
 
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
-from asa.geometry import Alignment, align_to_frame
-from asa.inference.normalise import stripped_brain
+from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
+from asa.inference.normalise import stripped_brain, zscore_brain
 from asa.inference.predictor import Predictor
-from asa.inference.segment import channels, label, settle
+from asa.inference.segment import label, settle
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.tasks import TASKS
-from asa.volume import Volume, read_volume, write_volume
+from asa.volume import read_volume, write_volume
 
 Record = dict[str, Any]
 
@@ -64,16 +64,18 @@ class Prepared:
     def __init__(self, case: LabelledCase, dataset: str) -> None:
         assert case.labels is not None
         self.name = case.name
-        self.scans: dict[str, Volume] = {key: read_volume(path) for key, path in case.images.items()}
+        scans = {key: read_volume(path) for key, path in case.images.items()}
         truth = read_volume(case.labels, labels=True)
         self.truth = truth.with_array(dataset_by_name(dataset).to_task(truth.array))
-        self.alignment: Alignment = align_to_frame(self.scans["flair"])
-        self.brain = stripped_brain(list(self.scans.values()), self.alignment)
+        self.alignment: Alignment = align_to_frame(scans["flair"])
+        brain = stripped_brain(list(scans.values()), self.alignment)
+        self.seen = {key: zscore_brain(to_frame(scan, self.alignment).array, brain) for key, scan in scans.items()}
 
     def label(self, model: ModelFolder, predictor: Predictor, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Label map (T, H, W) on the grid of the case, of the modalities ``shown`` only."""
         task = TASKS[model.task]
-        image = channels(model, {key: self.scans[key] for key in shown}, self.alignment, self.brain)
+        nothing = np.zeros(FRAME.shape, np.float32)
+        image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
         answer = predictor.posterior(image, tta=bool(model.info.get("flip_averaging", False)))
         settled = settle(answer, image, model, task, self.alignment)
         grid = self.truth.grid
