@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/tissue_starter.yaml.")],
+    settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
