@@ -12,7 +12,7 @@ from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, impla
 from asa.synth.intensity import smooth_field
 from asa.synth.lesions import grow_lesions, lesion_appearance
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE, draw_anchors
-from asa.synth.structures import CEREBRAL_WHITE
+from asa.synth.structures import TARGETS
 from asa.synth.tumour import ENHANCING, NECROSIS, OEDEMA, Mass, appearance, displacement, draw_mass, grow
 
 FRAME, CROP = (40, 40, 40), (32, 32, 32)
@@ -51,7 +51,7 @@ def test_a_seed_is_a_sample(heads, disease):
 def test_samples_are_what_the_network_sees(heads, disease):
     make = DiseasedHeads(heads, FRAME, CROP, disease, ("t1", "flair"))
     seen = 0
-    for seed in range(6):
+    for seed in range(8):
         image, labels, origin = make.sample(seed)
         assert image.shape == (2, *CROP) and labels.shape == CROP and labels.dtype == torch.int64
         assert torch.isfinite(image).all() and image.abs().max() <= 5
@@ -197,9 +197,9 @@ def test_an_implant_spares_the_lesion_that_is_there_and_needs_tissue():
     assert not empty.any() and not nothing.any()
 
 
-def test_heads_are_painted_in_white_matter_places(heads):
+def test_crops_lie_around_brain_tissue(heads):
     make = DiseasedHeads(heads, FRAME, CROP, Tumours())
     places = make.places[0]
     at = (places + make.margin).numpy()
-    assert (heads[0][tuple(at.T)] == CEREBRAL_WHITE).mean() > 0.3
+    assert np.isin(TARGETS[heads[0][tuple(at.T)]], (2, 3)).all() and len(at) > 100
     assert ((places >= -8) & (places < torch.tensor(FRAME) + 8)).all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from asa.data.case_store import Normalise
     from asa.data.store import Shape
     from asa.data.survey import Found
 
@@ -42,7 +43,11 @@ def command(
         str, typer.Option(help="Voxels kept: 128 (the paper's cube), or frame (160x192x160, every adult head).")
     ] = "128",
     stripped: Annotated[
-        bool, typer.Option("--stripped", help="The scans are stripped already.", rich_help_panel=_STRIPPING)
+        bool, typer.Option(
+            "--stripped",
+            help="The scans are stripped already; labelled cases are z-scored within the brain, as 'asa train' wants.",
+            rich_help_panel=_STRIPPING,
+        ),
     ] = False,
     masks: Annotated[
         str,
@@ -94,13 +99,16 @@ def command(
         if data is None:
             raise typer.BadParameter("finetune needs --data and --dataset.")
         keys = [key.strip() for key in modalities.split(",") if key.strip()]
+        from asa.inference.normalise import zscore, zscore_stripped
+
         if dry_run:
             from asa.data.datasets import dataset_by_name
             from asa.data.survey import survey_cases
 
             teller.survey(survey_cases(dataset_by_name(dataset), data, keys))
         else:
-            _labelled(teller, data, dataset, keys, output, shapes[size], align=align)
+            normalise = zscore_stripped if stripped else zscore
+            _labelled(teller, data, dataset, keys, output, shapes[size], normalise, align=align)
         return
     if bids is None:
         raise typer.BadParameter("pretrain needs --bids.")
@@ -167,17 +175,24 @@ class _Teller:
 
 
 def _labelled(
-    teller: _Teller, data: Path, dataset: str, modalities: list[str], output: Path, shape: Shape, *, align: bool
+    teller: _Teller,
+    data: Path,
+    dataset: str,
+    modalities: list[str],
+    output: Path,
+    shape: Shape,
+    normalise: Normalise,
+    *,
+    align: bool,
 ) -> None:
     from asa.data.case_store import prepare_cases
     from asa.data.datasets import dataset_by_name
-    from asa.inference.normalise import zscore
 
     store = prepare_cases(
         dataset_by_name(dataset),
         data,
         output,
-        zscore,
+        normalise,
         modalities=modalities,
         shape=shape,
         align=align,

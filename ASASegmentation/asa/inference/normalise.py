@@ -59,6 +59,12 @@ def zscore_brain(image: Map, brain: Mask) -> Map:
     return scaled
 
 
+def zscore_stripped(image: Map) -> Map:
+    """:func:`zscore_brain` of a stripped scan in the brain frame: its brain is what is above zero, without holes."""
+    brain: Mask = ndimage.binary_fill_holes(image > 0)
+    return zscore_brain(image, brain)
+
+
 def stripped_brain(scans: Sequence[Volume], alignment: Alignment) -> Mask:
     """Brain mask (T, H, W) on the brain frame of scans that were stripped and share one grid.
 

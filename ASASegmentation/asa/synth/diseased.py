@@ -71,7 +71,7 @@ class Tumours:
 
     spread = 1.0
 
-    def __init__(self, share: float = 0.9, lesion_share: float = 0.2) -> None:
+    def __init__(self, share: float = 0.7, lesion_share: float = 0.2) -> None:
         self.share, self.lesion_share = share, lesion_share
 
     def begin(self, rng: Generator, centre: Tensor, shape: tuple[int, ...]) -> tuple[object, Tensor | None]:
@@ -141,13 +141,12 @@ class DiseasedHeads:
         self.disease, self.channels = disease, [MODALITIES.index(m) for m in modalities]
         margin = [(have - want) // 2 for have, want in zip(heads.shape[1:], frame, strict=True)]
         self.margin = torch.tensor(margin)
-        self.places = [self.white_matter(head) for head in heads]
+        self.places = [self.tissue(head) for head in heads]
 
-    def white_matter(self, head: npt.NDArray[np.uint8]) -> Tensor:
-        """Some voxels (N, 3) of cerebral white matter and cortex, in the frame."""
-        found = np.flatnonzero((head[::3, ::3, ::3] == CEREBRAL_WHITE) | (head[::3, ::3, ::3] == CORTEX))
-        small = np.array(head[::3, ::3, ::3].shape)
-        return 3 * torch.from_numpy(np.stack(np.unravel_index(found, small), 1)) - self.margin
+    def tissue(self, head: npt.NDArray[np.uint8]) -> Tensor:
+        """Some voxels (N, 3) of brain tissue, in the frame."""
+        small = head[::3, ::3, ::3]
+        return 3 * torch.from_numpy(np.argwhere(_TISSUE.numpy()[small])) - self.margin
 
     def sample(self, seed: int) -> Sample:
         """Images (C, T, H, W), labels and origin of the crop that belongs to ``seed``."""
