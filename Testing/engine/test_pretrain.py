@@ -17,7 +17,9 @@ from asa.data.stripping import AlreadyStripped
 from asa.errors import InputError, ModelError
 from asa.nn import Encoder
 from asa.report.inspect import Inspection, inspect
+from asa.training.distributed import World
 from asa.training.export import export_model
+from asa.training.presets import preset
 from asa.training.pretrain import PretrainSettings, with_synthetic_heads
 from asa.training.pretrained import Pretrained
 from asa.training.previews import reconstruct
@@ -60,7 +62,8 @@ def test_defaults_are_table_1a():
 def test_published_settings_are_the_defaults(repository):
     published = read_settings(repository / "Resources/Configs/pretrain_paper.yaml", PretrainSettings)
     assert published.model_dump() == PretrainSettings(store="store", micro_batch=6).model_dump()
-    assert read_settings(repository / "Resources/Configs/pretrain_starter.yaml", PretrainSettings).preset == "starter"
+    starter = read_settings(repository / "Resources/Configs/pretrain_starter.yaml", PretrainSettings)
+    assert starter.model_dump() == preset("pretrain", "starter").model_dump()
 
 
 @pytest.mark.parametrize(("method", "position"), [("asa", "symmetric"), ("a-ssl", "sinusoid"), ("mae", "sinusoid")])
@@ -227,11 +230,13 @@ def test_synthetic_heads_among_the_scans(tmp_path):
     }
     np.save(tmp_path / "heads.npy", np.ones((1, 192, 224, 192), np.uint8))
     settings = PretrainSettings(store="x", heads=str(tmp_path / "heads.npy"), synthetic_share=0.5)
-    batch = with_synthetic_heads(settings, scans).collate(range(8))
+    batch = with_synthetic_heads(settings, scans, tmp_path, World(0, 1, torch.device("cpu"))).collate(range(8))
     made = [name.startswith("synthetic") for name in batch["names"]]
     assert 0 < sum(made) < 8
     assert [bool(image.any()) for image in batch["image"]] == made
-    again = with_synthetic_heads(settings, scans).collate(range(8))
+    # made of label maps, they are kept in the run's folder
+    settings.heads = str(tmp_path)
+    again = with_synthetic_heads(settings, scans, tmp_path, World(0, 1, torch.device("cpu"))).collate(range(8))
     assert torch.equal(batch["image"], again["image"]) and batch["origins"] == again["origins"]
 
 

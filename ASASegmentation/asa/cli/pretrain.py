@@ -12,6 +12,9 @@ def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/pretrain_paper.yaml.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
     store: Annotated[Path | None, typer.Option(help="Store of scans; replaces the one the settings name.")] = None,
+    heads: Annotated[
+        Path | None, typer.Option(help="Folder of label maps to synthesise a share of the scans from.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before on this device.")] = False,
@@ -34,5 +37,7 @@ def command(
     values = read_settings(settings, PretrainSettings)
     if store is not None:
         values.store = str(store)
+    if heads is not None:
+        values.heads = str(heads)
     with session(output, device, threads=threads, queue=queue) as world:
         pretrain(values, output, world)

@@ -29,6 +29,7 @@ from asa.training.run import Run
 from asa.training.sampling import StoredScans, WithSyntheticHeads
 from asa.training.settings import SAMPLES, STEPS, VOXELS, Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
+from asa.training.tissue import open_heads
 from asa.training.trainer import Trainer
 
 KIND = "pretraining"
@@ -49,7 +50,7 @@ class PretrainSettings(Settings):
     bins: int = Field(9, gt=0, description="VHOG bins along each angle")
     weight_mode: WeightMode = Field("paper", description="how VHOG becomes the weight of a patch")
     normalised_target: bool = Field(False, description="reconstruct each patch with mean 0 and SD 1")
-    heads: str = Field("", description="structure maps (heads.npy of a tissue run) to synthesise scans from")
+    heads: str = Field("", description="label maps (a folder, or the heads.npy of a run) to synthesise scans from")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="share of synthetic scans, where there are heads")
     crop: Shape | None = Field(
         None, description="random crops of this size; empty: the whole frame at once", json_schema_extra=VOXELS
@@ -126,7 +127,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
     train, held_out = choose_split(settings, store)
     source = stored_scans(settings, store, train)
     checking = stored_scans(settings.model_copy(update={"flip": False, "seed": HELD_OUT_SEED}), store, held_out, False)
-    samples = with_synthetic_heads(settings, source) if settings.heads else source
+    samples = with_synthetic_heads(settings, source, folder, world) if settings.heads else source
     torch.manual_seed(settings.seed)
     config = settings.autoencoder()
     objective = make_objective(settings.method, config, settings.options())
@@ -179,19 +180,22 @@ def stored_scans(
         raise InputError(f"store {store.folder} does not suit preset '{settings.preset}': {error}") from error
 
 
-def with_synthetic_heads(settings: PretrainSettings, source: StoredScans) -> WithSyntheticHeads:
-    """Stripped T1-weighted heads among the scans.
+def with_synthetic_heads(
+    settings: PretrainSettings, source: StoredScans, folder: Path, world: World
+) -> WithSyntheticHeads:
+    """Stripped T1-weighted heads among the scans; label maps are aligned once, and kept in the run's folder.
 
     Raises:
-        InputError: no such file, or the network does not see the whole brain frame that they are made for.
+        InputError: no such file or folder, or the network does not see the whole brain frame that they are made for.
     """
     frame = tuple(n + c * source.patch for n, c in zip(source.crop, source.steps, strict=True))
     if frame != FRAME.shape or any(source.margin):
         raise InputError(f"synthetic heads need a store and a network of the whole brain frame, not of {frame} voxels")
+    path = Path(settings.heads)
     try:
-        heads = np.load(settings.heads, mmap_mode="r", allow_pickle=False)
+        heads = open_heads(path, folder, world) if path.is_dir() else np.load(path, "r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"heads {settings.heads} cannot be read: {error}") from error
+        raise InputError(f"heads {path} cannot be read: {error}") from error
     t, h, w = source.crop
     generator = HeadGenerator(heads, FRAME.shape, (t, h, w), SynthSettings(t1_share=1.0, stripped_share=1.0))
     return WithSyntheticHeads(source, generator, settings.synthetic_share)
