@@ -44,8 +44,10 @@ def unpatchify(patches: Tensor, grid: Grid3, patch: int) -> Tensor:
 
 
 def batch_codes(position: PositionEncoding, grid: Grid3, origin: Origin) -> Tensor:
-    """Codes of a crop (1, N, D), or of a batch of crops with an origin each (B, N, D)."""
+    """Codes of a crop (1, N, D), or of a batch of crops with an origin each (B, N, D; 1 if all have the same)."""
     origins = origin if isinstance(origin, list) else [origin]
+    if len(set(origins)) == 1:  # as where every image is the whole frame: one copy goes to the device, not a batch
+        origins = origins[:1]
     return torch.stack([position(grid, o) for o in origins])
 
 

@@ -218,7 +218,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.o, self.step) * group.get("lr_scale", 1.0)
         model.train()
-        sums: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}  # on the device: to read them would wait for it after each micro-batch
         for number, (weight, part) in enumerate(batch):
             part = self.on_device(part)
             wait = (
@@ -232,8 +232,9 @@ class Trainer:
                 # DDP averages over processes; times the world's size the sum is the global mean
                 (losses["loss"] * weight * self.world.size).backward()
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) * weight * self.world.size
-        sums = mean_over_world(sums, self.world)
+                share = value.detach().double() * (weight * self.world.size)
+                totals[name] = totals[name] + share if name in totals else share
+        sums = mean_over_world({name: float(total) for name, total in totals.items()}, self.world)
         norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip))
         if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
             names = self.culprits([part for _, part in batch])
