@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from json import dumps
 from pathlib import Path
@@ -137,9 +138,10 @@ def command(
     records, failed = prepare(preparation, jobs=jobs, progress=teller.progress)
     doubted = sum(bool(record.warnings) for record in records)
     seconds = sum(record.seconds for record in records) / max(1, len(records))
+    megabytes = math.prod(preparation.shape) / 1e6
     teller.done(
-        f"{len(records)} scans in {output.resolve()} ({seconds:.1f} s each), {doubted} to look at, "
-        f"{len(failed)} left out; see {output / 'quality' / SHEET}",
+        f"{len(records)} scans in {output.resolve()} ({seconds:.1f} s and {megabytes:.1f} MB each), "
+        f"{doubted} to look at, {len(failed)} left out; see {output / 'quality' / SHEET}",
         sheet=str(output.resolve() / "quality" / SHEET),
     )
 
