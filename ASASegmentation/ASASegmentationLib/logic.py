@@ -205,7 +205,7 @@ class SegmentationLogic:
             self._undo = lambda: self._remove(node_id)
         else:
             kept = yield from self._update(node, result)
-        scene.set_warnings(node, result.warnings)
+        scene.set_warnings(node, result.doubts, result.warnings)
         scene.set_volume_table(node, result.volumes)
         for extra in result.extra:
             yield True

@@ -35,11 +35,15 @@ class ExtraVolume:
 
 @dataclass(frozen=True)
 class Result:
-    """Segments by id, rows of the volume table, sentences for the user, extra volumes, and the overview picture."""
+    """Segments by id, rows of the volume table, extra volumes, and the overview picture.
+
+    `doubts` are sentences that say why the result must not be used unseen, `warnings` what else the user should know.
+    """
 
     task: Task
     segments: Mapping[str, slicer.vtkSegment]
     volumes: tuple[Mapping[str, Any], ...]
+    doubts: tuple[str, ...]
     warnings: tuple[str, ...]
     extra: tuple[ExtraVolume, ...]
     overview: bytes
@@ -77,11 +81,13 @@ def read_result(folder: Path, task: Task, moved: np.ndarray) -> Steps[Result]:
     for path in sorted([*folder.glob("posterior_*.nii.gz"), *folder.glob("uncertainty.nii.gz")]):
         extra += ((yield from _read_extra(path, moved)),)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    doubts = tuple(report.get("trust", {}).get("reasons", ()))
     return Result(
         task=task,
         segments=segments,
         volumes=_rows(json.loads((folder / "volumes.json").read_text(encoding="utf-8"))["volumes"]),
-        warnings=tuple(report["warnings"]),
+        doubts=doubts,
+        warnings=tuple(text for text in report["warnings"] if text not in doubts),
         extra=extra,
         overview=(folder / "overlay.png").read_bytes(),
     )

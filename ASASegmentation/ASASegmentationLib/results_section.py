@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from asa.tasks import TASKS
 
 from . import export, scene
 from .dialogs import Dialogs
 from .table import fill_table, fit_height
+
+# Background, border, text: the same in the light and in the dark theme.
+_AMBER, _RED = ("#fff3cd", "#d39e00", "#4a3700"), ("#f8d7da", "#b02a37", "#58151c")
+_STYLE = (
+    "#warningFrame {{ background-color: {0}; border: 1px solid {1}; border-radius: 4px; }}"
+    " #warningFrame QLabel {{ color: {2}; }}"
+)
 
 
 class ResultsSection:
@@ -35,9 +44,7 @@ class ResultsSection:
         self._node, self._overview = (node if table is not None else None), overview
         ui.resultsSection.setVisible(table is not None)
         ui.resultsSection.setEnabled(enabled)
-        warnings = scene.warnings_of(node) if node is not None and enabled else []
-        ui.warningFrame.setVisible(bool(warnings))
-        ui.warningText.setText("\n".join(warnings))
+        self._show_warnings(*(scene.warnings_of(node) if node is not None and enabled else ([], [])))
         if node is None or table is None:
             return
         task = TASKS.get(scene.task_name(node))
@@ -49,6 +56,15 @@ class ResultsSection:
             fill_table(ui.volumesTable, headings, rows, [colours.get(row[0]) for row in rows])
             fit_height(ui.volumesTable, len(rows))
             self._shown_table = (headings, rows, colours)
+
+    def _show_warnings(self, doubts: Sequence[str], warnings: Sequence[str]) -> None:
+        ui, lines = self._ui, [*doubts, *warnings]
+        ui.warningFrame.setVisible(bool(lines))
+        ui.warningFrame.setStyleSheet(_STYLE.format(*(_RED if doubts else _AMBER)))
+        ui.warningTitle.setText(
+            _("Do not use this result before you have checked it") if doubts else _("Look at this before you go on")
+        )
+        ui.warningText.setText("\n".join(f"• {_sentence(line)}" for line in lines))
 
     def show_surfaces(self, shown: bool) -> None:
         """Shows or hides the surfaces of the segmentation."""
@@ -74,3 +90,8 @@ class ResultsSection:
             export.export(self._node, Path(path), self._overview)
         except export.ExportError as error:
             self._dialogs.tell(str(error))
+
+
+def _sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

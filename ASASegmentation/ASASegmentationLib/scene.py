@@ -17,7 +17,7 @@ from .result import ExtraVolume, Result
 from .steps import Steps
 
 TASK_ATTRIBUTE = "ASA.task"
-_WARNINGS_ATTRIBUTE = "ASA.warnings"
+_DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE = "ASA.doubts", "ASA.warnings"
 _TABLE_REFERENCE = "ASA.volumes"
 
 
@@ -67,15 +67,18 @@ def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) 
     """Shows outlines and a light fill; of a task with nested regions either these, or its separate labels."""
     display = node.GetDisplayNode()
     display.SetVisibility(True)
-    display.SetOpacity2DFill(0.25)
+    display.SetOpacity2DFill(0.15)
     display.SetOpacity2DOutline(1.0)
     display.SetVisibility3D(edits.has_surfaces(node))
     regions = {region.name for region in task.regions}
     labels = {label.name for label in task.labels} | {r.name for r in task.regions if len(r.values) == 1}
+    around = {x.name for x in task.labels if not x.in_brain} if any(x.in_brain for x in task.labels) else set()
     wanted = (regions if nested else labels) if task.nested else labels
     for key in node.GetSegmentation().GetSegmentIDs():
         if key in regions | labels:
             display.SetSegmentVisibility(key, key in wanted)
+            # What lies around the brain would hide it.
+            display.SetSegmentVisibility3D(key, key not in around)
             # Seen through the outer regions, the inner ones can be found in 3-D.
             outer = task.nested and nested and key in regions and key != task.regions[-1].name
             display.SetSegmentOpacity3D(key, 0.35 if outer else 1.0)
@@ -102,14 +105,17 @@ def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:
     return node.GetAttribute(TASK_ATTRIBUTE) or ""
 
 
-def set_warnings(node: slicer.vtkMRMLSegmentationNode, warnings: Iterable[str]) -> None:
-    """Keeps with a segmentation what the user should look at before using it."""
+def set_warnings(node: slicer.vtkMRMLSegmentationNode, doubts: Iterable[str], warnings: Iterable[str]) -> None:
+    """Keeps with a segmentation why it must not be used unseen, and what else the user should know."""
+    node.SetAttribute(_DOUBTS_ATTRIBUTE, "\n".join(doubts))
     node.SetAttribute(_WARNINGS_ATTRIBUTE, "\n".join(warnings))
 
 
-def warnings_of(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    """What `set_warnings` has kept."""
-    return [line for line in (node.GetAttribute(_WARNINGS_ATTRIBUTE) or "").split("\n") if line]
+def warnings_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[list[str], list[str]]:
+    """The doubts and the warnings that `set_warnings` has kept."""
+    texts = [node.GetAttribute(name) or "" for name in (_DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)]
+    doubts, warnings = ([line for line in text.split("\n") if line] for text in texts)
+    return doubts, warnings
 
 
 def _columns() -> dict[str, str]:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asa import batch, job
-from asa.errors import AsaError, InputError
-from asa.inference import SegmentRequest
+from asa.errors import AsaError, InputError, ResourceError
 from asa.models import find_model
 from asa.tasks import TASKS, Modality
 from ASASegmentationLib.matching import Candidate, propose
@@ -46,9 +46,14 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     parser.add_argument("--align", choices=["auto", "none"], default="auto", help="none: the scans are in MNI152 space")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored head; twice the time")
+    parser.add_argument("--threshold", type=float, help="probability from which a voxel is labelled; lower finds more")
+    parser.add_argument("--posterior", action="store_true", help="write probabilities and uncertainty too")
     parser.add_argument("--threads", type=int, help="processor threads; all if not given")
     parser.add_argument("--overwrite", action="store_true", help="do again what is done already")
-    return parser.parse_args(given)
+    words = list(sys.argv[1:] if given is None else given)
+    if "--" in words:  # what Slicer may leave of its own command line
+        words = words[words.index("--") + 1 :]
+    return parser.parse_args(words)
 
 
 def find_cases(inputs: Sequence[Path], output: Path, modalities: Sequence[Modality]) -> Iterator[batch.Case]:
@@ -79,11 +84,12 @@ def convert(name: str, series: dict[str, list[str]], folder: Path, modalities: S
     import SimpleITK
 
     candidates = [Candidate(uid, "", series_tags(files[0])) for uid, files in series.items()]
-    keys = [modality.key for modality in modalities]
-    chosen = propose(candidates, keys, keys)
-    missing = [modality.title for modality in modalities if modality.key not in chosen]
-    if missing:
-        raise InputError(f"Among the {len(series)} DICOM series of {name} there is no {' and no '.join(missing)}.")
+    required = [modality for modality in modalities if modality.required]
+    chosen = propose(candidates, [m.key for m in modalities], [m.key for m in required])
+    missing = [modality.title for modality in required if modality.key not in chosen]
+    if missing or not chosen:
+        absent = " and no ".join(missing) or " or ".join(modality.title for modality in modalities)
+        raise InputError(f"Among the {len(series)} DICOM series of {name} there is no {absent}.")
     folder.mkdir(parents=True, exist_ok=True)
     images = {}
     for key, uid in chosen.items():
@@ -105,9 +111,16 @@ def series_tags(file: str) -> dict[str, str]:
 def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
+        from asa.inference import SegmentRequest
+    except ImportError as error:
+        advice = "In Slicer, segment one head in the module ASA Brain Segmentation: it installs what is needed."
+        print(f"Error: the package {error.name} is not installed. {advice}", file=sys.stderr)
+        return ResourceError.exit_code
+    try:
         model = find_model(options.model, options.task)
         by_key = {modality.key: modality for modality in TASKS[options.task].modalities}
-        cases = list(find_cases(options.input, options.output, [by_key[key] for key in model.modalities]))
+        seen = [replace(by_key[key], required=key in model.required) for key in model.modalities]
+        cases = list(find_cases(options.input, options.output, seen))
     except AsaError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -118,9 +131,11 @@ def main(given: Sequence[str] | None = None) -> int:
             task=options.task,
             model=options.model,
             device=options.device,
-            tta=options.flip,
+            tta=options.flip or None,  # else as the model says
             align=options.align,
             threads=options.threads,
+            threshold=options.threshold,
+            posterior=options.posterior,
         )
         return job.run(request, options.output / case.name, overwrite=options.overwrite)
 

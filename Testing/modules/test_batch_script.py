@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +56,10 @@ def write_dicom(folder: Path, description: str, seed: int) -> None:
 def test_dicom_series_are_told_apart_by_their_tags(script: ModuleType, tmp_path: Path) -> None:
     for seed, description in enumerate(("Ax T2 TSE", "Sag T1 MPRAGE", "Ax FLAIR"), 11):
         write_dicom(tmp_path / "head", description, seed)
-    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
+    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "t1gd")]
     (case,) = script.find_cases([tmp_path / "head"], tmp_path / "out", modalities)
     assert case.name == "head"
+    assert list(case.images) == ["t1"], "what is optional may be missing"
     import SimpleITK
 
     expected = np.random.default_rng(12).integers(0, 1000, (16, 16))
@@ -69,6 +71,19 @@ def test_a_missing_series_is_a_sentence(script: ModuleType, tmp_path: Path) -> N
     modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
     with pytest.raises(script.InputError, match="no T1"):
         list(script.find_cases([tmp_path / "head"], tmp_path / "out", modalities))
+
+
+def test_what_slicer_leaves_of_its_command_line_is_passed_over(script: ModuleType) -> None:
+    words = ["--input", "a.nii", "b.nii", "--output", "out", "--threshold", "0.4"]
+    for before in ([], ["--"], ["--no-main-window", "--"]):
+        options = script.arguments([*before, *words])
+        assert (options.input, options.threshold) == ([Path("a.nii"), Path("b.nii")], 0.4)
+
+
+def test_a_missing_package_is_a_sentence(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setitem(sys.modules, "asa.inference", None)
+    assert script.main(["--input", "a.nii", "--output", "out"]) == script.ResourceError.exit_code
+    assert "segment one head" in capsys.readouterr().err
 
 
 @pytest.mark.slow

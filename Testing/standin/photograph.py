@@ -2,7 +2,8 @@
 
     python Testing/standin/photograph.py HEAD.nii.gz [FOLDER]
 
-HEAD is a T1; FOLDER defaults to Resources/Screenshots. Takes as long as one segmentation.
+HEAD is a T1; FOLDER defaults to Resources/Screenshots. Takes as long as two segmentations: of the head, and of every
+third slice of it, which the engine warns of.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import qt
 import slicer
 import standin_views
+import vtk
 from PIL import Image, ImageDraw
 
 _WIDTH, _HEIGHT = 460, 760
@@ -86,11 +88,29 @@ def main(head: Path, folder: Path) -> None:
     camera.take("panel_3_running")
     driving.wait_for(lambda: not panel.logic.running, 900)
     camera.take("panel_4_done")
-    panel.ui.surfacesCheckBox.click()
     views(volume).save(folder / "views_tissue.png", optimize=True)
+    slicer.mrmlScene.RemoveNode(volume)
+    thick = every_third_slice(head)
+    driving.wait_for(lambda: panel.ui.modalitySelector0.currentNode() is thick, 20)
+    panel.ui.segmentButton.click()
+    driving.wait_for(lambda: not panel.logic.running, 900)
+    camera.take("panel_5_warning")
     panel.ui.taskComboBox.setCurrentIndex(1)
-    camera.take("panel_5_refused")
+    camera.take("panel_6_refused")
     module.close()
+
+
+def every_third_slice(head: Path) -> Any:
+    """A volume of the scene with the slices of a head that a quick clinical scan would have."""
+    volume = slicer.util.loadVolume(str(head))
+    volume.SetName("head_T1_thick")
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    for row in range(3):
+        matrix.SetElement(row, 2, 3 * matrix.GetElement(row, 2))
+    slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume)[::3].copy())
+    volume.SetIJKToRASMatrix(matrix)
+    return volume
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ _VIEW_MANAGERS = (
     "vtkMRMLViewDisplayableManager",
     "vtkMRMLModelDisplayableManager",
     "vtkMRMLSegmentationsDisplayableManager3D",
+    "vtkMRMLOrientationMarkerDisplayableManager",
 )
 
 
@@ -59,13 +60,14 @@ def slice_picture(
     logic.FitSliceToBackground(*size)
     if at is not None:
         node.JumpSliceByOffsetting(*map(float, at))
+    _name_edges(renderer, node)
     picture = _pixels(window)
     slicer.app.applicationLogic().GetSliceLogics().RemoveItem(logic)
     return picture
 
 
-def view_picture(size: tuple[int, int], azimuth: float = 140, elevation: float = 15) -> np.ndarray:
-    """The 3-D view of the scene, seen from the front, turned by angles in degrees: (height, width, 3), 8 bit."""
+def view_picture(size: tuple[int, int], direction: tuple[float, float, float] = (-0.8, 0.75, 0.4)) -> np.ndarray:
+    """The 3-D view of the scene from a direction (right, anterior, superior): (height, width, 3), 8 bit."""
     window, renderer, interactor = _window(size)
     interactor.SetInteractorStyle(vtk.vtkInteractorStyleTrackballCamera())
     node = slicer.vtkMRMLViewNode()
@@ -76,6 +78,9 @@ def view_picture(size: tuple[int, int], azimuth: float = 140, elevation: float =
     node.SetBackgroundColor2(0.09, 0.10, 0.14)
     node.SetBoxVisible(False)
     node.SetAxisLabelsVisible(False)
+    node.SetUseDepthPeeling(True)
+    node.SetShadowsVisibility(True)
+    node.SetOrientationMarkerType(slicer.vtkMRMLAbstractViewNode.OrientationMarkerTypeCube)
     camera = slicer.vtkMRMLCameraNode()
     camera.SetLayoutName("Picture")
     slicer.mrmlScene.AddNode(camera)
@@ -83,9 +88,11 @@ def view_picture(size: tuple[int, int], azimuth: float = 140, elevation: float =
     _group = _managers(_VIEW_MANAGERS, factory, node, renderer)
     renderer.ResetCamera()
     active = renderer.GetActiveCamera()
-    active.Azimuth(azimuth)
-    active.Elevation(elevation)
-    active.Zoom(1.5)
+    focus, distance = np.array(active.GetFocalPoint()), active.GetDistance()
+    active.SetPosition(*(focus + distance * np.array(direction) / np.linalg.norm(direction)))
+    active.SetViewUp(0, 0, 1)
+    renderer.ResetCamera()
+    active.Zoom(1.35)
     renderer.ResetCameraClippingRange()
     return _pixels(window)
 
@@ -140,6 +147,27 @@ def _managers(names: tuple[str, ...], factory: Any, node: Any, renderer: Any) ->
         group.AddDisplayableManager(manager)
     group.SetMRMLDisplayableNode(node)
     return group
+
+
+def _name_edges(renderer: Any, node: Any) -> None:
+    """Writes to each edge of a slice view which side of the patient lies there."""
+    matrix = node.GetSliceToRAS()
+    for axis, places in ((0, ((0.02, 0.5), (0.98, 0.5))), (1, ((0.5, 0.02), (0.5, 0.98)))):
+        direction = [matrix.GetElement(row, axis) for row in range(3)]
+        row = int(np.argmax(np.abs(direction)))
+        letters = "LPI"[row] + "RAS"[row]
+        for place, letter in zip(places, letters if direction[row] > 0 else letters[::-1], strict=True):
+            actor = vtk.vtkTextActor()
+            actor.SetInput(letter)
+            actor.GetPositionCoordinate().SetCoordinateSystemToNormalizedViewport()
+            actor.SetPosition(*place)
+            style = actor.GetTextProperty()
+            style.SetFontSize(18)
+            style.SetColor(1.0, 1.0, 1.0)
+            low = place is places[0]
+            style.SetJustification((0 if low else 2) if axis == 0 else 1)  # left, right; or centred
+            style.SetVerticalJustification(1 if axis == 0 else (0 if low else 2))  # centred; or bottom, top
+            renderer.AddActor2D(actor)
 
 
 def _window(size: tuple[int, int]) -> tuple[Any, Any, Any]:

@@ -26,6 +26,7 @@ class FakeProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.stopped = False
+        self.doubts: list[str] = []
         self._lines: list[tuple[str, str]] = []
         self._exit_code: int | None = None
 
@@ -74,7 +75,8 @@ class FakeProcess:
             for label in task.labels
         ]
         (result / "volumes.json").write_text(json.dumps({"volumes": rows}), encoding="utf-8")
-        (result / "report.json").write_text(json.dumps({"warnings": ["thick slices"]}), encoding="utf-8")
+        report = {"warnings": ["thick slices"], "trust": {"verdict": "doubtful", "reasons": self.doubts}}
+        (result / "report.json").write_text(json.dumps(report), encoding="utf-8")
         self.say(event="done")
         self.end()
 

@@ -81,7 +81,7 @@ class TestEdits(PanelTestCase):
             self.node = self.parameters.segmentation
             self.assertEqual(self.ui.modalitySelector0.currentNode().GetName(), "T1")
             self.assertEqual(self.ui.volumesTable.rowCount, 4)
-            self.assertIn("thick slices", self.ui.warningText.text)
+            self.assertIn("Thick slices", self.ui.warningText.text)
             self.segment()
         np.testing.assert_array_equal(self.array(self.node, "GM") != 0, self.edited != 0)
         self.assertIn("Grey matter", self.ui.statusLabel.text)

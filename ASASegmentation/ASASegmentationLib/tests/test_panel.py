@@ -155,7 +155,18 @@ class TestSegmenting(PanelTestCase):
         array, image = self.array(node, "GM"), slicer.util.arrayFromVolume(volume)
         np.testing.assert_array_equal(array != 0, image == 120)
         self.assertTrue(self.ui.warningFrame.isVisible())
-        self.assertIn("thick slices", self.ui.warningText.text)
+        self.assertIn("Thick slices.", self.ui.warningText.text)
+
+    def test_doubts_come_first(self) -> None:
+        self.add_proposed()
+        self.start()
+        self.runner.process.doubts = ["no brain to be seen", "thick slices"]
+        self.runner.process.finish()
+        wait_for(lambda: not self.panel.logic.running)
+        self.assertIn("Do not use", self.ui.warningTitle.text)
+        self.assertEqual(self.ui.warningText.text, "• No brain to be seen.\n• Thick slices.")
+        self.start()
+        self.assertFalse(self.ui.warningFrame.isVisible())
 
     def test_volumes_are_shown_and_kept_in_the_scene(self) -> None:
         self.add_proposed()
