@@ -253,7 +253,11 @@ class Panel:
         """Why there is nothing to segment with, in a sentence; "" when there is."""
         if self.ui.modelComboBox.count == 0:
             return _("There is no model for this task in this installation.")
-        return self.logic.problem(self._parameters)
+        reason = self.logic.problem(self._parameters)
+        if reason and slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None:
+            wanted = ", ".join(_(modality.title) for modality in self._parameters.modalities)
+            return _("Load a scan first ({modalities}).").format(modalities=wanted)
+        return reason
 
     def _summary(self) -> str:
         if self._outcome is None:

@@ -22,7 +22,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._collapsed = False
+        self._collapsed, self._busy = False, False
+        self._hidden: set[QtCore.QObject] = set()
         self._heading = QtWidgets.QToolButton(self)
         self._heading.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._heading.setAutoRaise(True)
@@ -37,8 +38,32 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
         child = event.child()
-        if event.added() and isinstance(child, QtWidgets.QWidget) and self._collapsed:
-            child.setVisible(child is self._heading)
+        if isinstance(child, QtWidgets.QWidget) and child is not getattr(self, "_heading", child):
+            if event.added():
+                child.installEventFilter(self)
+                self._show_child(child)
+            elif event.removed():
+                self._hidden.discard(child)
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """Remembers which children their owner has hidden: they stay so when the rest is shown again."""
+        if not self._busy and event.type() == QtCore.QEvent.Type.HideToParent:
+            self._hidden.add(child)
+        elif not self._busy and event.type() == QtCore.QEvent.Type.ShowToParent:
+            self._hidden.discard(child)
+            self._show_child(child)
+        return False
+
+    def _show_child(self, child: QtWidgets.QWidget) -> None:
+        """Shows a child, or hides it without keeping its owner from hiding it, as CTK does."""
+        self._busy = True
+        if self._collapsed or child in self._hidden:
+            child.setVisible(False)
+        elif child.isHidden():
+            child.setVisible(True)
+        if child not in self._hidden:
+            child.setAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
+        self._busy = False
 
     def sizeHint(self) -> QtCore.QSize:
         hint = super().sizeHint()
@@ -54,7 +79,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self._collapsed = collapsed
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget) and child is not self._heading:
-                child.setVisible(not collapsed)
+                self._show_child(child)
         self.setMaximumHeight(self._MARGIN if collapsed else _NO_LIMIT)
         self._set_arrow()
         self.updateGeometry()

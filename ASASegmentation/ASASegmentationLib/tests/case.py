@@ -21,7 +21,7 @@ from ..panel import Panel
 from ..parameters import Parameters
 from .fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
 
-_UI = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
+UI_FILE = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
 _PATIENCE_S = 20.0
 
 
@@ -70,7 +70,7 @@ class PanelTestCase(unittest.TestCase):
 
     def open(self) -> None:
         """Opens a panel, after closing the one before."""
-        self.widget = slicer.util.loadUI(str(_UI))
+        self.widget = slicer.util.loadUI(str(UI_FILE))
         logic = SegmentationLogic(slicer.mrmlScene, self.runner, self.dialogs.ask)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.panel = Panel(

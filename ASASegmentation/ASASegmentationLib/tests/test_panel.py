@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import qt
 import slicer
 import vtk
 
@@ -21,7 +23,7 @@ from ..dependencies import PACKAGES, Plan
 from ..inputs import ijk_to_ras
 from ..segments import BINARY_LABELMAP
 from ..surfaces import CLOSED_SURFACE
-from .case import PanelTestCase, wait_for
+from .case import UI_FILE, PanelTestCase, wait_for
 from .fakes import add_head
 
 
@@ -86,12 +88,17 @@ class TestBeforeSegmenting(PanelTestCase):
         self.assertFalse(self.ui.segmentButton.enabled)
 
     def test_every_control_has_a_help_text(self) -> None:
-        kinds = ("QComboBox", "QCheckBox", "QPushButton", "QToolButton", "qMRMLNodeComboBox", "QTableWidget")
-        kinds += ("QDoubleSpinBox", "QPlainTextEdit", "QProgressBar", "ctkPathLineEdit")
+        controls = re.findall(r'<widget class="(\w+)" name="(\w+)"', UI_FILE.read_text(encoding="utf-8"))
+        silent = ("QWidget", "QLabel", "QFrame", "ctkCollapsibleButton")
+        for kind, name in controls:
+            with self.subTest(control=name):
+                self.assertTrue(kind in silent or getattr(self.ui, name).toolTip)
+
+    def test_every_control_is_reached_by_the_keyboard(self) -> None:
         for name, control in vars(self.ui).items():
-            if control.className() in kinds and control.parent().inherits("QWidget") and not name.startswith("qt_"):
+            if name.endswith(("Button", "ComboBox", "CheckBox", "SpinBox")) and not name.startswith("qt_"):
                 with self.subTest(control=name):
-                    self.assertTrue(control.toolTip)
+                    self.assertTrue(int(control.focusPolicy) & int(qt.Qt.TabFocus))
 
     def test_the_card_of_the_model_is_shown(self) -> None:
         self.ui.cardButton.click()
@@ -186,6 +193,12 @@ class TestSegmenting(PanelTestCase):
         self.assertEqual(shown(), {"WT", "TC", "ET"})
         self.ui.viewComboBox.setCurrentIndex(1)
         self.assertEqual(shown(), {"NCR", "ED", "ET"})
+
+    def test_the_grid_can_be_chosen_where_there_are_several(self) -> None:
+        self.ui.advancedSection.setCollapsed(False)
+        self.assertFalse(self.ui.referenceComboBox.isVisible())
+        self.choose_task("tumour")
+        self.assertTrue(self.ui.referenceComboBox.isVisible())
 
     def test_the_result_belongs_to_the_volume_that_shows_the_task_best_or_is_chosen(self) -> None:
         self.choose_task("tumour")
