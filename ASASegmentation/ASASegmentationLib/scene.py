@@ -124,8 +124,8 @@ def _columns() -> dict[str, str]:
         "title": _("Structure"),
         "volume_ml": _("mL"),
         "percent_of_brain": _("% brain"),
-        "left_ml": _("left mL"),
-        "right_ml": _("right mL"),
+        "left_ml": _("L mL"),
+        "right_ml": _("R mL"),
         "asymmetry_percent": _("L−R %"),
     }
 

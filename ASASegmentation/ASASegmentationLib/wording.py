@@ -12,7 +12,6 @@ def progress_text(progress: Progress) -> str:
     stages = {
         "preparing": _("Preparing"),
         "reading": _("Reading the scan"),
-        "registering": _("Registering the scans"),
         "aligning": _("Aligning the head"),
         "network": _("Segmenting"),
         "labelling": _("Labelling"),
