@@ -174,7 +174,7 @@ def colours(node: slicer.vtkMRMLSegmentationNode) -> dict[str, tuple[float, floa
 def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return value
-    return "" if np.isnan(value) else f"{value:.1f}"
+    return "" if np.isnan(value) else f"{round(value, 1) + 0.0:.1f}"  # no -0.0
 
 
 def add_extra_volume(
