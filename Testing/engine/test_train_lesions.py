@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from asa.data.case_store import CaseStore, StoredCase
 from asa.data.datasets import dataset_by_name
@@ -144,7 +145,7 @@ def test_a_fold_trains_on_its_own_cases(store, tmp_path):
 def test_weights_of_the_tissue_model_are_taken_over():
     network = Segmenter(segmenter_preset("starter", in_channels=2, classes=1, subpixel=True))
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    count = transfer(network, "tissue")
+    count = transfer(network, "tissue", ("t1", "flair"))
     known, now = load_network(find_model("tissue")).state_dict(), network.state_dict()
     assert 0.9 * len(now) < count < len(now)
     name = "encoder.blocks.0.mlp.0.weight"
@@ -154,6 +155,22 @@ def test_weights_of_the_tissue_model_are_taken_over():
     one, two = known["encoder.embed.weight"], now["encoder.embed.weight"]
     assert torch.allclose(two[:, :512] + two[:, 512:], one)
     assert torch.equal(before["heads.0.weight"], now["heads.0.weight"])
+
+
+def test_a_model_of_more_modalities_gives_the_channels_and_the_output_that_are_asked_for(tmp_path):
+    torch.manual_seed(0)
+    config = segmenter_preset("starter", in_channels=4, classes=3, subpixel=True)
+    wide = Segmenter(config).eval()
+    save_file({k: v.contiguous() for k, v in wide.state_dict().items()}, tmp_path / "model.safetensors")
+    described = {"format": 1, "name": "wide", "task": "tumour", "modalities": ["t1", "t1gd", "t2", "flair"]}
+    described["network"] = config.to_dict()
+    (tmp_path / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    narrow = Segmenter(segmenter_preset("starter", in_channels=2, classes=1, subpixel=True)).eval()
+    assert transfer(narrow, str(tmp_path), ("t1", "flair")) == len(narrow.state_dict())
+    image = torch.zeros(1, 4, 32, 32, 32)
+    image[:, [0, 3]] = torch.randn(1, 2, 32, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(narrow(image[:, [0, 3]]), wide(image)[:, :1], atol=1e-4)
 
 
 def test_a_run_starts_from_the_tissue_model_stops_and_goes_on(heads, store, tmp_path):

@@ -224,7 +224,7 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         if Path(settings.init).is_file():
             start_from(network, Path(settings.init))
         elif isinstance(network, Segmenter):
-            run.log(f"{transfer(network, settings.init)} tensors come from model '{settings.init}'")
+            run.log(f"{transfer(network, settings.init, modalities)} tensors come from model '{settings.init}'")
         trainer.restart_average()
     return trainer.fit()
 
@@ -247,16 +247,24 @@ def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple
     return network, config.to_dict()
 
 
-def transfer(network: Segmenter, model: str) -> int:
+def transfer(network: Segmenter, source: str, modalities: Sequence[str]) -> int:
     """Take over every tensor of a model whose name and shape fit; returns how many.
 
-    The patch embedding of one channel is inflated for several.
+    Of a model of several modalities the channels of ``modalities`` are taken, and of one with more outputs the first
+    ones (the outermost region). The patch embedding of one channel is inflated for several.
     """
-    known = load_network(find_model(model)).state_dict()
-    own = network.state_dict()
-    embed = "encoder.embed.weight"
-    channels = own[embed].shape[1] // known[embed].shape[1]
-    known[embed] = inflate_channels(known[embed], channels)
+    model = find_model(source)
+    known, own = load_network(model).state_dict(), network.state_dict()
+    embed, stem = "encoder.embed.weight", "stem.conv.weight"
+    if len(model.modalities) == 1:
+        known[embed] = inflate_channels(known[embed], len(modalities))
+    elif set(modalities) <= set(model.modalities):
+        chosen = [model.modalities.index(m) for m in modalities]
+        for name in (embed, stem):
+            known[name] = known[name].unflatten(1, (len(model.modalities), -1))[:, chosen].flatten(1, 2)
+    for name in own:
+        if name.startswith("heads.") and name in known:
+            known[name] = known[name][: len(own[name])]
     fitting = {name: value for name, value in known.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict({**own, **fitting})
     return len(fitting)
