@@ -25,6 +25,7 @@ from asa.training.lesions import (
     LesionSettings,
     MixedCrops,
     RealCrops,
+    cut_off,
     show_some,
     train_lesions,
     training_cases,
@@ -98,6 +99,19 @@ def test_every_subset_of_modalities_is_shown_and_never_none():
     assert all(torch.equal(show_some(rng, image, 0.0), image) for _ in range(20))
 
 
+def test_one_modality_may_end_at_a_plane():
+    rng = torch.Generator().manual_seed(0)
+    image = torch.ones(2, 8, 8, 8)
+    image[:, :, :, :2] = 0
+    assert torch.equal(cut_off(rng, image, 0.0), image)
+    for _ in range(20):
+        changed = cut_off(rng, image, 1.0)
+        touched = (changed != image).flatten(1).any(1)
+        assert touched.sum() <= 1 and (changed[:, :, :, :2] == 0).all()
+        assert set(changed[changed != image].tolist()) <= {*changed[changed <= 0].tolist()}
+    assert (image[:, :, :, 2:] == 1).all()  # what was given stays
+
+
 def test_real_crops_keep_an_empty_background_and_the_lesion_bright(store, tmp_path):
     crops = RealCrops(store, [0], (20, 24, 20), settings(tmp_path, store=str(store.folder), foreground=1.0))
     seen = 0
@@ -123,10 +137,10 @@ def test_the_share_of_real_samples_is_kept(store, tmp_path):
         def sample(self, index: int) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int, int], str]:
             return torch.full((2, 2, 2, 2), -1.0), torch.zeros(2, 2, 2), (0, 0, 0), "anna"
 
-    mixed = MixedCrops(Fake(), FakeReal(), settings(tmp_path, real_share=0.7, missing=0.0), 1000)
+    mixed = MixedCrops(Fake(), FakeReal(), settings(tmp_path, real_share=0.7, missing=0.0, cut=0.0), 1000)
     real = sum(bool((mixed.sample(index)[0] < 0).all()) for index in range(300))
     assert 0.6 < real / 300 < 0.8
-    alone = MixedCrops(Fake(), None, settings(tmp_path, missing=0.0), 1000)
+    alone = MixedCrops(Fake(), None, settings(tmp_path, missing=0.0, cut=0.0), 1000)
     assert [float(alone.sample(i)[0].max()) for i in range(3)] == [1000, 1001, 1002]
 
 

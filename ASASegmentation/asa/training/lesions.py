@@ -51,6 +51,7 @@ class LesionSettings(Settings):
         rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
     )
     missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
+    cut: float = Field(0.15, ge=0, le=1, description="share of samples of which one modality does not reach all")
     frozen_norm: bool = Field(
         True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
     )
@@ -70,6 +71,26 @@ def show_some(rng: Generator, image: Tensor, share: float) -> Tensor:
         return image
     shown = torch.tensor([bool(some >> channel & 1) for channel in range(len(image))])
     return image * shown.view(-1, 1, 1, 1)
+
+
+def cut_off(rng: Generator, image: Tensor, share: float) -> Tensor:
+    """In ``share`` of the calls one channel of (C, T, H, W) ends at a plane: beyond it 0, or black as padding is.
+
+    Series of one patient often do not cover the same part of the brain.
+    """
+    channel, axis = (int(torch.randint(n, (), generator=rng)) for n in (len(image), 3))
+    size = image.shape[axis + 1]
+    place = int(torch.randint(size // 4, size, (), generator=rng))
+    low = uniform(rng, -5, -1) if chance(rng, 0.5) else 0.0
+    whole = chance(rng, 0.5)
+    if not chance(rng, share):
+        return image
+    beyond = torch.zeros_like(image[channel], dtype=torch.bool)
+    part = beyond.narrow(axis, place, size - place) if whole else beyond.narrow(axis, 0, size - place)
+    part.fill_(True)
+    image = image.clone()
+    image[channel][beyond & (image[channel] != 0)] = low
+    return image
 
 
 class LesionObjective(SegmentationObjective):
@@ -145,6 +166,7 @@ class MixedCrops:
             image, labels, origin, _ = self.real.sample(index)
         else:
             image, labels, origin = self.heads.sample(self.first_seed + index)
+        image = cut_off(rng, image, self.s.cut)
         return show_some(rng, image, self.s.missing), labels.long(), origin
 
 

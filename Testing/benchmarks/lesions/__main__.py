@@ -51,6 +51,7 @@ def main() -> None:
     )
     parser.add_argument("task", choices=sorted(DATASETS))
     parser.add_argument("runs", nargs="*", type=Path, help="run folder of each fold")
+    parser.add_argument("--fold", type=int, help="the one run is of this fold, from 0")
     parser.add_argument("--only", action="append", help="only these modalities, comma-separated; may be repeated")
     parser.add_argument("--rules", help="model whose model.json says modalities and rules; default: that of the task")
     parser.add_argument("--labels", type=Path, help="folder to keep label maps in, to look at")
@@ -63,11 +64,13 @@ def main() -> None:
     if arguments.runs:
         tests = read_folds(REPOSITORY / "Resources" / "Configs" / f"{arguments.task}_folds.json")
         shown = [tuple(one.split(",")) for one in arguments.only or ()] or subsets(shipped.modalities)
+        if arguments.fold is not None:
+            tests = [tests[arguments.fold]]
         cases = find_cases(arguments.task, data_root())
         rules = Rules(DATASETS[arguments.task], shown, arguments.labels)
         with tempfile.TemporaryDirectory() as folder:
             models = [export_fold(run, shipped, Path(folder) / str(n)) for n, run in enumerate(arguments.runs)]
-            for record in measure(models, tests, cases, rules):
+            for record in measure(models, tests, cases, rules, first=arguments.fold or 0):
                 key = (record["case"], record["modalities"])
                 records = [old for old in records if (old["case"], old["modalities"]) != key] + [record]
                 print(report.line(record), file=sys.stderr, flush=True)

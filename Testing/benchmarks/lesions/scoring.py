@@ -17,9 +17,10 @@ import torch
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
+from asa.inference.labelling import label_regions
 from asa.inference.normalise import stripped_brain, zscore_brain
 from asa.inference.predictor import Predictor
-from asa.inference.segment import label, settle
+from asa.inference.segment import settle
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.tasks import TASKS
@@ -77,9 +78,8 @@ class Prepared:
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
         answer = predictor.posterior(image, tta=bool(model.info.get("flip_averaging", False)))
-        settled = settle(answer, image, model, task, self.alignment)
-        grid = self.truth.grid
-        return label(settled, model, task, self.alignment, grid, keep=False, progress=lambda _: None)[0]
+        settled = settle(answer, image, model, task, self.alignment, None)
+        return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
 
 def score(model: ModelFolder, case: Prepared, rules: Rules) -> Iterator[Record]:
@@ -104,10 +104,14 @@ def score(model: ModelFolder, case: Prepared, rules: Rules) -> Iterator[Record]:
 
 
 def measure(
-    models: Sequence[Path], tests: Sequence[Sequence[str]], cases: Mapping[str, LabelledCase], rules: Rules
+    models: Sequence[Path],
+    tests: Sequence[Sequence[str]],
+    cases: Mapping[str, LabelledCase],
+    rules: Rules,
+    first: int = 0,
 ) -> Iterator[Record]:
-    """Each fold's model on the cases it did not see."""
-    for number, (path, names) in enumerate(zip(models, tests, strict=True)):
+    """Each fold's model on the cases it did not see; folds are numbered from ``first``."""
+    for number, (path, names) in enumerate(zip(models, tests, strict=True), start=first):
         model = open_model(path)
         for name in names:
             for record in score(model, Prepared(cases[name], rules.dataset), rules):
