@@ -40,13 +40,16 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from ASASegmentationLib.dependencies import SlicerInstaller, training_plan
         from ASASegmentationLib.dialogs import SlicerDialogs
         from ASATrainingLib.panel import Panel
 
         widget = slicer.util.loadUI(self.resourcePath("UI/ASATraining.ui"))
         self.layout.addWidget(widget)
         self.logic = ASATrainingLogic()
-        self.panel = Panel(widget, self.logic.create(), SlicerDialogs(), Path(self.resourcePath("UI")))
+        forms = Path(self.resourcePath("UI"))
+        self.panel = Panel(widget, self.logic.create(), SlicerDialogs(), forms, SlicerInstaller(), training_plan)
+        self.panel.ask_engine()
 
     def cleanup(self):
         if self.panel is not None:
@@ -66,9 +69,11 @@ class ASATrainingLogic(ScriptedLoadableModuleLogic):
         """The logic over the application's settings, in which the list of known runs is kept."""
         import asa
         from ASASegmentationLib.process import PythonRunner
+        from ASATrainingLib.control import RunControl
         from ASATrainingLib.logic import TrainingLogic
 
-        return TrainingLogic(slicer.app.settings(), PythonRunner(Path(asa.__file__).parents[1]), self.getParameterNode)
+        runner = PythonRunner(Path(asa.__file__).parents[1])
+        return TrainingLogic(slicer.app.settings(), runner, self.getParameterNode, RunControl(runner))
 
 
 class ASATrainingTest(ScriptedLoadableModuleTest):

@@ -40,6 +40,15 @@ PACKAGES = (
     Package("SimpleITK", "SimpleITK>=2.3", 180),
     Package("PIL", "pillow>=10", 15),
 )
+# What training needs beside.
+TRAINING_PACKAGES = (
+    *PACKAGES,
+    Package("pydantic", "pydantic>=2.7", 10),
+    Package("yaml", "pyyaml>=6", 2),
+    Package("typer", "typer>=0.12", 2),
+    Package("rich", "rich>=13", 5),
+    Package("tensorboard", "tensorboard>=2.16", 60),
+)
 _CUDA_MEGABYTES = 5000
 
 
@@ -57,6 +66,7 @@ class Plan:
     gpu: bool
     wheels: Path | None
     destination: str
+    purpose: str = "Segmentation"
 
     @property
     def megabytes(self) -> int:
@@ -70,8 +80,8 @@ class Plan:
         if self.wheels:
             origin = _("from the folder {folder}").format(folder=self.wheels)
         parts = [
-            _("Segmentation needs Python packages that this Slicer does not have yet: {packages}.").format(
-                packages=", ".join(package.requirement for package in self.packages)
+            _("{purpose} needs Python packages that this Slicer does not have yet: {packages}.").format(
+                purpose=self.purpose, packages=", ".join(package.requirement for package in self.packages)
             ),
             _("They take about {size} and are installed {origin} into {destination}.").format(
                 size=size, origin=origin, destination=self.destination
@@ -84,10 +94,12 @@ class Plan:
         return "\n\n".join(parts)
 
 
-def missing(found: Callable[[Package], bool] | None = None) -> tuple[Package, ...]:
-    """The packages that are not installed, or too old. `found` says whether one is there."""
+def missing(
+    found: Callable[[Package], bool] | None = None, packages: tuple[Package, ...] = PACKAGES
+) -> tuple[Package, ...]:
+    """Those of the packages that are not installed, or too old. `found` says whether one is there."""
     found = found or installed
-    return tuple(package for package in PACKAGES if not found(package))
+    return tuple(package for package in packages if not found(package))
 
 
 def installed(package: Package) -> bool:
@@ -131,7 +143,16 @@ def gpu_unused() -> str:
 
 def plan(wheels: Path | None) -> Plan:
     """What a first click would install. `wheels`: a folder of wheel files to install from, without internet."""
-    return Plan(missing(), gpu_present(), wheels, str(Path(importlib.util.__file__).parents[1] / "site-packages"))
+    return Plan(missing(), gpu_present(), wheels, _destination())
+
+
+def training_plan(wheels: Path | None) -> Plan:
+    """What training would install beside."""
+    return Plan(missing(packages=TRAINING_PACKAGES), gpu_present(), wheels, _destination(), "Training")
+
+
+def _destination() -> str:
+    return str(Path(importlib.util.__file__).parents[1] / "site-packages")
 
 
 class SlicerInstaller:

@@ -60,11 +60,28 @@ class PythonRunner:
         self._python_path = python_path
 
     def start(self, arguments: Sequence[str], folder: Path) -> RunningProcess:
-        path = os.pathsep.join(filter(None, (str(self._python_path), os.environ.get("PYTHONPATH"))))
         temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))  # what a killed program leaves goes with it
+        return RunningProcess([python_executable(), *arguments], folder, {**self._environment(), **temporary})
+
+    def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+        """Starts a program that goes on when this one ends, its output appended to a file. Raises OSError."""
+        windows = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        with output.open("ab") as stream:
+            return subprocess.Popen(
+                [python_executable(), *arguments],
+                cwd=folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=_POSIX,
+                creationflags=windows,
+            )
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, (str(self._python_path), os.environ.get("PYTHONPATH"))))
         output = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-        environment = {**os.environ, **temporary, **output, "PYTHONPATH": path}
-        return RunningProcess([python_executable(), *arguments], folder, environment)
+        return {**os.environ, **output, "PYTHONPATH": path}
 
 
 class RunningProcess:

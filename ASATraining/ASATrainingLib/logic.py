@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ASASegmentationLib.callbacks import Signal
 from ASASegmentationLib.process import ProcessRunner
 
+from .control import RunControl
 from .run_folder import RunFolder, read_run, read_state
 
 _RUNS = "ASATraining/runs"
@@ -28,15 +29,25 @@ class TrainingLogic:
     """The known runs, newest first, and the current one.
 
     `settings` keeps the list of runs; `runner` starts the engine's programs; `parameter_node` gives the module's
-    parameter node, which is another one after the scene was closed. Call `poll` about once a second.
+    parameter node, which is another one after the scene was closed; `control` starts and stops runs. Call `poll` about
+    once a second.
 
     Signals, all plain Python: `runs_changed()` when a run was added or forgotten, `current_run_changed()` when another
-    one is looked at, `run_state_changed(RunFolder)` when the state.json of a known run changed, or its process ended.
+    one is looked at, `run_state_changed(RunFolder)` when the state.json of a known run changed, or its process ended,
+    `store_ready(kind, Path)` when data was prepared to pretrain or finetune with, `models_changed()`.
     """
 
-    def __init__(self, settings: Store, runner: ProcessRunner, parameter_node: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        settings: Store,
+        runner: ProcessRunner,
+        parameter_node: Callable[[], Any],
+        control: RunControl,
+    ) -> None:
         self.runs_changed, self.current_run_changed, self.run_state_changed = Signal(), Signal(), Signal()
+        self.store_ready, self.models_changed = Signal(), Signal()
         self.runner = runner
+        self.control = control
         self.parameter_node = parameter_node
         self._settings = settings
         self._runs = {path: read_run(path) for path in self._stored() if path.is_dir()}
@@ -77,6 +88,14 @@ class TrainingLogic:
             self._current = path
             self.current_run_changed()
 
+    def remembered(self, key: str) -> str:
+        """What was last kept under a key, from one session to the next; "" if nothing was."""
+        return str(self._settings.value(f"ASATraining/{key}") or "")
+
+    def remember(self, key: str, text: str) -> None:
+        """Keeps a text under a key."""
+        self._settings.setValue(f"ASATraining/{key}", text)
+
     def refresh(self, path: Path) -> None:
         """Reads a known run again and tells when it has changed."""
         before = self._runs.get(path)
@@ -86,6 +105,7 @@ class TrainingLogic:
 
     def poll(self) -> None:
         """Looks at state.json of each known run, and reads those again in which it has changed."""
+        self.control.reap()
         for path, run in list(self._runs.items()):
             if read_state(path) != run.state:
                 self.refresh(path)

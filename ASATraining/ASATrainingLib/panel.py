@@ -25,6 +25,7 @@ To join in, it is listed in `_tabs` below. What a tab may count on:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,17 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ASASegmentationLib import dependencies
 from ASASegmentationLib.dialogs import Dialogs
+from ASASegmentationLib.engine_job import JobState
 
+from .data_tab import DataTab
+from .engine_call import EngineCall
 from .inspect_tab import InspectTab
 from .logic import TrainingLogic
+from .publish_tab import PublishTab
 from .run_folder import RunFolder
+from .run_tab import RunTab
 from .watch_tab import WatchTab
 from .wording import run_title, status_text
 
@@ -46,19 +53,31 @@ _RUN = "ASA.training.run"
 
 def _tabs() -> tuple[Any, ...]:
     """The classes of the tabs, in the order they are shown."""
-    return (WatchTab, InspectTab)
+    return (DataTab, RunTab, WatchTab, InspectTab, PublishTab)
 
 
 class Panel:
     """Shows the runs of the logic, lets one be chosen, and holds the tabs.
 
-    `widget` is the loaded ASATraining.ui, `forms` the folder of the tabs' .ui files.
+    `widget` is the loaded ASATraining.ui, `forms` the folder of the tabs' .ui files. `plan` says which Python packages
+    are missing, `installer` installs them.
     """
 
-    def __init__(self, widget: Any, logic: TrainingLogic, dialogs: Dialogs, forms: Path) -> None:
+    def __init__(
+        self,
+        widget: Any,
+        logic: TrainingLogic,
+        dialogs: Dialogs,
+        forms: Path,
+        installer: dependencies.Installer,
+        plan: Callable[[Path | None], dependencies.Plan],
+    ) -> None:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.logic = logic
         self._dialogs = dialogs
+        self._installer = installer
+        self._plan = plan
+        self._settings: EngineCall | None = None  # asks the engine which settings there are
         self._showing = False  # while the controls are being set from the logic
         self._connect()
         self._restore()
@@ -70,12 +89,15 @@ class Panel:
             self.tabs[tab.TITLE] = tab(form, logic, dialogs)
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
-        self._timer.connect("timeout()", logic.poll)
+        self._timer.connect("timeout()", self._poll)
         self._timer.start()
+        self._show_packages()
 
     def close(self) -> None:
         """Lets go of the scene and the tabs; runs go on."""
         self._timer.stop()
+        if self._settings is not None:
+            self._settings.cancel()
         for tab in self.tabs.values():
             tab.close()
         for signal, listener in self._listeners:
@@ -88,6 +110,7 @@ class Panel:
         ui.runComboBox.connect("currentIndexChanged(int)", self._on_run_chosen)
         ui.openRunButton.connect("clicked()", self._open)
         ui.forgetRunButton.connect("clicked()", self._forget)
+        ui.packagesButton.connect("clicked()", self._install)
         self._listeners = [
             (logic.runs_changed, self.show_runs),
             (logic.current_run_changed, self._on_current_changed),
@@ -97,6 +120,48 @@ class Panel:
             signal.connect(listener)
         replaced = (mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent)
         self._observations = [mrml.AddObserver(event, lambda *_: self._restore()) for event in replaced]
+
+    # --- the engine
+
+    def ask_engine(self) -> None:
+        """Asks, in a process of its own, which settings and devices there are; once Python has what that needs."""
+        if self._settings is None and not self._plan(None).packages:
+            self._settings = EngineCall(self.logic.runner, ["settings", "--json"])
+            self.tabs[RunTab.TITLE].look_for_devices()
+
+    def _poll(self) -> None:
+        self.logic.poll()
+        if self._settings is None:
+            return
+        self._settings.poll()
+        if self._settings.state is JobState.DONE:
+            forms, self._settings = self._settings.result, None
+            self.tabs[RunTab.TITLE].show_forms(forms)
+            self.tabs[DataTab.TITLE].show_datasets([one for form in forms for one in form["datasets"]])
+        elif self._settings.ended:
+            self.ui.packagesLabel.setText(self._settings.error)
+            self.ui.packagesLabel.setVisible(True)
+            self._settings = None
+
+    def _show_packages(self) -> None:
+        missing = self._plan(None).packages
+        names = ", ".join(package.requirement for package in missing)
+        said = _("Training needs Python packages that are not installed: {names}.").format(names=names)
+        self.ui.packagesLabel.setText(said)
+        for control in (self.ui.packagesLabel, self.ui.packagesButton):
+            control.setVisible(bool(missing))
+
+    def _install(self) -> None:
+        plan = self._plan(None)
+        if not self._dialogs.ask(plan.explanation()):
+            return
+        try:
+            with self._dialogs.busy():
+                self._installer.install(plan.packages, plan.wheels)
+        except RuntimeError as error:
+            self._dialogs.tell(str(error))
+        self._show_packages()
+        self.ask_engine()
 
     # --- which run
 

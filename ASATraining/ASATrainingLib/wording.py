@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -67,3 +69,42 @@ _LOOKING = {
 def looking_text(progress: Progress) -> str:
     """What an inspection does."""
     return f"{_(_LOOKING.get(progress.stage, progress.stage))}…"
+
+
+def size(number: float) -> str:
+    """Bytes, as people read them."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = 0
+    while number >= 1000 and power < len(units) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:.0f} {units[power]}" if number >= 10 or power == 0 else f"{number:.1f} {units[power]}"
+
+
+def device_text(device: Mapping[str, Any]) -> str:
+    """A device in a list: what it is, what is free, who has it."""
+    free = _("{free} of {total} free").format(free=size(device["free"]), total=size(device["total"]))
+    said = f"{device['title']} – {free}" if device["total"] else str(device["title"])
+    runs = device["runs"]
+    if not runs:
+        return said
+    return f"{said}, " + _("{count} run(s) before you").format(count=len(runs))
+
+
+def estimate_text(found: Mapping[str, Any]) -> str:
+    """What a run will need, in one line, and the warnings below it."""
+    said = _("About {memory} of memory, {epoch} an epoch, {whole} in all ({steps} steps), {disk} of disk.").format(
+        memory=size(found["memory"]),
+        epoch=span(found["epoch_seconds"]),
+        whole=span(found["seconds"]),
+        steps=found["steps"],
+        disk=size(found["disk"]),
+    )
+    return "\n".join([said, *found["warnings"]])
+
+
+def span(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for limit, divisor, unit in ((100, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.2g} {unit}" if seconds / divisor < 10 else f"{seconds / divisor:.0f} {unit}"
+    return _("{days} days").format(days=round(seconds / 86400))

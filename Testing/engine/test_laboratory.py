@@ -53,7 +53,7 @@ def asa(capsys: pytest.CaptureFixture[str]) -> Asa:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_setting_has_a_row_with_a_meaning(kind: str, asa: Asa) -> None:
-    found = json.loads(asa("settings", kind, "--json"))
+    (found,) = json.loads(asa("settings", kind, "--json"))
     rows = {row["key"]: row for row in found["rows"]}
     assert [key for key, row in rows.items() if not row["help"]] == []
     assert {row["type"] for row in rows.values()} <= {

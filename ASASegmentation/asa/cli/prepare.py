@@ -157,7 +157,7 @@ class _Teller:
 
     def progress(self, done: int, total: int, said: str) -> None:
         if self._json:
-            self._say("progress", done=done, total=total, said=said)
+            self._say("progress", stage=said, fraction=done / max(1, total), done=done, total=total)
         else:
             typer.echo(f"[{done}/{total}] {said}", err=True)
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="pretrain or finetune.")],
-    json: Annotated[bool, typer.Option("--json", help="One JSON object, for forms.")] = False,
+    kind: Annotated[str, typer.Argument(help="pretrain or finetune; both if not given.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="A JSON list of one object a kind, for forms.")] = False,
 ) -> None:
     """List every setting of a kind of run: its type, bounds, the values of the presets, and what it means."""
     from json import dumps
-
-    from rich.console import Console
-    from rich.table import Table
 
     from asa.errors import InputError
     from asa.training.presets import KINDS
     from asa.training.schema import describe_settings
 
-    if kind not in KINDS:
+    if kind and kind not in KINDS:
         raise InputError(f"'{kind}' is neither of {', '.join(KINDS)}")
-    found = describe_settings(kind)
+    every = [describe_settings(one) for one in KINDS if kind in ("", one)]
     if json:
-        typer.echo(dumps(found))
+        typer.echo(dumps(every))
         return
-    table = Table(title=f"Settings of asa {kind}", title_justify="left")
+    for found in every:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from json import dumps
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Settings of asa {found['kind']}", title_justify="left")
     for heading in ("Setting", *found["presets"], "Unit", "Meaning"):
         table.add_column(heading)
     for row in found["rows"]:

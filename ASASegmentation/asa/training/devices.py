@@ -29,7 +29,8 @@ def list_devices() -> list[Device]:
         free, total = torch.cuda.mem_get_info(number)
         found.append(_device(f"cuda:{number}", torch.cuda.get_device_name(number), free, total))
     main = free_memory(torch.device("cpu"))
-    title = f"Processor, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    title = f"Processor, {threads} thread{'s' if threads > 1 else ''}"
     found.append(_device("cpu", title, int(main) if main < float("inf") else 0, _installed()))
     return found
 

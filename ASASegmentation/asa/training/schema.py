@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from asa.data.datasets import DATASETS
 from asa.training.presets import KINDS, PRESETS, preset
 from asa.training.settings import Settings
 
@@ -45,15 +46,18 @@ class Row:
 
 
 def describe_settings(kind: str) -> dict[str, Any]:
-    """JSON for a form: ``rows`` of a kind of run, and ``presets``: name -> key -> value."""
+    """JSON for a form: ``rows`` of a kind of run, ``presets`` (name -> key -> value), and for fine-tuning the data sets
+    that can be prepared."""
     model = KINDS[kind]
     rows = flat_rows(model)
     names = [row.key for row in rows]
     presets = {}
     for name in PRESETS[kind]:
         values = preset(kind, name).model_dump(mode="json")
-        presets[name] = {key: value for key in names if (value := _at(values, key)) is not None and key != "store"}
-    return {"kind": kind, "rows": [dataclasses.asdict(row) for row in rows], "presets": presets}
+        presets[name] = {key: _at(values, key) for key in names if key != "store"}
+    known = DATASETS.values() if kind == "finetune" else ()
+    datasets = [{"name": one.name, "title": one.title, "task": one.task} for one in known]
+    return {"kind": kind, "rows": [dataclasses.asdict(row) for row in rows], "presets": presets, "datasets": datasets}
 
 
 def flat_rows(model: type[Settings]) -> list[Row]:

@@ -11,6 +11,7 @@ import getpass
 import hashlib
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from asa.errors import InputError
+from asa.models import user_models
 
 LOOK_S = 0.5  # between two looks at the queue
 
@@ -49,9 +51,16 @@ def hold(path: Path) -> IO[str] | None:
 
 
 def turns_folder() -> Path:
-    """Where the tickets of this user on this machine lie; made if missing."""
-    folder = Path(tempfile.gettempdir()) / f"asa-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """Where the tickets of this user on this machine lie; made if missing.
+
+    Not among temporary files, whose folder differs from program to program.
+    """
+    folder = user_models().parent / "turns" / socket.gethostname()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # no home that can be written to
+        folder = Path(tempfile.gettempdir()) / f"asa-{getpass.getuser()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

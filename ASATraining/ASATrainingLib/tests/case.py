@@ -13,10 +13,12 @@ from typing import Any
 
 import slicer
 
-from ASASegmentationLib.tests.fakes import FakeDialogs, FakeRunner
+from ASASegmentationLib.tests.fakes import FakeDialogs, FakeInstaller, nothing_missing
 
+from ..control import RunControl
 from ..logic import TrainingLogic
 from ..panel import Panel
+from .fakes import FakeEngine, FakeLauncher
 
 FORMS = Path(__file__).parents[2] / "Resources" / "UI"
 
@@ -77,14 +79,16 @@ class PanelTestCase(FolderTestCase):
     def setUp(self) -> None:
         super().setUp()
         slicer.mrmlScene.Clear(0)
-        self.store, self.runner, self.dialogs = MemoryStore(), FakeRunner(), FakeDialogs()
+        self.store, self.runner, self.dialogs = MemoryStore(), FakeEngine(), FakeDialogs()
+        self.launcher, self.installer, self.plan = FakeLauncher(), FakeInstaller(), nothing_missing
         self.open()
 
     def open(self) -> None:
         """Opens a panel, after closing the one before."""
         self.widget = slicer.util.loadUI(str(FORMS / "ASATraining.ui"))
-        self.logic = TrainingLogic(self.store, self.runner, parameter_node)
-        self.panel = Panel(self.widget, self.logic, self.dialogs, FORMS)
+        self.logic = TrainingLogic(self.store, self.runner, parameter_node, RunControl(self.launcher))
+        plan = lambda wheels: self.plan(wheels)  # noqa: E731
+        self.panel = Panel(self.widget, self.logic, self.dialogs, FORMS, self.installer, plan)
         self.ui = self.panel.ui
         self.widget.show()
 

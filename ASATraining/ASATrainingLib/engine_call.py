@@ -1,0 +1,62 @@
+"""One of the engine's short commands: it is asked in a process of its own, and answers in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ASASegmentationLib.engine_job import EngineJob
+from ASASegmentationLib.process import ProcessRunner
+
+SETTINGS = "settings.json"
+_ERROR = "Error: "
+
+
+class EngineCall(EngineJob[Any]):
+    """`asa *words`; `result` is the JSON value it printed, or the list of its events where it prints a line an event.
+
+    `settings`, if given, are written to the file `SETTINGS`, which the words may name. `on_event` is called with each
+    event as it comes.
+    """
+
+    WHAT = "program"
+
+    def __init__(
+        self,
+        runner: ProcessRunner,
+        words: Sequence[str],
+        settings: Mapping[str, Any] | None = None,
+        on_event: Callable[[Mapping[str, Any]], None] = lambda _event: None,
+    ) -> None:
+        self._words = [str(word) for word in words]
+        self._settings = settings
+        self._on_event = on_event
+        self.events: list[Mapping[str, Any]] = []
+        super().__init__(runner)
+
+    def prepare(self) -> list[str]:
+        if self._settings is not None:
+            (self.folder / SETTINGS).write_text(json.dumps(self._settings), encoding="utf-8")
+        return ["-m", "asa", *self._words]
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        self.events.append(event)
+        self._on_event(event)
+
+    def reader(self) -> Callable[[], Any]:
+        return lambda: self.events if self.events else _last_json(self.log)
+
+    def _crash(self, code: int) -> str:
+        """The sentence that the command ended with, if it did."""
+        for line in reversed(self.log):
+            if line.startswith(_ERROR):
+                return line[len(_ERROR) :]
+        return super()._crash(code)
+
+
+def _last_json(lines: Sequence[str]) -> Any:
+    for line in reversed(lines):
+        if line.startswith(("{", "[")):
+            return json.loads(line)
+    raise ValueError("the program said nothing")
