@@ -140,7 +140,7 @@ class DataTab:
         self._forget_found()
         self.logic.remember("data/folder", str(self.ui.folderPathLineEdit.currentPath))
         words = [*self._source_words(), "-o", "unused", "--dry-run", "--json"]
-        self._start(EngineCall(self.logic.runner, words, on_event=self._on_found), _("Looking…"))
+        self._start(EngineCall(self.logic.runner, words, on_event=self._on_found, asked=False), _("Looking…"))
 
     def _source_words(self) -> list[str]:
         folder = str(self.ui.folderPathLineEdit.currentPath)
@@ -204,7 +204,7 @@ class DataTab:
         if self.purpose == PRETRAIN:
             words += ["--jobs", str(self.ui.jobsSpinBox.value)]
             words += ["--stripped"] if self.ui.strippedCheckBox.isChecked() else []
-        self._start(EngineCall(self.logic.runner, words), _("Preparing…"))
+        self._start(EngineCall(self.logic.runner, words, asked=False), _("Preparing…"))
 
     def _start(self, call: EngineCall, said: str) -> None:
         self._call = call

@@ -14,7 +14,8 @@ _ERROR = "Error: "
 
 
 class EngineCall(EngineJob[Any]):
-    """`asa *words`; `result` is the JSON value it printed, or the list of its events where it prints a line an event.
+    """`asa *words`; `result` is the JSON value it printed, or the list of its events where it prints a line an event;
+    None where it is not `asked` for any.
 
     `settings`, if given, are written to the file `SETTINGS`, which the words may name. `on_event` is called with each
     event as it comes.
@@ -28,10 +29,12 @@ class EngineCall(EngineJob[Any]):
         words: Sequence[str],
         settings: Mapping[str, Any] | None = None,
         on_event: Callable[[Mapping[str, Any]], None] = lambda _event: None,
+        asked: bool = True,
     ) -> None:
         self._words = [str(word) for word in words]
         self._settings = settings
         self._on_event = on_event
+        self._asked = asked
         self.events: list[Mapping[str, Any]] = []
         super().__init__(runner)
 
@@ -45,7 +48,9 @@ class EngineCall(EngineJob[Any]):
         self._on_event(event)
 
     def reader(self) -> Callable[[], Any]:
-        return lambda: self.events if self.events else _last_json(self.log)
+        if self.events or not self._asked:
+            return lambda: self.events or None
+        return lambda: _last_json(self.log)
 
     def _crash(self, code: int) -> str:
         """The sentence that the command ended with, if it did."""

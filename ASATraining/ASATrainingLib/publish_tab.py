@@ -110,7 +110,7 @@ class PublishTab:
         words = ["export", str(run.path), "--name", str(self.ui.nameLineEdit.text)]
         notes = str(self.ui.notesText.plainText).strip()
         words += ["--notes", notes] if notes else []
-        self._call = EngineCall(self.logic.runner, words)
+        self._call = EngineCall(self.logic.runner, words, asked=False)
         self.ui.statusLabel.setText(_("Publishing…"))
         self._timer.start()
         self._refresh()

@@ -110,6 +110,11 @@ class RunTab:
     def kind(self) -> str:
         return _chosen(self.ui.kindComboBox)
 
+    @property
+    def kind_known(self) -> bool:
+        """Whether the engine has said which settings this kind has."""
+        return self.kind in self._forms
+
     def _on_kind(self, *_args: object) -> None:
         form = self._forms.get(self.kind)
         for control in (self.ui.initLabel, self.ui.initComboBox):
@@ -131,7 +136,7 @@ class RunTab:
         self._on_changed()
 
     def _on_preset(self, *_args: object) -> None:
-        if not self._showing and self.kind in self._forms:
+        if not self._showing and self.kind_known:
             self.set_values(self._forms[self.kind]["presets"][_chosen(self.ui.presetComboBox)])
 
     def set_values(self, values: Mapping[str, Any]) -> None:
@@ -176,7 +181,7 @@ class RunTab:
 
     def faults(self) -> list[str]:
         """Sentences that say what keeps the run from being started."""
-        if self.kind not in self._forms:
+        if not self.kind_known:
             return [_("The settings are still being read.")]
         found = self._form.faults()
         store = str(self.ui.runStorePathLineEdit.currentPath)

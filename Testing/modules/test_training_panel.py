@@ -5,9 +5,12 @@ from __future__ import annotations
 import driving
 
 from ASATrainingLib import tests
+from ASATrainingLib.tests.test_data import TestData  # noqa: F401
 from ASATrainingLib.tests.test_events import TestCurves, TestEventReader  # noqa: F401
 from ASATrainingLib.tests.test_inspect import TestBadInput, TestLooking, TestPatches, TestScrubbing  # noqa: F401
 from ASATrainingLib.tests.test_panel import TestChoosingARun  # noqa: F401
+from ASATrainingLib.tests.test_publish import TestPublishing  # noqa: F401
+from ASATrainingLib.tests.test_run import TestControlling, TestForm, TestRunControl, TestSetting, TestStarting  # noqa: F401
 from ASATrainingLib.tests.test_run_folder import TestRunFolder  # noqa: F401
 from ASATrainingLib.tests.test_watch import TestTensorBoard, TestWatching  # noqa: F401
 
