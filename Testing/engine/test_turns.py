@@ -79,7 +79,10 @@ def test_a_device_is_had_by_one_after_the_other(elsewhere: Callable, tmp_path: P
     assert holders("cuda:0") == []
 
 
-def test_a_folder_is_trained_in_by_one_process(elsewhere: Callable, tmp_path: Path) -> None:
+def test_a_folder_is_trained_in_by_one_process(
+    elsewhere: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asa.training.turn.LEAVING_S", 0.2)
     other = elsewhere(f"with alone(Path({str(tmp_path)!r})): {SLEEP}")
     with pytest.raises(InputError, match="another process trains in"), alone(tmp_path):
         pass

@@ -24,6 +24,7 @@ from asa.errors import InputError
 from asa.models import user_models
 
 LOOK_S = 0.5  # between two looks at the queue
+LEAVING_S = 5.0  # from a run's last word to the end of its process, at most
 
 if sys.platform == "win32":
     import msvcrt
@@ -106,12 +107,16 @@ def turn(device: str, run: Path, waiting: Callable[[Path], None] | None = None) 
 def alone(run: Path) -> Iterator[None]:
     """Be the only process of this machine that trains in a run folder.
 
+    One that has told its end is given a moment to leave, so that a run can be resumed right after it was stopped.
+
     Raises:
         InputError: another one does.
     """
     name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:24]
     path = turns_folder() / f"{name}.lock"
-    stream = hold(path)
+    deadline = time.monotonic() + LEAVING_S
+    while (stream := hold(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
     if stream is None:
         raise InputError(f"another process trains in {run} already; stop it first, or choose another folder")
     try:
