@@ -35,10 +35,9 @@ class DataTab:
 
     FILE, TITLE = "DataTab.ui", "Data"
 
-    def __init__(self, widget: Any, logic: TrainingLogic, dialogs: Dialogs) -> None:
+    def __init__(self, widget: Any, logic: TrainingLogic, _dialogs: Dialogs) -> None:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.logic = logic
-        self._dialogs = dialogs
         self._call: EngineCall | None = None
         self._found: list[Mapping[str, Any]] = []
         self._sheet = ""
@@ -56,7 +55,7 @@ class DataTab:
         for event in self._observations:
             slicer.mrmlScene.RemoveObserver(event)
         if self._call is not None:
-            self._call.cancel()
+            self.logic.let_go(self._call)
 
     @property
     def busy(self) -> bool:
@@ -185,26 +184,26 @@ class DataTab:
     def toggle(self) -> None:
         """Prepares, or ends what is running."""
         if self._call is not None:
-            self._call.cancel()
             self._end(_("Stopped; what is done stays. Prepare again to go on."))
             return
         store = Path(str(self.ui.storePathLineEdit.currentPath))
         self.logic.remember("data/store", str(store))
-        words = self._source_words()
+        words, first = self._source_words(), None
         if self.from_scene:
+            tree = store.parent / f"{store.name}-scans"
             try:
-                with self._dialogs.busy():
-                    tree = write_tree(self._volumes(), store.parent / f"{store.name}-scans")
+                tree.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                self.ui.statusLabel.setText(_("The volumes could not be written: {why}.").format(why=error.strerror))
+                said = _("{folder} cannot be written to: {why}.").format(folder=tree, why=error.strerror)
+                self.ui.statusLabel.setText(said)
                 return
-            words = ["prepare", PRETRAIN, "--bids", str(tree)]
+            words, first = ["prepare", PRETRAIN, "--bids", str(tree)], write_tree(self._volumes(), tree)
         words += ["-o", str(store), "--size", _chosen(self.ui.sizeComboBox), "--json"]
         words += ["--aligned"] if self.ui.alignedCheckBox.isChecked() else []
         if self.purpose == PRETRAIN:
             words += ["--jobs", str(self.ui.jobsSpinBox.value)]
             words += ["--stripped"] if self.ui.strippedCheckBox.isChecked() else []
-        self._start(EngineCall(self.logic.runner, words, asked=False), _("Preparing…"))
+        self._start(EngineCall(self.logic.runner, words, asked=False, first=first), _("Preparing…"))
 
     def _start(self, call: EngineCall, said: str) -> None:
         self._call = call
@@ -240,6 +239,8 @@ class DataTab:
         self.logic.store_ready(self.purpose, Path(str(self.ui.storePathLineEdit.currentPath)))
 
     def _end(self, said: str) -> None:
+        if self._call is not None:
+            self.logic.let_go(self._call)
         self._call = None
         self._timer.stop()
         self.ui.statusLabel.setText(said)

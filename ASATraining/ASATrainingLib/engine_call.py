@@ -8,6 +8,7 @@ from typing import Any
 
 from ASASegmentationLib.engine_job import EngineJob
 from ASASegmentationLib.process import ProcessRunner
+from ASASegmentationLib.steps import Steps
 
 SETTINGS = "settings.json"
 _ERROR = "Error: "
@@ -17,11 +18,9 @@ class EngineCall(EngineJob[Any]):
     """`asa *words`; `result` is the JSON value it printed, or the list of its events where it prints a line an event;
     None where it is not `asked` for any.
 
-    `settings`, if given, are written to the file `SETTINGS`, which the words may name. `on_event` is called with each
-    event as it comes.
+    `settings`, if given, are written to the file `SETTINGS`, which the words may name. `first` is work to be done
+    before it is asked. `on_event` is called with each event as it comes.
     """
-
-    WHAT = "program"
 
     def __init__(
         self,
@@ -30,15 +29,20 @@ class EngineCall(EngineJob[Any]):
         settings: Mapping[str, Any] | None = None,
         on_event: Callable[[Mapping[str, Any]], None] = lambda _event: None,
         asked: bool = True,
+        first: Steps[None] | None = None,
     ) -> None:
         self._words = [str(word) for word in words]
         self._settings = settings
         self._on_event = on_event
         self._asked = asked
+        self._first = first
         self.events: list[Mapping[str, Any]] = []
         super().__init__(runner)
 
-    def prepare(self) -> list[str]:
+    def prepare(self) -> Steps[list[str]]:
+        yield True
+        if self._first is not None:
+            yield from self._first
         if self._settings is not None:
             (self.folder / SETTINGS).write_text(json.dumps(self._settings), encoding="utf-8")
         return ["-m", "asa", *self._words]
@@ -47,17 +51,16 @@ class EngineCall(EngineJob[Any]):
         self.events.append(event)
         self._on_event(event)
 
-    def reader(self) -> Callable[[], Any]:
+    def results(self) -> Steps[Any]:
+        yield True
         if self.events or not self._asked:
-            return lambda: self.events or None
-        return lambda: _last_json(self.log)
+            return self.events or None
+        return _last_json(self.log)
 
-    def _crash(self, code: int) -> str:
-        """The sentence that the command ended with, if it did."""
-        for line in reversed(self.log):
-            if line.startswith(_ERROR):
-                return line[len(_ERROR) :]
-        return super()._crash(code)
+    def _fail(self, message: str) -> None:
+        """With the sentence that the command ended with, if it did."""
+        said = [line[len(_ERROR) :] for line in self.log if line.startswith(_ERROR)]
+        super()._fail(said[-1] if said else message)
 
 
 def _last_json(lines: Sequence[str]) -> Any:

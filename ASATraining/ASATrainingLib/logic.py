@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ASASegmentationLib.callbacks import Signal
+from ASASegmentationLib.engine_job import CleanUp, EngineJob
 from ASASegmentationLib.process import ProcessRunner
 
 from .control import RunControl
@@ -48,6 +49,7 @@ class TrainingLogic:
         self.store_ready, self.models_changed = Signal(), Signal()
         self.runner = runner
         self.control = control
+        self._clean_up = CleanUp()
         self.parameter_node = parameter_node
         self._settings = settings
         self._runs = {path: read_run(path) for path in self._stored() if path.is_dir()}
@@ -88,6 +90,15 @@ class TrainingLogic:
             self._current = path
             self.current_run_changed()
 
+    def let_go(self, job: EngineJob[Any]) -> None:
+        """Ends a program that runs, and removes what it leaves as soon as that can be."""
+        job.cancel()
+        self._clean_up.add(job)
+
+    def close(self) -> None:
+        """Removes what is left of programs; runs go on."""
+        self._clean_up.finish()
+
     def remembered(self, key: str) -> str:
         """What was last kept under a key, from one session to the next; "" if nothing was."""
         return str(self._settings.value(f"ASATraining/{key}") or "")
@@ -106,6 +117,7 @@ class TrainingLogic:
     def poll(self) -> None:
         """Looks at state.json of each known run, and reads those again in which it has changed."""
         self.control.reap()
+        self._clean_up.go_on()
         for path, run in list(self._runs.items()):
             if read_state(path) != run.state:
                 self.refresh(path)

@@ -97,9 +97,10 @@ class Panel:
         """Lets go of the scene and the tabs; runs go on."""
         self._timer.stop()
         if self._settings is not None:
-            self._settings.cancel()
+            self.logic.let_go(self._settings)
         for tab in self.tabs.values():
             tab.close()
+        self.logic.close()
         for signal, listener in self._listeners:
             signal.disconnect(listener)
         for event in self._observations:
@@ -134,14 +135,16 @@ class Panel:
         if self._settings is None:
             return
         self._settings.poll()
-        if self._settings.state is JobState.DONE:
-            forms, self._settings = self._settings.result, None
-            self.tabs[RunTab.TITLE].show_forms(forms)
-            self.tabs[DataTab.TITLE].show_datasets([one for form in forms for one in form["datasets"]])
-        elif self._settings.ended:
-            self.ui.packagesLabel.setText(self._settings.error)
+        if not self._settings.ended:
+            return
+        call, self._settings = self._settings, None
+        self.logic.let_go(call)
+        if call.state is JobState.DONE:
+            self.tabs[RunTab.TITLE].show_forms(call.result)
+            self.tabs[DataTab.TITLE].show_datasets([one for form in call.result for one in form["datasets"]])
+        else:
+            self.ui.packagesLabel.setText(call.error)
             self.ui.packagesLabel.setVisible(True)
-            self._settings = None
 
     def _show_packages(self) -> None:
         missing = self._plan(None).packages

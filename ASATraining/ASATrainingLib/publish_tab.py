@@ -56,7 +56,7 @@ class PublishTab:
         self.logic.current_run_changed.disconnect(self._on_run)
         self.logic.run_state_changed.disconnect(self._on_state)
         if self._call is not None:
-            self._call.cancel()
+            self.logic.let_go(self._call)
 
     # --- the run
 
@@ -124,6 +124,7 @@ class PublishTab:
         if call.ended:
             self._call = None
             self._timer.stop()
+            self.logic.let_go(call)
             self._on_end(call)
 
     def _on_end(self, call: EngineCall) -> None:

@@ -73,7 +73,7 @@ class RunTab:
             signal.disconnect(listener)
         for call in (self._call, self._devices):
             if call is not None:
-                call.cancel()
+                self.logic.let_go(call)
 
     def _connect(self) -> None:
         ui, logic = self.ui, self.logic
@@ -262,6 +262,7 @@ class RunTab:
             self._devices.poll()
             if self._devices.ended:
                 call, self._devices = self._devices, None
+                self.logic.let_go(call)
                 if call.state is JobState.DONE:
                     self._show_devices(call.result)
         if self._call is not None:
@@ -273,6 +274,7 @@ class RunTab:
 
     def _on_estimate(self, call: EngineCall) -> None:
         self._call = None
+        self.logic.let_go(call)
         start, self._start_after = self._start_after, False
         if self._asked != self._question():  # changed meanwhile
             self.ui.estimateLabel.setText("")

@@ -10,6 +10,7 @@ import slicer
 
 from ASASegmentationLib.inputs import array_of, ijk_to_ras
 from ASASegmentationLib.nifti import write_nifti
+from ASASegmentationLib.steps import Steps
 
 
 def usable_volumes(scene: slicer.vtkMRMLScene) -> list[Any]:
@@ -23,13 +24,11 @@ def usable_volumes(scene: slicer.vtkMRMLScene) -> list[Any]:
     return found
 
 
-def write_tree(volumes: Sequence[Any], folder: Path) -> Path:
-    """Writes each volume as <folder>/sub-NN/sub-NN_T1w.nii and returns the folder.
+def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
+    """Writes each volume as <folder>/sub-NNN_T1w.nii, piece by piece.
 
     Subjects are numbered, because names of volumes may be names of patients. Raises OSError.
     """
     for number, volume in enumerate(volumes, start=1):
-        subject = f"sub-{number:03d}"
-        (folder / subject).mkdir(parents=True, exist_ok=True)
-        write_nifti(folder / subject / f"{subject}_T1w.nii", array_of(volume), ijk_to_ras(volume))
-    return folder
+        path = folder / f"sub-{number:03d}_T1w.nii"
+        yield from write_nifti(path, lambda volume=volume: array_of(volume), ijk_to_ras(volume))

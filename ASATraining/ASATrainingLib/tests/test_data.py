@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import slicer
 
 from ASASegmentationLib.nifti import read_nifti
+from ASASegmentationLib.steps import finish
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
 
@@ -109,8 +108,8 @@ class TestData(PanelTestCase):
         tree = self.folder / "store-scans"
         self.assertEqual(arguments[arguments.index("--bids") + 1], str(tree))
         written = [path.relative_to(tree).as_posix() for path in tree.rglob("*.nii")]
-        self.assertEqual(written, ["sub-001/sub-001_T1w.nii"])
-        array, _ = read_nifti(tree / written[0])
+        self.assertEqual(written, ["sub-001_T1w.nii"])
+        array, _ = finish(read_nifti(tree / written[0]))
         self.assertEqual(array.T.tolist(), slicer.util.arrayFromVolume(volume).tolist())
 
     def test_a_folder_that_cannot_be_written_is_a_sentence(self) -> None:
@@ -119,7 +118,7 @@ class TestData(PanelTestCase):
         self.controls.storePathLineEdit.setCurrentPath(str(self.folder / "store"))
         self.controls.volumesList.item(0).setCheckState(2)
         slicer.app.processEvents()
-        with mock.patch("ASATrainingLib.scene_tree.write_nifti", side_effect=PermissionError(13, "Permission denied")):
-            self.controls.prepareButton.click()
-        self.assertIn("Permission denied", self.controls.statusLabel.text)
+        (self.folder / "store-scans").write_text("a file in the way", encoding="utf-8")
+        self.controls.prepareButton.click()
+        self.assertIn("cannot be written to", self.controls.statusLabel.text)
         self.assertFalse(self.tab.busy)
