@@ -99,6 +99,8 @@ class TestBeforeSegmenting(PanelTestCase):
             if name.endswith(("Button", "ComboBox", "CheckBox", "SpinBox")) and not name.startswith("qt_"):
                 with self.subTest(control=name):
                     self.assertTrue(int(control.focusPolicy) & int(qt.Qt.TabFocus))
+        letters = re.findall(r"<string>[^<]*&amp;(\w)", UI_FILE.read_text(encoding="utf-8").lower())
+        self.assertEqual(len(letters), len(set(letters)), letters)
 
     def test_the_card_of_the_model_is_shown(self) -> None:
         self.ui.cardButton.click()
