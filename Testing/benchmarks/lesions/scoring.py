@@ -17,10 +17,9 @@ import torch
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
-from asa.inference.labelling import label_regions
+from asa.inference.labelling import label_regions, settle_regions
 from asa.inference.normalise import stripped_brain, zscore_brain
 from asa.inference.predictor import Predictor
-from asa.inference.segment import settle
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.tasks import TASKS
@@ -78,7 +77,9 @@ class Prepared:
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
         answer = predictor.posterior(image, tta=bool(model.info.get("flip_averaging", False)))
-        settled = settle(answer, image, model, task, self.alignment, None)
+        voxel_ml = abs(float(np.linalg.det(self.alignment.matrix[:3, :3]))) / 1000
+        rules = model.info.get("thresholds", {}), model.info.get("min_component_ml", {})
+        settled = settle_regions(answer, task, *rules, voxel_ml)
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
 
