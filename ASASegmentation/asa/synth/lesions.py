@@ -52,8 +52,8 @@ def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tens
 
 
 def draw_share(rng: Generator) -> float:
-    """Share of white matter that is lesion, from none to heavy: 0.07 to 5 %, one scan in ten without any."""
-    return 0.0 if chance(rng, 0.1) else math.exp(uniform(rng, math.log(7e-4), math.log(5e-2)))
+    """Share of white matter that is lesion, from none to heavy: 0.2 to 5 %, one scan in ten without any."""
+    return 0.0 if chance(rng, 0.1) else math.exp(uniform(rng, math.log(2e-3), math.log(5e-2)))
 
 
 def lesion_appearance(rng: Generator, anchors: Tensor) -> Tensor:
@@ -64,7 +64,8 @@ def lesion_appearance(rng: Generator, anchors: Tensor) -> Tensor:
         table[modality, 0] = a + uniform(rng, low, high) * (b - a)
     table[T1GD, 0] = table[T1, 0] + float(anchors[T1GD, WHITE] - anchors[T1, WHITE])
     brain = float(anchors[FLAIR, GREY:].max())
-    table[FLAIR, 0] = brain + (brain - float(anchors[FLAIR, CSF])) * uniform(rng, 0.08, 0.9)
+    # often little brighter than grey matter
+    table[FLAIR, 0] = brain + (brain - float(anchors[FLAIR, CSF])) * uniform(rng, 0.04, 0.7) ** 1.5
     return table
 
 

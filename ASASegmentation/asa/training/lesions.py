@@ -25,7 +25,7 @@ from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, impla
 from asa.tasks import TASKS, Task
 from asa.training.distributed import World
 from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
-from asa.training.region_loss import region_masks
+from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.tissue import open_heads, start_from
@@ -51,6 +51,7 @@ class LesionSettings(Settings):
         rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
     )
     missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
+    positive_weight: float = Field(1.0, gt=0, description="of a lesion's voxel in the cross-entropy")
     cut: float = Field(0.15, ge=0, le=1, description="share of samples of which one modality does not reach all")
     frozen_norm: bool = Field(
         True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
@@ -101,9 +102,14 @@ class LesionObjective(SegmentationObjective):
     the latter). Frozen, training and inference compute the same.
     """
 
-    def __init__(self, network: Network, task: Task, *, frozen_norm: bool) -> None:
+    def __init__(self, network: Network, task: Task, *, frozen_norm: bool, positive_weight: float) -> None:
         super().__init__(network, [region.values for region in task.regions])
-        self.frozen_norm = frozen_norm
+        self.frozen_norm, self.positive_weight = frozen_norm, positive_weight
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one micro-batch."""
+        outputs = self.network.forward_deep(batch["image"], batch["origins"])
+        return region_deep_supervision(outputs, batch["target"], self.regions, self.positive_weight)
 
     def train(self, mode: bool = True) -> LesionObjective:
         """Training mode, but for frozen normalisation."""
@@ -233,7 +239,9 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         aside = MixedCrops(heads_aside, None, settings, 1 << 61)
         validate = lambda net: crop_dice(net, aside, settings.validation_crops, settings.task)  # noqa: E731
     trainer = Trainer(
-        LesionObjective(network, task, frozen_norm=settings.frozen_norm),
+        LesionObjective(
+            network, task, frozen_norm=settings.frozen_norm, positive_weight=settings.positive_weight
+        ),
         source,
         settings.optimisation,
         settings.schedule,
