@@ -31,6 +31,7 @@ from asa.training.lesions import (
     training_cases,
     transfer,
 )
+from asa.training.region_loss import region_deep_supervision
 from asa.training.run import read_events
 
 CROP = (32, 32, 32)
@@ -110,6 +111,16 @@ def test_one_modality_may_end_at_a_plane():
         assert touched.sum() <= 1 and (changed[:, :, :, :2] == 0).all()
         assert set(changed[changed != image].tolist()) <= {*changed[changed <= 0].tolist()}
     assert (image[:, :, :, 2:] == 1).all()  # what was given stays
+
+
+def test_a_missed_voxel_costs_its_weight_and_healthy_ones_do_not():
+    logits, target = torch.full((1, 1, 4, 4, 4), -2.0), torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    healthy = [float(region_deep_supervision([logits], target, [(1,)], w)["cross_entropy"]) for w in (1.0, 4.0)]
+    target[0, 0, 0, 0] = 1
+    missed = [float(region_deep_supervision([logits], target, [(1,)], w)["cross_entropy"]) for w in (1.0, 4.0)]
+    assert healthy[0] == pytest.approx(healthy[1])
+    one = torch.nn.functional.softplus(torch.tensor(2.0)) / 64
+    assert missed[1] - missed[0] == pytest.approx(3 * float(one), rel=1e-4)
 
 
 def test_real_crops_keep_an_empty_background_and_the_lesion_bright(store, tmp_path):
