@@ -17,7 +17,7 @@ from asa.cli import build
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError
-from asa.inference.normalise import zscore
+from asa.inference.normalise import zscore, zscore_stripped
 from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
@@ -31,6 +31,7 @@ from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import read_events
 from asa.training.settings import read_settings
 from asa.training.whole_volume import place_in_frame, predict, window_starts
+from asa.volume import Grid, Volume, write_volume
 
 SHAPE = (32, 64, 32)
 HERE = World(0, 1, torch.device("cpu"))
@@ -91,6 +92,31 @@ def test_cases_land_in_the_brain_frame(store):
         assert case.cut < 0.05
         value, *place = opened.foreground(number)[0]
         assert labels[tuple(place)] == value
+
+
+def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
+    """A voxel that is brain for a part only, as resampling makes it, is none: its low value would spread the z-score."""
+    affine = np.array([[0, 0, 4, -46], [0, 4, 0, -63], [4, 0, 0, -41], [0, 0, 0, 1]])
+    root, grid = tmp_path / "brats", Grid((24, 24, 24), affine)
+    brain = np.zeros(grid.shape, bool)
+    brain[4:20, 4:20, 4:20] = True
+    name = "BraTS2021_00001"
+    (root / name).mkdir(parents=True)
+    values = np.random.default_rng(0).normal(1000, 50, grid.shape)
+    for suffix in ("t1", "t1ce", "t2", "flair"):
+        image = Volume(np.where(brain, values, 0).astype(np.float32), grid)
+        write_volume(image, root / name / f"{name}_{suffix}.nii.gz")
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[10:14, 10:14, 10:14] = 2
+    write_volume(Volume(labels, grid), root / name / f"{name}_seg.nii.gz")
+    folder = tmp_path / "store"
+    store = prepare_cases(
+        DATASETS["brats2021"], root, folder, zscore_stripped, shape=(128, 128, 128), align=False, stripped=True
+    )
+    image, _ = store.read(0)
+    inside = image[0][image[0] != 0].astype(np.float32)
+    assert inside.size > 200_000 and abs(inside.mean()) < 0.02 and abs(inside.std() - 1) < 0.02
+    assert inside.min() > -4.9  # no partial voxels, twenty deviations below
 
 
 def test_preparation_goes_on_and_keeps_its_settings(heads, store):

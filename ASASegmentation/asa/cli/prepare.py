@@ -109,7 +109,7 @@ def command(
             teller.survey(survey_cases(dataset_by_name(dataset), data, keys))
         else:
             normalise = zscore_stripped if stripped else zscore
-            _labelled(teller, data, dataset, keys, output, shapes[size], normalise, align=align)
+            _labelled(teller, data, dataset, keys, output, shapes[size], normalise, align=align, stripped=stripped)
         return
     if bids is None:
         raise typer.BadParameter("pretrain needs --bids.")
@@ -186,6 +186,7 @@ def _labelled(
     normalise: Normalise,
     *,
     align: bool,
+    stripped: bool,
 ) -> None:
     from asa.data.case_store import prepare_cases
     from asa.data.datasets import dataset_by_name
@@ -198,6 +199,7 @@ def _labelled(
         modalities=modalities,
         shape=shape,
         align=align,
+        stripped=stripped,
         progress=teller.progress,
     )
     doubted = ", ".join(case.name for case in store.cases if case.warnings or case.cut > 0.01)

@@ -136,6 +136,7 @@ def prepare_cases(
     modalities: Sequence[str] = (),
     shape: Shape = FRAME.shape,
     align: bool = True,
+    stripped: bool = False,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> CaseStore:
     """Check every case of a data set, bring it into the brain frame and store it; what is stored already stays.
@@ -145,6 +146,7 @@ def prepare_cases(
         modalities: channels, in this order; those of the data set if empty.
         shape: voxels (T, H, W) that are kept around the centre of the brain frame.
         align: False trusts the images to lie in MNI152 space.
+        stripped: the images show the brain only; the rim that resampling makes around it is set to 0 again.
         progress: called with cases done, cases in all, and the name.
 
     Raises:
@@ -164,7 +166,10 @@ def prepare_cases(
         record = folder / "records" / f"{case.name}.json"
         try:
             if not record.exists():
-                stored = _prepare(case, dataset, folder, channels, centre_crop_grid(shape), normalise, align=align)
+                grid = centre_crop_grid(shape)
+                stored = _prepare(
+                    case, dataset, folder, channels, grid, normalise, align=align, stripped=stripped
+                )
                 write_json(record, dataclasses.asdict(stored))
             values = json.loads(record.read_text(encoding="utf-8"))
             done.append(StoredCase(**{**values, "warnings": tuple(values["warnings"])}))
@@ -185,6 +190,7 @@ def _prepare(
     normalise: Normalise,
     *,
     align: bool,
+    stripped: bool,
 ) -> StoredCase:
     """Bring one case onto ``grid`` of the brain frame and write its arrays; the first modality decides how it lies."""
     if case.labels is None:
@@ -192,7 +198,13 @@ def _prepare(
     scans = [read_volume(case.images[key]) for key in modalities]
     alignment = align_to_frame(scans[0]) if align else Alignment(np.eye(4), "identity", 1.0)
     truth = read_volume(case.labels, labels=True)
-    image = np.stack([normalise(resample(scan, grid, 1, alignment.matrix).array) for scan in scans]).astype(np.float16)
+    framed = [resample(scan, grid, 1, alignment.matrix).array for scan in scans]
+    if stripped:
+        # as at use: a voxel is brain where most of it is
+        shown = np.any([scan.array != 0 for scan in scans], axis=0).astype(np.float32)
+        inside = resample(scans[0].with_array(shown), grid, 1, alignment.matrix).array > 0.5
+        framed = [np.where(inside, one, 0) for one in framed]
+    image = np.stack([normalise(one) for one in framed]).astype(np.float16)
     labels = resample(truth.with_array(dataset.to_task(truth.array)), grid, 0, alignment.matrix).array
     labels[labels == IGNORED] = 0
     values = [int(value) for value in np.unique(labels) if value]
