@@ -11,48 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
+from Testing.engine.atlas_heads import head, true_matrix
 
-from asa.geometry import FRAME, align_to_frame, resample, template_brain, to_frame
-from asa.geometry.atlas import head_atlas
+from asa.geometry import FRAME, Alignment, align_to_frame, resample, template_brain, to_frame
 from asa.geometry.search import Foreground, estimate, turn
-from asa.volume import Grid, StorageOrder, Volume, read_volume
-
-# Brightness of white matter, grey matter, ventricles, sulcal CSF, bone, soft tissue.
-CONTRASTS = {
-    "t1": (1.0, 0.65, 0.2, 0.2, 0.1, 0.9),
-    "t2": (0.35, 0.5, 1.0, 1.0, 0.05, 0.4),
-    "flair": (0.55, 0.75, 0.1, 0.1, 0.05, 0.5),
-}
-
-
-def true_matrix(pitch: float = 0, roll: float = 0, yaw: float = 0, shear: float = 0.0) -> np.ndarray:
-    """Frame mm → scan mm of a head of ordinary size."""
-    matrix = np.eye(4)
-    tilt = np.eye(3)
-    tilt[1, 2] = shear
-    matrix[:3, :3] = turn(pitch, roll, yaw) @ tilt @ np.diag([0.9, 0.95, 0.86])
-    matrix[:3, 3] = (6, -12, 20)
-    return matrix
-
-
-def head(
-    matrix: np.ndarray, contrast: str = "t1", *, stripped: bool = False, spacing: tuple[float, ...] = (2, 2, 2)
-) -> Volume:
-    """A scan (T, H, W) with ``spacing`` mm in which the atlas lies as ``matrix`` (frame mm → scan mm) says."""
-    atlas = head_atlas()
-    order = StorageOrder.of(atlas.affine)
-    weights = np.array(CONTRASTS[contrast])
-    if stripped:
-        weights[4:] = 0
-    painted = np.tensordot(weights, atlas.maps, axes=1).astype(np.float32)
-    source = Volume(order.to_array(painted), order.grid(painted.shape, atlas.affine))
-    affine = np.eye(4)
-    affine[:3, :3] = np.fliplr(np.diag(spacing[::-1]))
-    shape = tuple(int(240 / s) for s in spacing)
-    affine[:3, 3] = -np.array([120, 130, 110])
-    scan = resample(source, Grid(shape, affine), matrix=np.linalg.inv(matrix))
-    noise = np.random.default_rng(0).normal(0, 0.02, scan.array.shape)
-    return Volume((np.abs(scan.array + noise) * 700).astype(np.float32), scan.grid)
+from asa.volume import Grid, Volume, read_volume
 
 
 def error_mm(found: np.ndarray, true: np.ndarray) -> float:
@@ -62,9 +25,16 @@ def error_mm(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).mean())
 
 
-@pytest.mark.parametrize("stripped", [False, True], ids=["head", "brain"])
+@pytest.fixture(scope="module")
+def tilted() -> tuple[Volume, Alignment]:
+    """A head that several tests look at, and where it was found."""
+    scan = head(true_matrix(12, 6, -9))
+    return scan, align_to_frame(scan)
+
+
 @pytest.mark.parametrize(
-    ("pitch", "roll", "yaw"), [(0, 0, 0), (20, 0, 0), (-20, 0, 0), (0, 20, 0), (0, 0, -20), (30, -15, 15)]
+    ("pitch", "roll", "yaw", "stripped"),
+    [(20, 0, 0, False), (30, -15, 15, False), (-20, 0, 0, True), (0, 20, -20, True)],
 )
 def test_however_the_head_lies(pitch: float, roll: float, yaw: float, stripped: bool) -> None:
     true = true_matrix(pitch, roll, yaw, shear=0.03)
@@ -75,8 +45,7 @@ def test_however_the_head_lies(pitch: float, roll: float, yaw: float, stripped: 
     assert found.warnings == ()
 
 
-@pytest.mark.parametrize("contrast", ["t2", "flair"])
-@pytest.mark.parametrize("stripped", [False, True], ids=["head", "brain"])
+@pytest.mark.parametrize(("contrast", "stripped"), [("t2", False), ("flair", True)])
 def test_any_contrast(contrast: str, stripped: bool) -> None:
     true = true_matrix(10, 5, -8)
     found = align_to_frame(head(true, contrast, stripped=stripped))
@@ -84,7 +53,7 @@ def test_any_contrast(contrast: str, stripped: bool) -> None:
     assert error_mm(found.matrix, true) < 0.7
 
 
-@pytest.mark.parametrize("spacing", [(6, 1, 1), (1.5, 5, 1.5), (2, 2, 4)])
+@pytest.mark.parametrize("spacing", [(6, 1.5, 1.5), (1.5, 5, 1.5)])
 def test_thick_slices(spacing: tuple[float, ...]) -> None:
     true = true_matrix(8, -4, 5)
     assert error_mm(align_to_frame(head(true, spacing=spacing)).matrix, true) < 1.5
@@ -98,17 +67,18 @@ def test_a_bias_field() -> None:
     assert error_mm(align_to_frame(scan.with_array(scan.array * bias)).matrix, true) < 1.0
 
 
-def test_the_origin_does_not_matter() -> None:
-    scan = head(true_matrix())
+def test_the_origin_does_not_matter(tilted: tuple[Volume, Alignment]) -> None:
+    scan, here = tilted
     away = scan.grid.affine.copy()
     away[:3, 3] += (300, -500, 90)
-    here, there = align_to_frame(scan).matrix, align_to_frame(Volume(scan.array, Grid(scan.grid.shape, away))).matrix
-    np.testing.assert_allclose(there[:3, :3], here[:3, :3], atol=1e-6)
-    np.testing.assert_allclose(there[:3, 3] - here[:3, 3], (300, -500, 90), atol=1e-4)
+    there = align_to_frame(Volume(scan.array, Grid(scan.grid.shape, away))).matrix
+    np.testing.assert_allclose(there[:3, :3], here.matrix[:3, :3], atol=1e-6)
+    np.testing.assert_allclose(there[:3, 3] - here.matrix[:3, 3], (300, -500, 90), atol=1e-4)
 
 
-@pytest.mark.parametrize("stripped", [False, True], ids=["head", "brain"])
-@pytest.mark.parametrize(("lowest_mm", "missing"), [(-60, None), (-30, 15), (-10, 30)])
+@pytest.mark.parametrize(
+    ("lowest_mm", "missing", "stripped"), [(-60, None, True), (-30, 15, False), (-10, 30, True)]
+)
 def test_part_of_the_brain_is_outside(lowest_mm: float, missing: float | None, stripped: bool) -> None:
     """The scan ends at a height of the brain frame; how much is missing is told from a twentieth on."""
     true = true_matrix()
@@ -123,9 +93,8 @@ def test_part_of_the_brain_is_outside(lowest_mm: float, missing: float | None, s
     assert told == pytest.approx([] if missing is None else [missing], abs=2)
 
 
-def test_the_same_scan_gives_the_same_matrix_and_a_mirrored_one_the_mirrored() -> None:
-    scan = head(true_matrix(12, 6, -9))
-    found = align_to_frame(scan).matrix
+def test_the_same_scan_gives_the_same_matrix_and_a_mirrored_one_the_mirrored(tilted: tuple[Volume, Alignment]) -> None:
+    scan, found = tilted[0], tilted[1].matrix
     np.testing.assert_array_equal(align_to_frame(scan).matrix, found)
     mirror = np.diag([-1.0, 1, 1, 1])
     flip = np.eye(4)
@@ -142,17 +111,16 @@ def test_heads_and_brains_are_told_apart() -> None:
 
 
 def test_what_is_no_head_gets_an_estimate_that_says_so() -> None:
-    blobs = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 80, 80)), 3)
+    blobs = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(50, 50, 50)), 2)
     affine = np.eye(4)
-    affine[:3, :3] = np.fliplr(np.eye(3)) * 2.5
-    found = align_to_frame(Volume((blobs - blobs.min()).astype(np.float32), Grid((80, 80, 80), affine)))
+    affine[:3, :3] = np.fliplr(np.eye(3)) * 4
+    found = align_to_frame(Volume((blobs - blobs.min()).astype(np.float32), Grid((50, 50, 50), affine)))
     assert found.method == "estimate"
     assert "estimated" in found.warnings[0]
     assert np.linalg.det(found.matrix) > 0
 
 
-@pytest.mark.parametrize(("roll", "yaw"), [(0, 0), (12, -9)])
-@pytest.mark.parametrize("stripped", [False, True], ids=["head", "brain"])
+@pytest.mark.parametrize(("stripped", "roll", "yaw"), [(False, 12, -9), (True, 0, 0)], ids=["head", "brain"])
 def test_the_estimate_finds_the_mid_sagittal_plane(stripped: bool, roll: float, yaw: float) -> None:
     true = true_matrix(0, roll, yaw)
     scan = head(true, stripped=stripped)
@@ -165,15 +133,10 @@ def test_the_estimate_finds_the_mid_sagittal_plane(stripped: bool, roll: float, 
     assert error_mm(found, true) < 25
 
 
-CASES = (
-    ("malf/1000/1000_SS.nii.gz", "malf/1000/1000_classified.nii.gz"),
-    ("ibsr/IBSR_05/IBSR_05_ana_strip.nii.gz", "ibsr/IBSR_05/IBSR_05_segTRI_ana.nii.gz"),
-)
-
-
-@pytest.mark.parametrize(("image", "labels"), CASES)
-def test_real_brains_fill_the_template(data_root: Path, image: str, labels: str) -> None:
-    scan, truth = read_volume(data_root / image), read_volume(data_root / labels, labels=True)
+def test_a_real_brain_fills_the_template(data_root: Path) -> None:
+    folder = data_root / "ibsr" / "IBSR_05"
+    image, labels = "IBSR_05_ana_strip.nii.gz", "IBSR_05_segTRI_ana.nii.gz"
+    scan, truth = read_volume(folder / image), read_volume(folder / labels, labels=True)
     found = align_to_frame(scan)
     assert found.method == "affine"
     brain = to_frame(truth.with_array((truth.array > 0).astype(np.float32)), found).array > 0.5
