@@ -41,11 +41,12 @@ class Outcome:
 def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
     """The cases in a list of images, folders of images and BIDS folders, named apart from one another.
 
-    `modalities` are those the model sees. An image given by itself is of the first one. In a BIDS folder each image
-    of the first one is a case, and those of the others are added when they lie beside it under the same name.
+    `modalities` are those the model sees. An image given by itself is of the first that it requires. In a BIDS folder,
+    images of one session under the same name, but for the modality, are a case; those without a required one are left
+    out.
     Raises InputError when a path does not exist or holds no image.
     """
-    first = modalities[0]
+    first = next((modality for modality in modalities if modality.required), modalities[0])
     found: list[tuple[str, dict[str, Path]]] = []
     for path in inputs:
         if path.is_dir():
@@ -101,17 +102,15 @@ def _is_bids(folder: Path) -> bool:
 
 
 def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, dict[str, Path]]]:
-    first, *others = modalities
     candidates = [*folder.glob("sub-*/anat/*"), *folder.glob("sub-*/ses-*/anat/*")]
-    for image in sorted(_of_modality(candidates, first)):
-        name = _stem(image).removesuffix(f"_{first.bids}")
-        images = {first.key: image}
-        for modality in others:
-            for suffix in IMAGE_SUFFIXES:
-                beside = image.with_name(f"{name}_{modality.bids}{suffix}")
-                if beside.exists():
-                    images[modality.key] = beside
-        yield name, images
+    cases: dict[tuple[Path, str], dict[str, Path]] = {}
+    for modality in modalities:
+        for image in sorted(_of_modality(candidates, modality)):
+            name = _stem(image).removesuffix(f"_{modality.bids}")
+            cases.setdefault((image.parent, name), {}).setdefault(modality.key, image)
+    for (_, name), images in sorted(cases.items()):
+        if all(modality.key in images for modality in modalities if modality.required):
+            yield name, images
 
 
 def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:

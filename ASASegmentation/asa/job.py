@@ -81,7 +81,8 @@ def run(
     _check(request)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
-    inputs = {key: _sha256(Path(request.images[key])) for key in model.modalities if key in request.images}
+    looked_at = [key for key in request.images if key in model.modalities or key == request.reference]
+    inputs = {key: _sha256(Path(request.images[key])) for key in looked_at}
     # Whoever installs slicer-core because a warning said so gets the file the next time.
     wanted = {_SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
     if not overwrite and (report := _matching_report(folder, settings, inputs, wanted)) is not None:
@@ -198,8 +199,9 @@ def _write(
 
     started = time.perf_counter()
     task = TASKS[request.task]
+    titles = {modality.key: modality.title for modality in task.modalities}
     unused = [key for key in request.images if key not in inputs]
-    warnings = [*result.warnings, *(_UNUSED.format(settings["model"], key) for key in unused)]
+    warnings = [*result.warnings, *(_UNUSED.format(settings["model"], titles[key]) for key in unused)]
     measurements = report.measure(result.labels, result.brain, task, result.alignment)
     write_volume(result.labels, staging / "segmentation.nii.gz")
     if result.posterior is not None:
@@ -212,7 +214,8 @@ def _write(
         result.brain,
         task,
         measurements,
-        caption=f"model {settings['model']}",
+        caption=f"on {titles[result.reference]}, model {settings['model']}",
+        warnings=warnings,
     )
     if segmentation_file:
         warning = report.write_segmentation_file(staging / "segmentation.nii.gz", task, staging / _SEGMENTS)
@@ -225,6 +228,9 @@ def _write(
         device=str(choose_device(request.device)),
         grid=result.labels.grid,
         alignment=result.alignment,
+        series=result.series,
+        reference=result.reference,
+        trust={"verdict": result.trust.verdict, "reasons": list(result.trust.reasons)},
         measurements=measurements,
         timings={**result.timings, "writing": time.perf_counter() - started},
         warnings=warnings,

@@ -24,13 +24,14 @@ from asa.models import find_model
 from asa.tasks import TASKS, Modality
 from ASASegmentationLib.matching import Candidate, propose
 
-# DICOM tags that tell series apart, by keyword.
+# DICOM tags that tell series apart, and patients, by keyword.
 _TAGS = {
     "SeriesDescription": "0008|103e",
     "ContrastBolusAgent": "0018|0010",
     "RepetitionTime": "0018|0080",
     "EchoTime": "0018|0081",
     "InversionTime": "0018|0082",
+    "PatientID": "0010|0020",
 }
 _CONVERTED = "converted"
 
@@ -90,6 +91,9 @@ def convert(name: str, series: dict[str, list[str]], folder: Path, modalities: S
     if missing or not chosen:
         absent = " and no ".join(missing) or " or ".join(modality.title for modality in modalities)
         raise InputError(f"Among the {len(series)} DICOM series of {name} there is no {absent}.")
+    tags = {candidate.id: candidate.tags for candidate in candidates}
+    if len({tags[uid].get("PatientID") for uid in chosen.values()}) > 1:
+        raise InputError(f"The DICOM series of {name} are of different patients; give each a folder of its own.")
     folder.mkdir(parents=True, exist_ok=True)
     images = {}
     for key, uid in chosen.items():

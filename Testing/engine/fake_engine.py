@@ -42,10 +42,13 @@ class SegmentRequest:
     threads: int | None = None
     posterior: bool = False
     reference: str | None = None
+    threshold: float | None = None
 
 
 def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(path=Path(__file__).parent, info=MODEL, name=MODEL["name"], modalities=("t1",))
+    return SimpleNamespace(
+        path=Path(__file__).parent, info=MODEL, name=MODEL["name"], modalities=("t1",), required=("t1",)
+    )
 
 
 def segment(request: Any, progress: Callable[[str, float], None] | None = None) -> SimpleNamespace:
@@ -72,6 +75,8 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None) 
         model=find_model(),
         reference=next(iter(request.images)),
         used=("t1",),
+        series={"t1": {"stripped": False, "registration": "anchor", "agreement": 1.0}},
+        trust=SimpleNamespace(verdict="doubtful", reasons=("A warning of the engine.",)),
         alignment=Alignment(matrix=np.eye(4), method="identity", quality=1.0, warnings=()),
         timings={"network": 0.01},
         warnings=["A warning of the engine."],

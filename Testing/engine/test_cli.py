@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,7 @@ import pytest
 from asa import __version__, cli
 from asa.batch import find_cases
 from asa.errors import InputError
-from asa.tasks import TISSUE, TUMOUR
+from asa.tasks import TISSUE, TUMOUR, WMH
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 ENGINE = Path(cli.__file__).parents[2]
@@ -56,7 +57,8 @@ def test_help_lists_the_commands(run: Run) -> None:
     assert "segment" in out and "models" in out
     code, out, _ = run("segment", "--help")
     assert code == 0
-    assert all(option in out for option in ("--t1gd", "--flair", "--tta", "--device", "--posterior", "--overwrite"))
+    options = ("--t1gd", "--flair", "--reference", "--tta", "--device", "--posterior", "--overwrite")
+    assert all(option in out for option in options)
 
 
 def test_version(run: Run) -> None:
@@ -157,6 +159,17 @@ def test_bids_cases(tmp_path: Path) -> None:
         "t2": "sub-01_T2w.nii.gz",
         "flair": "sub-01_FLAIR.nii.gz",
     }
+
+
+def test_bids_cases_of_a_model_that_can_do_without(tmp_path: Path) -> None:
+    make_image(bids(tmp_path) / "sub-03/anat/sub-03_FLAIR.nii.gz")
+    cases = find_cases([tmp_path], WMH.modalities)
+    assert [(case.name, sorted(case.images)) for case in cases] == [("sub-01", ["flair", "t1"]), ("sub-03", ["flair"])]
+    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
+    anything = {case.name: sorted(case.images) for case in find_cases([tmp_path], optional)}
+    assert anything["sub-01"] == ["flair", "t1", "t1gd", "t2"] and anything["sub-02_ses-2"] == ["t1"]
+    lone = find_cases([tmp_path / "sub-03/anat/sub-03_FLAIR.nii.gz"], WMH.modalities)
+    assert list(lone[0].images) == ["flair"], "an image by itself is of the modality the model needs"
 
 
 def test_a_bids_folder_is_segmented(run: Run, tmp_path: Path) -> None:

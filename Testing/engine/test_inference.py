@@ -19,7 +19,7 @@ from asa.inference import SegmentRequest, predictor, segment
 from asa.inference.labelling import keep_main_component, label_classes, reweight
 from asa.inference.normalise import zscore
 from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts
-from asa.inference.segment import UNALIGNED
+from asa.inference.series import UNALIGNED
 from asa.models import find_model, list_models, load_network, open_model
 from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
 from asa.volume import Grid, Volume, read_volume, write_volume

@@ -74,6 +74,8 @@ def test_a_folder_holds_every_file(fake: ModuleType, image: Path, tmp_path: Path
     fractions = [done for _, done in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert "A warning of the engine." in finished.report["warnings"]
+    assert finished.report["trust"] == {"verdict": "doubtful", "reasons": ["A warning of the engine."]}
+    assert finished.report["reference"] == "t1" and finished.report["series"]["t1"]["registration"] == "anchor"
 
 
 def test_label_map_lies_on_the_scans_own_grid(fake: ModuleType, image: Path, tmp_path: Path) -> None:

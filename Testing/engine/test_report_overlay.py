@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -11,7 +12,7 @@ from PIL import Image
 
 from asa.geometry import Alignment
 from asa.report import measure, write_overlay
-from asa.report.overlay import informative_centre
+from asa.report.overlay import _ALERT, informative_centre
 from asa.tasks import TISSUE, TUMOUR, Task
 from asa.volume import Volume, read_volume
 
@@ -30,11 +31,11 @@ def head(tmp_path: Path, spacing_whd: tuple[float, float, float], where: dict[in
     return read_volume(tmp_path / "labels.nii.gz", labels=True)
 
 
-def draw(tmp_path: Path, labels: Volume, task: Task) -> np.ndarray:
+def draw(tmp_path: Path, labels: Volume, task: Task, warnings: Sequence[str] = ()) -> np.ndarray:
     brain = labels.with_array(np.ones_like(labels.array))
     image = labels.with_array(labels.array.astype(np.float32))
     rows = measure(labels, brain, task, Alignment(np.eye(4), "identity", 1.0, ()))
-    write_overlay(tmp_path / "overlay.png", image, labels, brain, task, rows, "model 1")
+    write_overlay(tmp_path / "overlay.png", image, labels, brain, task, rows, "model 1", warnings)
     return np.asarray(Image.open(tmp_path / "overlay.png"))
 
 
@@ -82,6 +83,20 @@ def test_nested_regions_are_all_drawn(tmp_path: Path) -> None:
     picture = draw(tmp_path, labels, TUMOUR)
     for region in TUMOUR.regions:
         assert all(right > left for left, right, _, _ in panel_boxes(picture, region.colour)), region.name
+
+
+def test_warnings_are_seen_and_do_not_push_anything_off(tmp_path: Path) -> None:
+    labels = head(tmp_path, (4.0, 4.0, 4.0), {2: (-60, 60, -60, 60, -60, 60)})
+
+    def height(*warnings: str) -> int:
+        picture = draw(tmp_path, labels, TISSUE, warnings)
+        orange = (np.abs(picture[..., :3].astype(int) - _ALERT).max(axis=-1) < 40).any(axis=1)
+        assert bool(orange.any()) is bool(warnings)
+        return picture.shape[0]
+
+    plain, one, long = height(), height("Look at it."), height("The head could not be registered. " * 8)
+    assert plain < one < long
+    assert height(*["Look at it."] * 30) < plain + 300, "many are cut short"
 
 
 def test_an_empty_segmentation_is_drawn_too(tmp_path: Path) -> None:

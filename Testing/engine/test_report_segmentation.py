@@ -63,6 +63,9 @@ def test_report_is_complete_and_plain(label_map: Path) -> None:
 
     volume = read_volume(label_map, labels=True)
     report = build_report(
+        series={"t1": {"registration": "anchor"}},
+        reference="t1",
+        trust={"verdict": "ok", "reasons": []},
         task=TISSUE,
         model={"name": "m", "version": "2"},
         settings={"task": "tissue"},

@@ -27,7 +27,7 @@ def script() -> ModuleType:
     return module
 
 
-def write_dicom(folder: Path, description: str, seed: int) -> None:
+def write_dicom(folder: Path, description: str, seed: int, patient: str = "A") -> None:
     """A DICOM series of eight slices."""
     sitk = pytest.importorskip("SimpleITK")
     folder.mkdir(exist_ok=True)
@@ -39,6 +39,7 @@ def write_dicom(folder: Path, description: str, seed: int) -> None:
         image = sitk.GetImageFromArray(rng.integers(0, 1000, (16, 16)).astype(np.int16))
         tags = {
             "0008|0060": "MR",
+            "0010|0020": patient,
             "0008|103e": description,
             "0020|000d": "1.2.826.0.1.3680043.2.1125.1",
             "0020|000e": uid,
@@ -70,6 +71,14 @@ def test_a_missing_series_is_a_sentence(script: ModuleType, tmp_path: Path) -> N
     write_dicom(tmp_path / "head", "Ax T2 TSE", 11)
     modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
     with pytest.raises(script.InputError, match="no T1"):
+        list(script.find_cases([tmp_path / "head"], tmp_path / "out", modalities))
+
+
+def test_series_of_two_patients_are_refused(script: ModuleType, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "head", "Sag T1 MPRAGE", 11)
+    write_dicom(tmp_path / "head", "Ax FLAIR", 12, patient="B")
+    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "flair")]
+    with pytest.raises(script.InputError, match="are of different patients"):
         list(script.find_cases([tmp_path / "head"], tmp_path / "out", modalities))
 
 

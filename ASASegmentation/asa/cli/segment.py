@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,6 +69,13 @@ def command(
             rich_help_panel=_HOW,
         ),
     ] = "auto",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Image whose grid the result is on: t1, t1gd, t2 or flair; else what suits the task.",
+            rich_help_panel=_BY_MODALITY,
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads; all if not given.", rich_help_panel=_HOW)
     ] = None,
@@ -83,6 +91,9 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
 ) -> None:
     """Segment one head or many.
+
+    The images of one head may be whole heads or stripped brains, each in a grid of its own: they are registered with
+    one another. Which of them a model needs, 'asa models' says.
 
     Writes a label map in the scan's grid, segmentation.seg.nrrd for 3D Slicer, volumes in mL (csv, json), a picture
     (overlay.png) and report.json. What was done before with the same images, model and settings is not done again.
@@ -109,11 +120,12 @@ def command(
         raise InputError("Give either images or options such as --t1, not both: the options describe one head.")
     if not images and not by_modality:
         raise InputError("Give at least one image, a folder, or options such as --t1.")
-    seen = find_model(model, task).modalities  # found here, a missing model is said once and not for each head
+    seen = find_model(model, task)  # found here, a missing model is said once and not for each head
     if by_modality:
         cases, single = [batch.Case("head", by_modality)], True
     else:
-        cases = batch.find_cases(images or [], [by_key[key] for key in seen])
+        taken = [replace(by_key[key], required=key in seen.required) for key in seen.modalities]
+        cases = batch.find_cases(images or [], taken)
         single = [path.is_dir() for path in images or []] == [False]
 
     def run(case: Case, progress: Progress | None = None) -> Finished:
@@ -127,6 +139,7 @@ def command(
             threads=threads,
             posterior=posterior,
             threshold=threshold,
+            reference=reference,
         )
         folder = output if single else output / case.name
         return job.run(request, folder, overwrite=overwrite, progress=progress)

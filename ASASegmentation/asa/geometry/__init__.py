@@ -3,17 +3,27 @@
 Together with ``volume`` this is all that touches an affine.
 """
 
-from .frame import FRAME, centre_crop_grid, from_frame, template_brain, to_frame
-from .register import Alignment, align_to_frame
+from .contrast import TissueContrast, tissue_contrast
+from .frame import FRAME, centre_crop_grid, from_frame, template_brain, template_white_matter, to_frame
+from .register import Alignment, align_to_frame, is_stripped
 from .resample import resample
+from .rigid import agreement, brain_region, register_rigid, upright
 
 __all__ = [
     "FRAME",
     "Alignment",
+    "TissueContrast",
+    "agreement",
     "align_to_frame",
+    "brain_region",
     "centre_crop_grid",
     "from_frame",
+    "is_stripped",
+    "register_rigid",
     "resample",
     "template_brain",
+    "template_white_matter",
+    "tissue_contrast",
     "to_frame",
+    "upright",
 ]

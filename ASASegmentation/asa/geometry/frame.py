@@ -33,11 +33,22 @@ def centre_crop_grid(shape: tuple[int, int, int] = (128, 128, 128)) -> Grid:
 @lru_cache(maxsize=1)
 def template_brain() -> npt.NDArray[np.bool_]:
     """Where an aligned head has brain or CSF more likely than not, as stripping leaves it; (160, 192, 160)."""
+    return _likely(BRAIN_TISSUES, 0.5)
+
+
+@lru_cache(maxsize=1)
+def template_white_matter() -> npt.NDArray[np.bool_]:
+    """Where an aligned head has white matter and hardly anything else, 113 mL of it; (160, 192, 160)."""
+    return _likely(1, 0.9)
+
+
+def _likely(tissues: int, least: float) -> npt.NDArray[np.bool_]:
+    """Where the first ``tissues`` of the atlas together have a probability above ``least``."""
     atlas = head_atlas()
-    inside = atlas.maps[:BRAIN_TISSUES].sum(axis=0)
+    inside = atlas.maps[:tissues].sum(axis=0)
     order = StorageOrder.of(atlas.affine)
-    brain = Volume(order.to_array(inside), order.grid(inside.shape, atlas.affine))
-    likely: npt.NDArray[np.bool_] = resample(brain, FRAME).array > 0.5
+    maps = Volume(order.to_array(inside), order.grid(inside.shape, atlas.affine))
+    likely: npt.NDArray[np.bool_] = resample(maps, FRAME).array > least
     return likely
 
 

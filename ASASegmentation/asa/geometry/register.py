@@ -25,6 +25,8 @@ MIN_SCALE, MAX_SCALE, MAX_ROTATION = 0.7, 1.5, 75.0
 # Correlation ratio with the atlas: below the first the fit is not believed, below the second it is doubted.
 MIN_QUALITY, DOUBTED_QUALITY = 0.2, 0.4
 MIN_SEEN = 0.95
+# Of a stripped scan, at least this part is exactly zero.
+EMPTY_AROUND_BRAIN = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment
     Returns an affine fit (12 degrees of freedom), or where that is not plausible the estimate, with a warning. The
     same scan gives the same matrix, and a mirrored scan the mirrored one.
     """
-    scan = _working_copy(volume)
+    scan = working_copy(volume)
     foreground = Foreground.of(scan, stripped)
     fine = _fit(scan, FINE, foreground)
     matrix, _ = fine.improve(_rough(scan, foreground), FULL, 10)
@@ -69,13 +71,19 @@ def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment
     return Alignment(matrix, "affine", quality, tuple(warnings))
 
 
+def is_stripped(volume: Volume) -> bool:
+    """Whether a scan shows a brain without the head around it: small, and in nothing but zeros."""
+    empty = float(np.mean(volume.array == 0)) > EMPTY_AROUND_BRAIN
+    return empty and Foreground.of(working_copy(volume), None).stripped
+
+
 ESTIMATED = (
     "The head could not be registered to the template; its position was only estimated from its mid-sagittal plane "
     "and its outline, so check the result."
 )
 
 
-def _working_copy(volume: Volume) -> Volume:
+def working_copy(volume: Volume) -> Volume:
     """A small float32 copy whose grey levels begin at 0 (background) and end at 1 (brightest but for a few voxels)."""
     small = coarsen(volume, WORKING_MM)
     low, high = np.percentile(small.array, (1, 99.5))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -61,15 +59,22 @@ def zscore_brain(image: Map, brain: Mask) -> Map:
 
 def zscore_stripped(image: Map) -> Map:
     """:func:`zscore_brain` of a stripped scan in the brain frame: its brain is what is above zero, without holes."""
-    brain: Mask = ndimage.binary_fill_holes(image > 0)
-    return zscore_brain(image, brain)
+    return zscore_brain(image, without_holes(image > 0))
 
 
-def stripped_brain(scans: Sequence[Volume], alignment: Alignment) -> Mask:
-    """Brain mask (T, H, W) on the brain frame of scans that were stripped and share one grid.
+def stripped_brain(scan: Volume, alignment: Alignment) -> Mask:
+    """Brain mask (T, H, W) on the brain frame of a scan that was stripped: what is not zero, without holes."""
+    inside = (scan.array != 0).astype(np.float32)
+    return without_holes(to_frame(scan.with_array(inside), alignment).array > 0.5)
 
-    The brain is what is not zero in any of them, without holes.
-    """
-    inside = np.any([scan.array != 0 for scan in scans], axis=0).astype(np.float32)
-    mask: Mask = ndimage.binary_fill_holes(to_frame(scans[0].with_array(inside), alignment).array > 0.5)
-    return mask
+
+def without_holes(mask: Mask) -> Mask:
+    """A mask (T, H, W) and all that it encloses; several times faster than SciPy's ``binary_fill_holes``."""
+    outside, _ = ndimage.label(~mask)
+    edges = [np.take(outside, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    open_air = np.unique(np.concatenate(edges))
+    enclosed = np.ones(outside.max() + 1, bool)
+    enclosed[open_air] = False
+    enclosed[0] = True  # the mask itself
+    filled: Mask = enclosed[outside]
+    return filled

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.geometry import Alignment
+from asa.inference.quality import Trust
 from asa.models import ModelFolder
 from asa.volume import Volume
 
@@ -56,6 +57,8 @@ class SegmentResult:
         alignment: how the reference lies in the brain frame.
         reference: modality key of ``image``.
         used: modality keys the network saw.
+        series: modality key -> how it was placed, as report.json tells it.
+        trust: whether a person must look at the result, and why.
         timings: seconds of each stage.
         warnings: sentences for the user.
     """
@@ -68,5 +71,7 @@ class SegmentResult:
     alignment: Alignment
     reference: str
     used: tuple[str, ...]
+    series: Mapping[str, Mapping[str, object]]
+    trust: Trust
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from asa.errors import InputError
-from asa.geometry import Alignment, align_to_frame, from_frame, to_frame
+from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.intensity import refine_by_intensity
 from asa.inference.labelling import (
     keep_main_component,
@@ -23,17 +23,25 @@ from asa.inference.labelling import (
     reweight,
     settle_regions,
 )
-from asa.inference.normalise import BRAIN_ZSCORE, Mask, stripped_brain, zscore, zscore_brain
+from asa.inference.normalise import BRAIN_ZSCORE, Mask, stripped_brain, zscore, zscore_brain, zscore_stripped
 from asa.inference.predictor import Predictor, choose_device
+from asa.inference.quality import (
+    TITLES,
+    Trust,
+    brain_reasons,
+    confidence_reasons,
+    input_reasons,
+    swapped_reasons,
+)
 from asa.inference.request import SegmentRequest, SegmentResult
+from asa.inference.series import Placement, brain_on, check_one_patient, place_series, reached
+from asa.inference.stripping import TissueModel
 from asa.models import ModelFolder, find_model
 from asa.tasks import TASKS, Task
-from asa.volume import Grid, Volume, read_volume
+from asa.volume import Grid, read_volume
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
-# for images that lie in MNI152 space already
-UNALIGNED = Alignment(np.eye(4), "identity", 1.0)
 # share of the whole time that is over when a stage begins
 STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
 
@@ -80,38 +88,45 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     used = model.channels(request.images)
     reference = choose_reference(request, task, used)
     with clock.stage("reading"):
-        scans = {key: read_volume(Path(request.images[key])) for key in dict.fromkeys((*used, reference))}
+        paths = {key: Path(request.images[key]) for key in dict.fromkeys((*used, reference))}
+        check_one_patient(paths)
+        scans = {key: read_volume(path) for key, path in paths.items()}
         device = str(choose_device(request.device))
         weights = model.path / "model.safetensors"
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
-    scan = scans[reference]
-    warnings = list(acquisition_warnings(scan))
     with clock.stage("aligning"):
-        alignment = align_to_frame(scan) if request.align == "auto" else UNALIGNED
-        warnings += alignment.warnings
-        brain = stripped_brain(list(scans.values()), alignment)
+        placement = place_series(scans, align=request.align == "auto")
+        doubts = [*placement.warnings, *input_reasons(placement)]
+        sees_brain = any(one.in_brain for one in task.labels)
+        brain = None if sees_brain and not by_brain(model) else find_brain(placement, paths, device)
     with clock.stage("network") as part:
-        image = channels(model, scans, alignment, brain)
+        seen = channels(model, placement, brain)
+        if brain is not None:
+            doubts += [*brain_reasons(brain), *swapped_reasons(seen, brain)]
+        image = np.stack([seen.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta
         posterior = predictor.posterior(image, tta=tta, progress=part)
-        posterior = settle(posterior, image, model, task, alignment, request.threshold)
+        if not model.regions:
+            doubts += confidence_reasons(posterior)
+        place = placement.series[reference]
+        posterior = settle(posterior, image, model, task, place.alignment, request.threshold)
     with clock.stage("labelling") as part:
-        labels, kept = label(posterior, model, task, alignment, scan.grid, request, part)
+        labels, kept = label(posterior, model, task, place.alignment, place.scan.grid, request, part)
         within = [one.value for one in task.labels if one.in_brain]
-        inside = np.isin(labels, within)
-        if not within:
-            inside = from_frame(brain.astype(np.float32), alignment, scan.grid).array > 0.5
+        inside = np.isin(labels, within) if brain is None else brain_on(place, brain)
     return SegmentResult(
-        labels=scan.with_array(labels),
-        image=scan,
-        brain=scan.with_array(inside.astype(np.uint8)),
+        labels=place.scan.with_array(labels),
+        image=place.scan,
+        brain=place.scan.with_array(inside.astype(np.uint8)),
         posterior=kept,
         model=model,
-        alignment=alignment,
+        alignment=place.alignment,
         reference=reference,
         used=used,
+        series=placement.told(),
+        trust=Trust(tuple(doubts)),
         timings=clock.seconds,
-        warnings=warnings,
+        warnings=[*doubts, *acquisition_warnings(place.scan), *unknown_regions(model, task, used)],
     )
 
 
@@ -129,17 +144,50 @@ def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...])
     return request.reference
 
 
-def channels(
-    model: ModelFolder, scans: Mapping[str, Volume], alignment: Alignment, brain: Mask
-) -> npt.NDArray[np.float32]:
-    """What the network sees, (C, T, H, W) in the brain frame; a modality that is not there is 0 all over."""
-    by_brain = model.info.get("normalisation") == BRAIN_ZSCORE
-    image = np.zeros((len(model.modalities), *brain.shape), np.float32)
-    for channel, key in zip(image, model.modalities, strict=True):
-        if key in scans:
-            framed = to_frame(scans[key], alignment).array
-            channel[:] = zscore_brain(framed, brain) if by_brain else zscore(framed)
-    return image
+def by_brain(model: ModelFolder) -> bool:
+    """Whether the network wants intensities normalised within the brain."""
+    return bool(model.info.get("normalisation") == BRAIN_ZSCORE)
+
+
+def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> Mask:
+    """Brain mask (T, H, W) in the brain frame: what stripping left, or what the tissue model sees in the anchor.
+
+    Raises:
+        InputError: the tissue model sees no brain.
+        ModelError: there is no tissue model.
+    """
+    if (alone := placement.stripped) is not None:
+        return stripped_brain(alone.scan, alone.alignment)
+    anchor = placement.series[placement.anchor]
+    framed = to_frame(anchor.scan, anchor.alignment)
+    return TissueModel(device=device)(paths[placement.anchor], framed, anchor.alignment)
+
+
+def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
+    """What the network sees of each modality, (T, H, W) in the brain frame; ``brain`` where the model asks for it."""
+    found = {}
+    for key in model.modalities:
+        if (series := placement.series.get(key)) is not None:
+            framed = to_frame(series.scan, series.alignment).array
+            if brain is None:
+                found[key] = zscore(framed)
+            elif series.stripped:
+                found[key] = zscore_stripped(framed)
+            else:
+                found[key] = zscore_brain(framed, reached(series, brain))
+    return found
+
+
+def unknown_regions(model: ModelFolder, task: Task, used: tuple[str, ...]) -> Iterator[str]:
+    """What the model cannot know of a head, of which it did not get all modalities: its own words in model.json.
+
+    ``unknown_without`` there maps a modality to names of regions.
+    """
+    titles = {region.name: region.title.lower() for region in task.regions}
+    for key, regions in model.info.get("unknown_without", {}).items():
+        if key not in used:
+            names = " and ".join(titles[name] for name in regions)
+            yield f"Without a {TITLES[key]} image the model cannot know the {names}; do not read its size as a finding."
 
 
 def settle(

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import Alignment
-from asa.inference.normalise import zscore
+from asa.inference.normalise import without_holes, zscore
 from asa.inference.predictor import Predictor, choose_device
 from asa.models import find_model
 from asa.volume import Volume
@@ -42,8 +42,7 @@ class TissueModel:
             raise InputError(f"the tissue model found no brain in {path.name}")
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        brain: npt.NDArray[np.bool_] = ndimage.binary_fill_holes(parts == sizes.argmax())
-        return brain
+        return without_holes(parts == sizes.argmax())
 
 
 @lru_cache(maxsize=1)

@@ -23,6 +23,9 @@ _MARGIN_MM = 8.0
 _MAX_HEIGHT = 900
 _BACKGROUND, _TEXT, _FAINT = (18, 20, 24), (238, 238, 238), (165, 170, 178)
 
+_ALERT = (255, 170, 60)
+_LINE, _MOST_LINES = 28, 8
+
 _Picture = npt.NDArray[np.uint8]
 
 
@@ -57,11 +60,13 @@ def write_overlay(
     task: Task,
     measurements: Sequence[Measurement],
     caption: str = "",
+    warnings: Sequence[str] = (),
 ) -> None:
     """Draws `labels` over `image` and writes a PNG 1500 pixels wide.
 
     `image`, `labels` and `brain` (non-zero inside) share one grid; the picture is cut to the brain, where it is known,
-    and to the head otherwise. `measurements` give the legend its volumes; `caption` stands beside the title.
+    and to the head otherwise. `measurements` give the legend its volumes; `caption` stands beside the title, `warnings`
+    below the legend.
     Raises OutputError when the file cannot be written.
     """
     spacing = [float(s) for s in image.grid.spacing]
@@ -83,7 +88,7 @@ def write_overlay(
         values = _resized(labels.array[tuple(cut)][::-1, ::-1].astype(np.uint8), size, Image.Resampling.NEAREST)
         panels.append(_outlined(grey, values, shown(task)))
     with atomic_path(path) as temporary:
-        _page(panels, task, measurements, caption, scale).save(temporary, format="PNG")
+        _page(panels, task, measurements, caption, warnings, scale).save(temporary, format="PNG")
 
 
 def informative_centre(labels: npt.NDArray[np.integer]) -> tuple[int, int, int]:
@@ -150,9 +155,14 @@ def _outlined(grey: _Picture, values: _Picture, items: Sequence[Label | Region])
 
 
 def _page(
-    panels: Sequence[Image.Image], task: Task, measurements: Sequence[Measurement], caption: str, scale: float
+    panels: Sequence[Image.Image],
+    task: Task,
+    measurements: Sequence[Measurement],
+    caption: str,
+    warnings: Sequence[str],
+    scale: float,
 ) -> Image.Image:
-    """Title, the three panels on one base line, legend and the words about sides."""
+    """Title, the three panels on one base line, legend, warnings and the words about sides."""
     title, text, small = (ImageFont.load_default(size=size) for size in (30, 24, 20))
     top, row = 104, 38
     height = max(panel.height for panel in panels)
@@ -160,7 +170,9 @@ def _page(
     kind = "region" if task.nested else "label"
     legend = [m for m in measurements if m.kind == "brain" or (m.kind == kind and m.name in wanted)]
     legend_rows = -(-len(legend) // 3)
-    page = Image.new("RGB", (_WIDTH, top + height + 30 + legend_rows * row + 56), _BACKGROUND)
+    told = _wrapped(warnings, small)
+    below = top + height + 30 + legend_rows * row
+    page = Image.new("RGB", (_WIDTH, below + len(told) * _LINE + 56), _BACKGROUND)
     draw = ImageDraw.Draw(page)
     draw.text((_GAP, 20), task.title, _TEXT, title)
     draw.text((_WIDTH - _GAP, 26), caption, _FAINT, small, anchor="ra")
@@ -191,6 +203,8 @@ def _page(
         else:
             draw.rectangle((at_x, at_y + 4, at_x + 22, at_y + 26), outline=_FAINT, width=2)
         draw.text((at_x + 34, at_y), f"{m.title}  {m.volume_ml:,.1f} mL", _TEXT, text)
+    for number, line in enumerate(told):
+        draw.text((_GAP, below + number * _LINE), line, _ALERT, small)
     foot = page.height - 40
     sides = "Radiological convention: the patient's right is on the left of the picture."
     draw.text((_GAP, foot), sides, _FAINT, small)
@@ -198,3 +212,17 @@ def _page(
     draw.line((_WIDTH - _GAP - bar, foot + 12, _WIDTH - _GAP, foot + 12), _FAINT, 3)
     draw.text((_WIDTH - _GAP - bar - 10, foot), "50 mm", _FAINT, small, anchor="ra")
     return page
+
+
+def _wrapped(warnings: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """The warnings in lines that fit the page; where they are too many, report.json is pointed at."""
+    lines: list[str] = []
+    for warning in warnings:
+        line = "!"
+        for word in warning.split():
+            if font.getlength(f"{line} {word}") > _WIDTH - 2 * _GAP:
+                lines.append(line)
+                line = "  "
+            line += f" {word}"
+        lines.append(line)
+    return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], "! and more, see report.json"]

@@ -37,6 +37,9 @@ def build_report(
     device: str,
     grid: Grid,
     alignment: Alignment,
+    series: Mapping[str, Mapping[str, object]],
+    reference: str,
+    trust: Mapping[str, Any],
     measurements: Sequence[Measurement],
     timings: Mapping[str, float],
     warnings: Iterable[str],
@@ -45,7 +48,9 @@ def build_report(
     """The content of report.json.
 
     `inputs` maps a modality to the SHA-256 of its file: enough to know the scan again, nothing to know the patient
-    by. `grid` is the scan's, its shape and spacing in the engine's (T, H, W) order; `timings` are in seconds.
+    by. `grid` is the scan's, its shape and spacing in the engine's (T, H, W) order; `series` says how each series was
+    placed and `reference` on which the result lies; `trust` holds the verdict ("ok" or "doubtful") and its reasons;
+    `timings` are in seconds.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -57,6 +62,9 @@ def build_report(
         "device": device,
         "grid": {"shape_thw": list(grid.shape), "spacing_thw_mm": [round(float(s), 4) for s in grid.spacing]},
         "alignment": {"method": alignment.method, "quality": round(float(alignment.quality), 4)},
+        "series": {modality: dict(how) for modality, how in series.items()},
+        "reference": reference,
+        "trust": dict(trust),
         "label_values": task.label_values,
         "labels": [
             {

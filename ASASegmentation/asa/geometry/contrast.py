@@ -1,0 +1,32 @@
+"""How bright each tissue of an aligned scan is, and how much of the scan the tissues explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..volume import Volume
+from .atlas import atlas_level
+from .fit import Fit, ScanLevel
+from .register import FINE, Alignment, working_copy
+
+
+@dataclass(frozen=True)
+class TissueContrast:
+    """Brightness of tissues in parts of the scan's range (0 air, 1 the brightest but for a few voxels).
+
+    explained: 0…1, the part of the variance of grey levels within the brain that the atlas' tissues explain. It is
+        low for everything that has the outline of a brain but not its inside.
+    """
+
+    white: float
+    grey: float
+    fluid: float
+    explained: float
+
+
+def tissue_contrast(volume: Volume, alignment: Alignment) -> TissueContrast:
+    """Measured by the same fit as the alignment, within the brain only, with a smooth bias field taken out."""
+    step, blur, _ = FINE
+    fit = Fit(ScanLevel.of(working_copy(volume), blur, None), atlas_level(step, blur, 0.0, stripped=True))
+    brightness, explained = fit.brightness(alignment.matrix), fit.explained(alignment.matrix)
+    return TissueContrast(float(brightness[0]), float(brightness[1]), float(brightness[2]), explained)

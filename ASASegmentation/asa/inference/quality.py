@@ -1,0 +1,147 @@
+"""Whether a result can be trusted: what shows no brain is refused, what is doubtful is said.
+
+Limits lie between what was measured on the development heads (54 series of 30 people) and on what is no head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from asa.errors import InputError
+from asa.geometry import Alignment, TissueContrast, template_brain, template_white_matter, tissue_contrast, to_frame
+from asa.volume import Volume
+
+if TYPE_CHECKING:
+    from asa.inference.series import Placement
+
+Map = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# Part of the variance within the brain that tissues explain. Measured: 0.25 and more; a knee 0.12, a bottle 0.05.
+NO_BRAIN, HARDLY_BRAIN = 0.15, 0.2
+# Brightness of white matter and of fluid less that of grey matter, over the mean of white and grey: how clear an order
+# of tissues must be. Small ventricles say little of fluid, oedema brightens white matter in T2.
+CLEAR_WHITE, CLEAR_FLUID = 0.06, 0.3
+# Roughness of a T1's white matter. Measured: 0.055 and less; 0.065 and more with 2/5 of k-space from other poses.
+ROUGH = 0.06
+# Asymmetry of what changes from T1 to T1Gd; bright vessels and lesions make it positive.
+ENHANCED = 0.1
+# Mean probability of the class chosen, where it is not background.
+UNSURE = 0.7
+# Dice of the brain that was found with the template's.
+BRAIN_SHAPE = 0.8
+TITLES = {"t1": "T1", "t1gd": "T1 with contrast agent", "t2": "T2", "flair": "FLAIR"}
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whether a person must look at a result before it is used, and why: sentences, none if it can be trusted."""
+
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """``ok`` or ``doubtful``."""
+        return "doubtful" if self.reasons else "ok"
+
+
+def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
+    """Stop at noise, phantoms and other parts of the body.
+
+    Raises:
+        InputError: the inside of the scan is not that of a brain, however it is turned.
+    """
+    explained = tissue_contrast(scan, alignment).explained
+    if alignment.method == "estimate" or explained < NO_BRAIN:
+        raise InputError(
+            f"the {TITLES.get(key, key)} image shows no brain that can be recognised (agreement with the atlas "
+            f"{explained:.2f}); is it noise, a phantom, another part of the body, or is its orientation wrong?"
+        )
+
+
+def input_reasons(placement: Placement) -> Iterator[str]:
+    """What speaks against the images before any network has seen them."""
+    for key, series in placement.series.items():
+        contrast, title = tissue_contrast(series.scan, series.alignment), TITLES.get(key, key)
+        if contrast.explained < HARDLY_BRAIN:
+            yield f"The {title} image hardly shows the tissues of a brain (agreement {contrast.explained:.2f})."
+        likely = likely_modality(contrast)
+        if likely is not None and likely != key.removesuffix("gd"):
+            yield f"The {title} image has the contrast of a {TITLES[likely]}; was it given as the wrong modality?"
+        if key == likely == "t1":
+            rough = roughness(to_frame(series.scan, series.alignment).array)
+            if rough > ROUGH:
+                yield f"White matter is rippled or grainy in the T1 image ({rough:.0%}): motion of the head, or noise."
+
+
+def roughness(framed: Map) -> float:
+    """How much deep white matter varies over millimetres, in parts of its brightness; of a T1 in the brain frame.
+
+    In other contrasts oedema and lesions vary as much as motion makes it.
+    """
+    ripple = framed - ndimage.gaussian_filter(framed, 3.0)
+    inside = template_white_matter() & (framed > 0)
+    middle = float(np.median(framed[inside])) if inside.any() else 0.0
+    return float(ripple[inside].std()) / middle if middle > 0 else 0.0
+
+
+def likely_modality(contrast: TissueContrast) -> str | None:
+    """``t1``, ``t2`` or ``flair`` by the order of white matter, grey matter and fluid; None where it is not clear.
+
+    A T1 with contrast agent has the order of a T1.
+    """
+    mean = max(0.5 * (contrast.white + contrast.grey), 1e-6)
+    white, fluid = (contrast.white - contrast.grey) / mean, (contrast.fluid - contrast.grey) / mean
+    if fluid > CLEAR_FLUID:
+        return "t2" if white < CLEAR_WHITE else None
+    if abs(white) > CLEAR_WHITE:
+        return "t1" if white > 0 else "flair"
+    return None
+
+
+def enhancement(t1: Map, t1gd: Map, brain: Mask) -> float:
+    """How much further the bright end of the difference of two T1s lies than its dark end, -1 to 1.
+
+    t1, t1gd: (T, H, W) in the brain frame, normalised within ``brain``. Exchanged, they give the opposite number.
+    """
+    inside = ndimage.binary_erosion(brain, iterations=4)
+    if inside.sum() < 1000:
+        return 0.0
+    change = robust(t1gd[inside]) - robust(t1[inside])
+    low, middle, high = np.percentile(change, (0.2, 50, 99.8))
+    return float((high + low - 2 * middle) / max(high - low, 1e-6))
+
+
+def robust(values: Map) -> Map:
+    """Grey levels (n,) with median 0 and quartiles 1 apart, whatever the lesions do."""
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    scaled: Map = (values - middle) / max(high - low, 1e-6)
+    return scaled
+
+
+def swapped_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]:
+    """Whether the T1 with and the one without contrast agent were exchanged; channels as the network sees them."""
+    if {"t1", "t1gd"} <= channels.keys() and enhancement(channels["t1"], channels["t1gd"], brain) < -ENHANCED:
+        yield "What enhances is bright in the T1 image and not in the T1 with contrast agent; were they exchanged?"
+
+
+def brain_reasons(brain: Mask) -> Iterator[str]:
+    """Whether the brain found, (T, H, W) in the brain frame, has the place and shape of one."""
+    template = template_brain()
+    overlap = 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
+    if overlap < BRAIN_SHAPE:
+        yield f"The brain that was found fits the template's by {overlap:.2f} (Dice) only."
+
+
+def confidence_reasons(posterior: Map) -> Iterator[str]:
+    """Whether the network was sure of the classes (K, T, H, W) that it chose."""
+    chosen = posterior[1:].max(axis=0)
+    inside = posterior[0] < 0.5
+    if inside.any() and (sure := float(chosen[inside].mean())) < UNSURE:
+        yield f"The network is unsure: the labels it chose have a mean probability of {sure:.2f}."
