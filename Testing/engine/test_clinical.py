@@ -101,7 +101,7 @@ def test_the_result_lies_on_the_series_of_choice(
     (image,) = shown
     brain = (image[0] != 0) & (image[3] != 0)
     assert np.corrcoef(image[0][brain], image[1][brain])[0, 1] > 0.95, "T1 and T1Gd of the phantom look alike"
-    assert np.corrcoef(image[2][brain], image[3][brain])[0, 1] < -0.5, "fluid is bright in T2, dark in FLAIR"
+    assert np.corrcoef(image[0][brain], image[2][brain])[0, 1] < -0.5, "what is bright in T1 is dark in T2"
 
 
 def test_any_modality_will_do_and_what_is_not_known_is_said(
