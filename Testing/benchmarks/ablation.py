@@ -53,7 +53,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 CROP = (48, 48, 48)
 PRETRAIN_STEPS, PRETRAIN_BATCH = 120, 4
-FINETUNE_STEPS, FINETUNE_BATCH = 40, 2
+FINETUNE_STEPS, FINETUNE_BATCH = 50, 2
 LABEL_MAPS = 2
 HEADS = ["IBSR_01", "1000"]
 WORLD = World(0, 1, torch.device("cpu"))
@@ -90,7 +90,7 @@ def segmenter(arm: Mapping[str, Any], seed: int, work: Path) -> Segmenter:
     encoder = how.autoencoder().encoder
     # image and hidden states meet as in the paper; without its convolutional short cuts the encoder must do the work
     network = Segmenter(
-        SegmenterConfig(encoder, CLASSES, widths=(8, 16, 32, 64, 96), taps=(2, 4, 6), pyramid=False, norm="batch")
+        SegmenterConfig(encoder, CLASSES, widths=(8, 16, 32, 64, 96), taps=(2, 4, 6), pyramid=False, norm="instance")
     )
     if arm.get("steps", PRETRAIN_STEPS):
         folder = work / "runs" / f"{how.method}_{how.weight_mode}_{seed}"
@@ -104,7 +104,7 @@ def finetune(network: Segmenter, seed: int, work: Path, folder: Path) -> None:
     heads = np.load(work / "heads.npy", mmap_mode="r")
     generator = HeadGenerator(heads, FRAME.shape, CROP, SynthSettings(t1_share=1.0, stripped_share=1.0))
     optimisation = Optimisation(
-        lr=1e-3, weight_decay=0.02, warmup_steps=8, steps=FINETUNE_STEPS, batch=FINETUNE_BATCH, clip=5.0, seed=seed
+        lr=2e-3, weight_decay=0.02, warmup_steps=5, steps=FINETUNE_STEPS, batch=FINETUNE_BATCH, clip=5.0, seed=seed
     )
     trainer = Trainer(
         TissueObjective(network),

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ import torch
 from Testing.benchmarks.speed.measure import run
 from Testing.benchmarks.tables import markdown, provenance
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from asa.data.store import ScanRecord, ScanStore, write_index, write_scan
 from asa.inference.predictor import free_memory
@@ -108,14 +110,20 @@ def asa_step(edge: int) -> Callable[[], object]:
     return step_of(network, lambda: network(batch)["loss"])
 
 
-def monai_step(edge: int) -> Callable[[], object]:
-    """A training step of MONAI's masked auto-encoder with the widths and depths of preset `paper`."""
+def monai_step(edge: int, recompute: bool = False) -> Callable[[], object]:
+    """A training step of MONAI's masked auto-encoder with the widths and depths of preset `paper`.
+
+    ``recompute``: keep no attention maps, compute every block once more in the backward pass.
+    """
     from monai.networks.nets import MaskedAutoEncoderViT
 
     network = MaskedAutoEncoderViT(
         1, edge, PATCH, hidden_size=384, mlp_dim=1536, num_layers=12, num_heads=12,
         decoder_hidden_size=384, decoder_mlp_dim=1536, decoder_num_layers=8, decoder_num_heads=12,
     )  # fmt: skip
+    if recompute:
+        for block in (*network.blocks, *network.decoder_blocks):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     image = head(edge)
 
     def loss() -> torch.Tensor:
@@ -137,7 +145,7 @@ def step_of(network: nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[]
     return step
 
 
-STEPS = {"asa": asa_step, "monai": monai_step}
+STEPS = {"asa": asa_step, "monai": monai_step, "monai-recomputed": partial(monai_step, recompute=True)}
 
 
 def measured_apart(system: str, edge: int, threads: int) -> tuple[float, float]:
@@ -204,11 +212,13 @@ def peer(threads: int) -> str:
         took, peak = measured_apart("asa", edge, threads)
         rows.append([f"{edge}^3", "ASA", f"{took:.2f}", f"{peak:.2f}"])
         needed = 1.5 * full_attention_gib(edge) + 2
-        if needed > free_memory(torch.device("cpu")) / 2**30:
+        if needed < free_memory(torch.device("cpu")) / 2**30:
+            took, peak = measured_apart("monai", edge, threads)
+            rows.append([f"{edge}^3", "MONAI", f"{took:.2f}", f"{peak:.2f}"])
+        else:
             rows.append([f"{edge}^3", "MONAI", "not run", f"needs about {needed:.0f}"])
-            continue
-        took, peak = measured_apart("monai", edge, threads)
-        rows.append([f"{edge}^3", "MONAI", f"{took:.2f}", f"{peak:.2f}"])
+            took, peak = measured_apart("monai-recomputed", edge, threads)
+            rows.append([f"{edge}^3", "MONAI, every block computed twice to save memory", f"{took:.2f}", f"{peak:.2f}"])
     return markdown(["volume", "system", "step s", "peak GiB"], rows)
 
 
