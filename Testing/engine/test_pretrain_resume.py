@@ -36,7 +36,7 @@ def start(runs: dict[Path, dict[str, Any]], *prefix: str, die: str = "") -> subp
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
     try:
-        out, err = process.communicate(timeout=2 * tiny.HANGS_AFTER_S)
+        out, err = process.communicate(timeout=tiny.HANGS_AFTER_S + 300)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

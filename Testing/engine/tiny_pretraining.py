@@ -20,7 +20,7 @@ import numpy as np
 from asa.data.store import ScanRecord, quantise, write_index, write_scan
 
 EDGE = 16
-HANGS_AFTER_S = 400
+HANGS_AFTER_S = 1200
 
 
 def make_store(folder: Path, scans: int = 5, subjects: int | None = None, edge: int = EDGE) -> Path:
