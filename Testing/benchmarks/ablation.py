@@ -186,8 +186,21 @@ def table(done: Mapping[tuple[str, int], Scores]) -> str:
             unsure = abs(mean) <= 2 * error
             verdict = "no difference that these seeds can tell" if unsure else "better" if mean > 0 else "worse"
             lines.append(f"- {name}: {verdict} (gain {mean:+.3f}, standard error {error:.3f}, {base}).")
+    unlearned = [r for r in REFERENCE_REGIONS if statistics.fmean(scores[r] for scores in done.values()) < 0.05]
+    if unlearned:
+        lines.append(f"- No arm learned {', '.join(unlearned)} in so few steps: this measures how learning begins.")
     header = ["encoder", "seeds", *(f"Dice {name}" for name in REFERENCE_REGIONS), "mean Dice", "gain over scratch"]
     return markdown(header, rows) + "\nMean ± SD over seeds; gains are of the same seed.\n\n" + "\n".join(lines) + "\n"
+
+
+def report(done: Mapping[tuple[str, int], Scores]) -> str:
+    """The table and what it was measured with, in Markdown."""
+    return (
+        f"# Encoders pre-trained in several ways, fine-tuned on little\n\n{provenance('torch')}. Pre-training: "
+        f"{PRETRAIN_STEPS} steps of {PRETRAIN_BATCH} crops of {CROP[0]}³ of unlabelled T1s; fine-tuning: "
+        f"{FINETUNE_STEPS} steps of {FINETUNE_BATCH} synthetic crops of {LABEL_MAPS} label maps; measured on "
+        f"{len(HEADS)} heads of IBSR-18 and MICCAI 2012, which nothing was trained on.\n\n{table(done)}"
+    )
 
 
 def _mean_sd(values: Sequence[float], sign: str = "") -> str:
@@ -220,12 +233,7 @@ def main() -> None:
         record = {"arm": name, "seed": seed, "scores": done[name, seed], "cpu_s": round(time.process_time() - started)}
         with kept.open("a") as stream:
             stream.write(json.dumps(record) + "\n")
-    text = (
-        f"# Encoders pre-trained in several ways, fine-tuned on little\n\n{provenance('torch')}. Pre-training: "
-        f"{PRETRAIN_STEPS} steps of {PRETRAIN_BATCH} crops of {CROP[0]}³ of unlabelled T1s; fine-tuning: "
-        f"{FINETUNE_STEPS} steps of {FINETUNE_BATCH} synthetic crops of {LABEL_MAPS} label maps; measured on "
-        f"{len(heads)} heads of IBSR-18 and MICCAI 2012, which nothing was trained on.\n\n{table(done)}"
-    )
+    text = report(done)
     print(text)
     if options.output:
         options.output.write_text(text, encoding="utf-8")
