@@ -36,7 +36,8 @@ def slice_picture(
     logic.SetMRMLScene(slicer.mrmlScene)
     logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
     slicer.app.applicationLogic().GetSliceLogics().AddItem(logic)
-    node = logic.AddSliceNode(f"Picture{orientation}")
+    view = composite.GetLayoutName() if composite is not None else ""
+    node = logic.AddSliceNode(f"Picture{orientation}{view}")  # a node that was fitted before would be fitted otherwise
     node.SetOrientation(orientation)
     node.SetDimensions(*size, 1)
     shown = logic.GetSliceCompositeNode()
