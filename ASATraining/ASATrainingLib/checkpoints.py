@@ -12,10 +12,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.models import DESCRIPTION, list_models
+
 from .run_folder import RunFolder
 
 _LONGEST_HEADER = 1 << 26
-_DESCRIPTION = "model.json"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,15 @@ def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
     return sorted(found, key=lambda one: (one.step, one.path.name))
 
 
+def installed() -> list[Checkpoint]:
+    """The installed models that reconstruct: those of a pre-training, which have their decoder still."""
+    models = [model for model in list_models() if "autoencoder" in model.info["network"]]
+    return [Checkpoint(model.path, _("Model {name}").format(name=model.name)) for model in models]
+
+
 def opened(path: Path) -> Checkpoint:
     """A checkpoint or an exported model from anywhere. Raises ValueError with a sentence when it is neither."""
-    if (path / _DESCRIPTION).is_file():
+    if (path / DESCRIPTION).is_file():
         return Checkpoint(path, path.name)
     if path.is_file():
         step = int(record(path).get("step", 0))

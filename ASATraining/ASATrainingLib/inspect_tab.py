@@ -16,7 +16,7 @@ from ASASegmentationLib.engine_job import Progress
 from ASASegmentationLib.table import fill_table
 
 from . import layouts
-from .checkpoints import Checkpoint, checkpoints, opened
+from .checkpoints import Checkpoint, checkpoints, installed, opened
 from .inspect_state import InspectState, State
 from .logic import TrainingLogic
 from .look import Answer, Question
@@ -52,14 +52,14 @@ class InspectTab:
         self._dialogs = dialogs
         self._state = InspectState(logic.parameter_node)
         self._models: list[Checkpoint] = []
-        self._extra: list[Checkpoint] = []  # from other places than the run
+        self._extra = installed()  # and those that were opened from other places than the run
         self._scores: dict[str, tuple[str, ...]] = {}
         self._note = ""
         self._showing = False  # while the controls are being set
         self._fill_choices()
         self._connect()
         self._restore()
-        self._list_checkpoints()
+        self._on_run()
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
@@ -69,7 +69,7 @@ class InspectTab:
         """Ends a running look; what is in the scene stays."""
         self._timer.stop()
         self.ui.volumeSelector.setMRMLScene(None)
-        self.logic.current_run_changed.disconnect(self._list_checkpoints)
+        self.logic.current_run_changed.disconnect(self._on_run)
         self.logic.run_state_changed.disconnect(self._on_run_state)
         for event in self._observations:
             slicer.mrmlScene.RemoveObserver(event)
@@ -105,7 +105,7 @@ class InspectTab:
         looks.answered.connect(self._on_answer)
         looks.kept.connect(lambda _checkpoint: self._refresh())
         looks.failed.connect(self._say)
-        self.logic.current_run_changed.connect(self._list_checkpoints)
+        self.logic.current_run_changed.connect(self._on_run)
         self.logic.run_state_changed.connect(self._on_run_state)
         replaced = (mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent)
         self._observations = [mrml.AddObserver(event, lambda *_: self._on_scene_replaced()) for event in replaced]
@@ -167,6 +167,11 @@ class InspectTab:
 
     # --- which checkpoints there are
 
+    def _on_run(self) -> None:
+        """Another run: its newest checkpoint is chosen."""
+        self._models = []
+        self._list_checkpoints()
+
     def _list_checkpoints(self) -> None:
         run, before = self.logic.current_run, self.checkpoint
         usable = run is not None and not run.problem
@@ -176,10 +181,11 @@ class InspectTab:
         for model in self._models:
             self.ui.checkpointComboBox.addItem(model.title, str(model.path))
         paths = [model.path for model in self._models]
-        index = paths.index(before.path) if before is not None and before.path in paths else len(paths) - 1
-        self.ui.checkpointComboBox.setCurrentIndex(index)
-        self.ui.checkpointSlider.setRange(0, max(0, len(paths) - 1))
-        self.ui.checkpointSlider.setValue(max(index, 0))
+        newest = max(0, len(paths) - len(self._extra) - 1)  # of the run; without one, the first model
+        index = paths.index(before.path) if before is not None and before.path in paths else newest
+        self.ui.checkpointComboBox.setCurrentIndex(index if paths else -1)
+        self.ui.checkpointSlider.setRange(0, newest)
+        self.ui.checkpointSlider.setValue(index)
         self._showing = False
         self._refresh()
 
@@ -204,9 +210,11 @@ class InspectTab:
         self.ui.checkpointComboBox.setCurrentIndex(len(self._models) - 1)
 
     def _on_checkpoint(self, index: int) -> None:
-        if not self._showing and index >= 0:
+        if self._showing or index < 0:
+            return
+        if index <= self.ui.checkpointSlider.maximum:  # else it is a model from elsewhere
             self.ui.checkpointSlider.setValue(index)
-            self._on_changed()
+        self._on_changed()
 
     def _on_scrubbed(self, index: int) -> None:
         if not self._showing and index != self.ui.checkpointComboBox.currentIndex:
@@ -261,7 +269,7 @@ class InspectTab:
         ui.lookButton.setText(_("Cancel") if running else _("Look"))
         ui.lookButton.setEnabled(running or not reason)
         ui.lookAllButton.setEnabled(not running and not reason and len(self._models) - len(self._extra) > 1)
-        ui.checkpointSlider.setEnabled(len(self._models) > 1)
+        ui.checkpointSlider.setEnabled(len(self._models) - len(self._extra) > 1)
         ui.progressBar.setVisible(running)
         drawing = self._mask == DRAWN
         for control in (ui.ratioSpinBox, ui.seedSpinBox, ui.ratioLabel, ui.seedLabel):

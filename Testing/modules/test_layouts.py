@@ -58,11 +58,6 @@ def test_plot_views(scene: Any, logic: Any) -> None:
 
 
 def test_placing_points(scene: Any) -> None:
-    for name in ("Selection", "Interaction"):
-        node = scene.CreateNodeByClass(f"vtkMRML{name}Node")
-        node.UnRegister(None)
-        if scene.GetNodeByID(f"vtkMRML{name}NodeSingleton") is None:
-            scene.AddNode(node)
     interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
     points = Points(scene, "patches", (1, 0, 0))
     points.start_placing(again=True)

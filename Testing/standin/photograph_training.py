@@ -81,14 +81,14 @@ def look_inside(panel: Any, camera: Photographer, folder: Path, head: Path) -> N
     tab.ui.lookAllButton.click()
     driving.wait_for(lambda: not tab.looks.running, _PATIENCE_S)
     driving.wait_for(lambda: tab.answer is not None or tab._note, 300)
-    for index in range(len(tab._models)):  # a row of the table for each
+    for index in range(tab.ui.checkpointSlider.maximum + 1):  # a row of the table for each
         before = tab.answer
         tab.ui.checkpointSlider.setValue(index)
-        if index < len(tab._models) - 1:
+        if index < tab.ui.checkpointSlider.maximum:
             driving.wait_for(lambda before=before: tab.answer is not before, 300)
     driving.wait_for(lambda: tab.answer.summary["steps"] == tab.checkpoint.step, 300)
     patches = tab.answer.patches
-    t, h, w = (round(n * share) for n, share in zip(patches.grid, (0.55, 0.55, 0.3), strict=True))
+    t, h, w = (round(n * share) for n, share in zip(patches.grid, (0.55, 0.55, 0.42), strict=True))
     patch = int(np.ravel_multi_index((t, h, w), patches.grid))
     centre = [float(value) for value in patches.centre(patch)]
     four_views(centre).save(folder / "views_reconstruction.png", optimize=True)

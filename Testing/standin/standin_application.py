@@ -147,6 +147,10 @@ def _connect_logics(application: Any, scene: Any) -> None:
     application.GetColorLogic().AddDefaultColorNodes()
     application.SetSliceLogics(vtk.vtkCollection())  # a bare application logic has none and slice logics need them
     application.SetViewLogics(vtk.vtkCollection())
+    for name in ("Selection", "Interaction"):  # what the next click in a view does; both outlive a closed scene
+        node = scene.CreateNodeByClass(f"vtkMRML{name}Node")
+        node.UnRegister(None)
+        scene.AddNode(node)
     for factory in (
         slicer.vtkMRMLThreeDViewDisplayableManagerFactory,
         slicer.vtkMRMLSliceViewDisplayableManagerFactory,

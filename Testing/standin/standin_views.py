@@ -36,8 +36,7 @@ def slice_picture(
     logic.SetMRMLScene(slicer.mrmlScene)
     logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
     slicer.app.applicationLogic().GetSliceLogics().AddItem(logic)
-    view = composite.GetLayoutName() if composite is not None else ""
-    node = logic.AddSliceNode(f"Picture{orientation}{view}")  # a node that was fitted before would be fitted otherwise
+    node = logic.AddSliceNode(f"Picture{orientation}")
     node.SetOrientation(orientation)
     node.SetDimensions(*size, 1)
     shown = logic.GetSliceCompositeNode()
@@ -64,6 +63,8 @@ def slice_picture(
     _name_edges(renderer, node)
     picture = _pixels(window)
     slicer.app.applicationLogic().GetSliceLogics().RemoveItem(logic)
+    for used in (shown, node):  # the next picture is not fitted as this one was
+        slicer.mrmlScene.RemoveNode(used)
     return picture
 
 

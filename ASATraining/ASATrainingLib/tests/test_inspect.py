@@ -12,6 +12,7 @@ import numpy as np
 import slicer
 import vtk
 
+from asa.models import list_models
 from ASASegmentationLib.inputs import ijk_to_ras
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
@@ -69,6 +70,10 @@ class InspectTestCase(PanelTestCase):
         ids = (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID(), composite.GetLabelVolumeID())
         nodes = [slicer.mrmlScene.GetNodeByID(node) if node else None for node in ids]
         return tuple((node.GetAttribute("ASA.look") or "scan") if node is not None else "" for node in nodes)
+
+    def count_of_run(self) -> int:
+        """How many checkpoints of the run can be chosen; installed models come beside."""
+        return self.controls.checkpointComboBox.count - len(self.tab._extra)
 
     def click_patch(self, points: Any, patch: int) -> None:
         """What a click into a view at the middle of a patch does."""
@@ -204,7 +209,7 @@ class TestScrubbing(InspectTestCase):
     def test_new_checkpoints_of_a_running_run_are_listed(self) -> None:
         write_checkpoint(self.folder / "run" / "checkpoints" / "last.safetensors", 40)
         self.logic.run_state_changed(self.logic.current_run)
-        self.assertEqual(self.controls.checkpointComboBox.count, 4)
+        self.assertEqual(self.count_of_run(), 4)
         self.assertIn("Step 40 (last)", self.controls.checkpointComboBox.itemText(3))
         self.assertEqual(self.tab.checkpoint.step, 30)
 
@@ -343,11 +348,17 @@ class TestBadInput(InspectTestCase):
         for data in (b"", b"\x00" * 4, b"\xff" * 100, b"\x02\0\0\0\0\0\0\0{}"):
             checkpoint.write_bytes(data)
             self.tab._list_checkpoints()
-            self.assertEqual(self.controls.checkpointComboBox.count, 3)
+            self.assertEqual(self.count_of_run(), 3)
             self.tab.open_model(checkpoint)
             self.assertIn("damaged", self.controls.statusLabel.text)
         self.tab.open_model(self.folder)
         self.assertIn("neither", self.controls.statusLabel.text)
+
+    def test_installed_models_that_reconstruct_are_there(self) -> None:
+        names = [self.controls.checkpointComboBox.itemText(i) for i in range(self.controls.checkpointComboBox.count)]
+        self.assertNotIn("Model tissue", names)
+        for model in list_models("pretraining"):
+            self.assertIn(f"Model {model.name}", names)
 
     def test_an_exported_model_can_be_opened(self) -> None:
         model = self.folder / "encoder"
@@ -383,5 +394,4 @@ class TestBadInput(InspectTestCase):
         run = write_run(self.folder / "new", version=99)
         write_checkpoint(run / "checkpoints" / "last.safetensors", 40)
         self.logic.open_run(run)
-        self.assertEqual(self.controls.checkpointComboBox.count, 0)
-        self.assertFalse(self.controls.lookButton.enabled)
+        self.assertEqual(self.count_of_run(), 0)
