@@ -95,7 +95,7 @@ def test_cases_land_in_the_brain_frame(store):
 
 
 def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
-    """A voxel that is brain for a part only, as resampling makes it, is none: its low value would spread the z-score."""
+    """A voxel that is brain in part only, as resampling makes it, is none: its low value would spread the z-score."""
     affine = np.array([[0, 0, 4, -46], [0, 4, 0, -63], [4, 0, 0, -41], [0, 0, 0, 1]])
     root, grid = tmp_path / "brats", Grid((24, 24, 24), affine)
     brain = np.zeros(grid.shape, bool)
