@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ import torch
 from asa.data.augment import (
     AugmentSettings,
     cut,
+    draw_flips,
     draw_matrix,
     drop_modalities,
     gaussian_blur,
     intensities,
-    mirror,
+    mirrored_start,
     power,
 )
 from asa.nn import PositionEncoding
@@ -75,27 +78,58 @@ def test_matrices_are_rotations_and_scales_within_their_ranges():
     assert draw_matrix(rng(), CALM) is None
 
 
+def test_scaling_by_axes_is_the_grid_without_its_cost(scan):
+    """The separable way and the general one (a rotation too small to see) give one crop; so do mirrored ones."""
+    tiny = np.eye(3) + 1e-12 * (np.ones((3, 3)) - np.eye(3))
+    for factor, flips in ((0.7, (False,) * 3), (1.4, (True, False, True)), (1.1, (False, True, False))):
+        separable = cut(*scan, START, CROP, np.eye(3) / factor, flips)
+        general = cut(*scan, START, CROP, tiny / factor, flips)
+        assert torch.allclose(separable[0], general[0], atol=2e-3)
+        assert float((separable[1] != general[1]).float().mean()) < 0.01  # halves may be rounded either way
+
+
+def test_labels_are_only_looked_for_where_they_can_be(scan):
+    """A single labelled voxel lands where sampling everything puts it, at every angle and wherever it lies."""
+    for seed in range(10):
+        matrix = draw_matrix(rng(seed), AugmentSettings(rotation_p=1, scale_p=1))
+        labels = np.zeros(SCAN, np.uint8)
+        labels[tuple(np.random.default_rng(seed).integers(8, 30, 3))] = 3
+        _, alone = cut(scan[0], labels, START, CROP, matrix)
+        labels_with_corners = labels.copy()
+        labels_with_corners[0, 0, 0] = labels_with_corners[-1, -1, -1] = 1  # now nothing can be left out
+        _, whole = cut(scan[0], labels_with_corners, START, CROP, matrix)
+        assert torch.equal(alone == 3, whole == 3)
+
+
+def test_flips_are_drawn_for_the_axes_that_are_asked_for():
+    drawn = {draw_flips(rng(seed), "tw") for seed in range(40)}
+    assert drawn == {(t, False, w) for t in (False, True) for w in (False, True)}
+
+
 def test_mirrored_crops_have_the_mirrored_codes():
     """Code equality: where a mirrored crop says it lies, the symmetric codes are those of the crop, mirrored."""
     frame, grid = tuple(n // 8 for n in SCAN), tuple(n // 8 for n in CROP)
     codes = PositionEncoding(frame, 24)
-    blank = torch.zeros(1, *CROP), torch.zeros(CROP)
     for start in ((0, 0, 0), START, (16, 24, 32)):
-        places = {mirror(rng(seed), *blank, start, SCAN, "w")[2] for seed in range(20)}
-        assert places == {start, (start[0], start[1], SCAN[2] - CROP[2] - start[2])}
-        for place in places - {start}:
-            here, there = (codes(grid, tuple(s // 8 for s in at)).view(*grid, -1) for at in (start, place))
-            assert torch.equal(there, here.flip(2))
+        place = mirrored_start(start, CROP, SCAN, (False, False, True))
+        assert place == (start[0], start[1], SCAN[2] - CROP[2] - start[2])
+        here, there = (codes(grid, tuple(s // 8 for s in at)).view(*grid, -1) for at in (start, place))
+        assert torch.equal(there, here.flip(2))
 
 
-def test_a_mirrored_crop_is_the_crop_of_the_mirrored_scan(scan):
-    image, labels = cut(*scan, START, CROP, None)
-    for seed in range(12):
-        flipped, flipped_labels, place = mirror(rng(seed), image, labels, START, SCAN, "thw")
-        axes = [axis for axis in range(3) if place[axis] != START[axis]]  # START is not its own mirror image
-        again = cut(np.flip(scan[0], [a + 1 for a in axes]), np.flip(scan[1], axes), place, CROP, None)
-        assert torch.equal(again[0], flipped)
-        assert torch.equal(again[1], flipped_labels)
+@pytest.mark.parametrize("matrix", [None, np.eye(3) / 1.3, QUARTER_TURN / 1.2])
+def test_a_mirrored_crop_is_the_mirrored_image_of_the_crop(scan, matrix):
+    image, labels = cut(*scan, START, CROP, matrix)
+    for flips in itertools.product((False, True), repeat=3):
+        axes = [axis for axis, flip in enumerate(flips) if flip]
+        shown, shown_labels = cut(*scan, START, CROP, matrix, flips)
+        assert torch.allclose(shown, image.flip([a + 1 for a in axes]), atol=2e-3)
+        assert float((shown_labels != labels.flip(axes)).float().mean()) < 0.01
+        if matrix is None:
+            place = mirrored_start(START, CROP, SCAN, flips)
+            again = cut(np.flip(scan[0], [a + 1 for a in axes]), np.flip(scan[1], axes), place, CROP, None)
+            assert torch.equal(again[0], shown)
+            assert torch.equal(again[1], shown_labels)
 
 
 def test_gamma_keeps_mean_and_spread_of_each_channel():

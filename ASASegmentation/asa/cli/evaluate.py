@@ -57,7 +57,7 @@ def command(
     """
     from ..data.datasets import dataset_by_name
     from ..report.evaluation import Protocol, evaluate
-    from ..report.evaluation_tables import markdown, summary, write_evaluation
+    from ..report.evaluation_tables import markdown, read_calibration, summary, write_evaluation
 
     protocol = Protocol(
         dataset_by_name(dataset),
@@ -75,7 +75,8 @@ def command(
             raise InputError(f"two systems are called '{other}'")
         systems[other] = Path(folder)
     scores = evaluate(systems, reference, protocol, lambda case: typer.echo(case, err=True))
-    found = summary(scores, protocol)
+    calibration = {system: said for system, path in systems.items() if (said := read_calibration(path)) is not None}
+    found = summary(scores, protocol, calibration)
     typer.echo(markdown(found))
     if output is not None:
         write_evaluation(output, scores, found)

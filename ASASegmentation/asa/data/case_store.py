@@ -25,7 +25,7 @@ from asa.files import atomic_path, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_crop_grid, resample
 from asa.volume import Grid, read_volume
 
-FORMAT = 1
+FORMAT = 2  # 2: cases say where they come from and how they lie
 INDEX = "index.json"
 KEPT_VOXELS = 2000  # of each label, to centre crops on
 Shape = tuple[int, int, int]
@@ -42,6 +42,8 @@ class StoredCase:
         alignment: agreement with the atlas, 0 to 1.
         cut: share of the labelled voxels that lie outside the brain frame.
         warnings: why a person should look at it; empty for most.
+        matrix: 4x4, world of the brain frame -> world of the scan; empty in stores of format 1.
+        source: file of the first modality, whose grid predictions are written on.
     """
 
     name: str
@@ -50,6 +52,14 @@ class StoredCase:
     alignment: float
     cut: float
     warnings: tuple[str, ...] = ()
+    matrix: tuple[tuple[float, ...], ...] = ()
+    source: str = ""
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> StoredCase:
+        """Inverse of ``dataclasses.asdict`` after JSON made lists of tuples."""
+        rows = tuple(tuple(row) for row in values.get("matrix", ()))
+        return StoredCase(**{**values, "warnings": tuple(values["warnings"]), "matrix": rows})
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class CaseStore:
             index = json.loads(path.read_text(encoding="utf-8"))
             if index["format"] > FORMAT:
                 raise InputError(f"{folder} was written by a newer version of ASA; update ASA")
-            cases = tuple(StoredCase(**{**c, "warnings": tuple(c["warnings"])}) for c in index["cases"])
+            cases = tuple(StoredCase.from_json(values) for values in index["cases"])
             t, h, w = index["shape"]
             return CaseStore(folder, dataset_by_name(index["dataset"]), tuple(index["modalities"]), cases, (t, h, w))
         except FileNotFoundError:
@@ -98,6 +108,17 @@ class CaseStore:
             name = self.cases[number].name
             raise InputError(f"case '{name}' of {self.folder} has the wrong shape {image.shape}; prepare it again")
         return image, labels
+
+    def alignment(self, number: int) -> Alignment:
+        """How the scan of a case lies in the brain frame.
+
+        Raises:
+            InputError: the store was written before this was kept.
+        """
+        case = self.cases[number]
+        if not case.matrix:
+            raise InputError(f"{self.folder} does not say how '{case.name}' lies in its scan; prepare it again")
+        return Alignment(np.array(case.matrix), "affine", case.alignment)
 
     def foreground(self, number: int) -> npt.NDArray[np.int16]:
         """Label, t, h, w of some voxels of each label, (N, 4)."""
@@ -171,8 +192,7 @@ def prepare_cases(
                     case, dataset, folder, channels, grid, normalise, align=align, stripped=stripped
                 )
                 write_json(record, dataclasses.asdict(stored))
-            values = json.loads(record.read_text(encoding="utf-8"))
-            done.append(StoredCase(**{**values, "warnings": tuple(values["warnings"])}))
+            done.append(StoredCase.from_json(json.loads(record.read_text(encoding="utf-8"))))
         except InputError as error:
             problems.append(f"{case.name}: {error}")
         progress(number, len(cases), case.name)
@@ -223,4 +243,13 @@ def _prepare(
         with atomic_path(array_path(folder, kind, case.name)) as temporary:
             np.save(temporary, array, allow_pickle=False)
     cut = max(0.0, 1 - sum(voxels.values()) / scaled) if scaled else 0.0
-    return StoredCase(case.name, case.subject, voxels, round(alignment.quality, 4), round(cut, 3), alignment.warnings)
+    return StoredCase(
+        case.name,
+        case.subject,
+        voxels,
+        round(alignment.quality, 4),
+        round(cut, 3),
+        alignment.warnings,
+        tuple(tuple(float(value) for value in row) for row in alignment.matrix),
+        str(case.images[modalities[0]].resolve()),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,15 @@ CONVENTION = (
 Summary = dict[str, Any]
 
 
-def summary(scores: Mapping[str, Mapping[str, Scores]], protocol: Protocol) -> Summary:
-    """All systems, regions and metrics, and the paired comparison of the first system with each other one."""
+def summary(
+    scores: Mapping[str, Mapping[str, Scores]],
+    protocol: Protocol,
+    calibration: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Summary:
+    """All systems, regions and metrics, and the paired comparison of the first system with each other one.
+
+    ``calibration``: of the systems that say how well calibrated they are, what :func:`read_calibration` found.
+    """
     systems = {
         system: {region: _region_summary(cases, region) for region in protocol.regions}
         for system, cases in scores.items()
@@ -58,7 +66,17 @@ def summary(scores: Mapping[str, Mapping[str, Scores]], protocol: Protocol) -> S
         "systems": systems,
         "compared_with": first,
         "comparisons": comparisons if len(scores) > 1 else {},
+        "calibration": dict(calibration or {}),
     }
+
+
+def read_calibration(predictions: Path) -> Summary | None:
+    """What ``asa predict`` wrote beside its predictions about their posteriors; None where there is nothing."""
+    try:
+        found = json.loads((predictions / "prediction.json").read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("expected_calibration_error", "temperature", "members")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _region_summary(cases: Mapping[str, Scores], region: str) -> Summary:
@@ -106,6 +124,18 @@ def markdown(found: Summary) -> str:
                     f"{o['p_holm']:.4f} |"
                     for o in others
                 ]
+    if found["calibration"]:
+        lines += [
+            "",
+            "## Calibration around what is labelled or predicted (8 mm), in the brain frame",
+            "",
+            "| system | expected calibration error | temperature | networks |",
+            "|---|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {system} | {c['expected_calibration_error']:.4f} | {c['temperature']:.2f} | {c['members']} |"
+            for system, c in found["calibration"].items()
+        ]
     return "\n".join([*lines, "", found["convention"], ""])
 
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from asa.data.augment import AugmentSettings, chance, cut, draw_matrix, drop_modalities, intensities, mirror
+from asa.data.augment import (
+    AugmentSettings,
+    chance,
+    cut,
+    draw_flips,
+    draw_matrix,
+    drop_modalities,
+    intensities,
+    mirrored_start,
+)
 from asa.data.case_store import CaseStore
 from asa.data.cases import LabelledCase
 from asa.data.splits import PARTS, Recipe, split_file
-from asa.errors import InputError, ModelError, ResourceError
-from asa.nn import Segmenter, inflate_channels
+from asa.errors import InputError, ModelError
+from asa.files import write_json
+from asa.nn import Encoder, Segmenter, inflate_channels
 from asa.nn.baselines import Network, NetworkSpec, asa_config, build_network
 from asa.nn.objective import Batch, Objective
 from asa.nn.position import Grid3, Scheme
@@ -24,15 +34,18 @@ from asa.tasks import TASKS, Task
 from asa.training import checkpoint
 from asa.training.distributed import World
 from asa.training.losses import deep_supervision
+from asa.training.memory import candidates, choose_fitting
 from asa.training.pretrained import Pretrained
 from asa.training.region_loss import region_deep_supervision
 from asa.training.run import Run
 from asa.training.settings import VOXELS, Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
-from asa.training.trainer import Trainer
-from asa.training.whole_volume import PATCH, place_in_frame, predict
+from asa.training.trainer import Trainer, make_optimiser, wants_bf16
+from asa.training.validation import calibrate, whole_volume_dice
+from asa.training.whole_volume import PATCH, place_in_frame
 
 KIND = "finetuning"
+CALIBRATION = "calibration.json"
 SEED_SPACING = 40  # bits: no run comes near 2^40 samples
 
 
@@ -50,11 +63,20 @@ class FinetuneSettings(Settings):
     position: Scheme = Field("symmetric", description="position encoding of asa; a pre-trained encoder brings its own")
     init: str = Field("", description="pre-training run or checkpoint whose encoder starts the run (asa only)")
     freeze_encoder: bool = Field(False, description="train everything but the encoder")
+    freeze_blocks: int = Field(0, ge=0, description="blocks of the encoder, from the first on, that stay as they are")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of each encoder block, times that of the block above it"
+    )
     output: Literal["classes", "regions"] = Field("classes", description="softmax over labels, or a sigmoid a region")
     crop: tuple[int, int, int] = Field((128, 128, 128), description="trained on at a time", json_schema_extra=VOXELS)
     foreground: float = Field(1 / 3, ge=0, le=1, description="share of crops centred on a labelled voxel")
     augment: AugmentSettings = AugmentSettings()
     modality_dropout: float = Field(0.0, ge=0, lt=1, description="probability of each modality to be missing")
+    overlap: float = Field(0.5, ge=0, lt=1, description="of the windows that a whole volume is predicted in")
+    fit: Literal["no", "batch", "crop"] = Field(
+        "batch", description="where a GPU's memory is too small: micro-batches shrink; then, if crop is said, crops too"
+    )
+    calibrate: bool = Field(True, description="fit a temperature to the validation cases when training is over")
     validation_cases: int = Field(0, ge=0, description="cases looked at in a validation, at most; 0: all")
     optimisation: Optimisation = Optimisation(
         optimiser="sgd", lr=0.01, momentum=0.99, weight_decay=3e-5, schedule="polynomial", steps=250_000, batch=2
@@ -91,8 +113,9 @@ class LabelledCrops:
         number = self.numbers[int(torch.randint(len(self.numbers), (), generator=rng))]
         image, labels = self.store.read(number)
         start = self.start(rng, number)
-        part, target = cut(image, labels, start, s.crop, draw_matrix(rng, s.augment))
-        part, target, start = mirror(rng, part, target, start, self.store.shape, s.augment.flip)
+        matrix, flips = draw_matrix(rng, s.augment), draw_flips(rng, s.augment.flip)
+        part, target = cut(image, labels, start, s.crop, matrix, flips)
+        start = mirrored_start(start, s.crop, self.store.shape, flips)
         part, target = self.alter(rng, part, target)
         origin = place_in_frame(start, s.crop, self.store.shape, self.frame)
         return part.contiguous(), target.contiguous(), origin, self.store.cases[number].name
@@ -145,16 +168,23 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
         ModelError: the pre-trained encoder is damaged or does not suit the network.
         DependencyError: an optional package is missing.
     """
-    if (settings.init or settings.freeze_encoder) and settings.network != "asa":
-        raise InputError(f"init and freeze_encoder concern the encoder of asa; network '{settings.network}' has none")
+    of_encoder = {
+        "init": bool(settings.init),
+        "freeze_encoder": settings.freeze_encoder,
+        "freeze_blocks": settings.freeze_blocks > 0,
+        "layer_decay": settings.layer_decay < 1,
+    }
+    if settings.network != "asa" and (asked := [name for name, used in of_encoder.items() if used]):
+        raise InputError(
+            f"{' and '.join(asked)} concern the encoder of asa, which network '{settings.network}' does not have"
+        )
     network = pretrained_network(spec, Path(settings.init)) if settings.init else build_network(spec)
     if not isinstance(network, Segmenter):
         return network, spec.frame, spec.to_dict()
     frame = network.config.encoder.frame
     if any(c // PATCH > f for c, f in zip(settings.crop, frame, strict=True)):
         raise InputError(f"crop {settings.crop} is larger than the network's frame of {frame} patches of {PATCH}")
-    if settings.freeze_encoder:
-        network.encoder.requires_grad_(False)
+    freeze(network.encoder, len(network.encoder.blocks) + 1 if settings.freeze_encoder else settings.freeze_blocks)
     return network, frame, network.config.to_dict()
 
 
@@ -180,77 +210,139 @@ def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
     return network
 
 
-def whole_volume_dice(
-    store: CaseStore, numbers: Sequence[int], settings: FinetuneSettings, frame: Grid3, task: Task, device: torch.device
-) -> Callable[[nn.Module], dict[str, float]]:
-    """Validation: Dice of each region of the task over whole volumes, averaged over cases; ``score`` is their mean."""
-    by_region = settings.output == "regions"
+def freeze(encoder: Encoder, blocks: int) -> None:
+    """Keep the patch embedding and the first ``blocks`` blocks as they are; more than there are: the whole encoder.
 
-    def judge(network: nn.Module) -> dict[str, float]:
-        sums = dict.fromkeys((region.name for region in task.regions), 0.0)
-        for number in numbers:
-            image, labels = store.read(number)
-            truth = torch.from_numpy(labels.copy())
-            activation = torch.sigmoid if by_region else (lambda logits: torch.softmax(logits, 1))
-            picture = torch.from_numpy(image.astype("float32"))
-            found = predict(network, picture, settings.crop, frame, activation, device)  # type: ignore[arg-type]
-            shown = found > 0.5 if by_region else found.argmax(0)
-            for row, region in enumerate(task.regions):
-                values = torch.tensor(region.values)
-                predicted = shown[row] if by_region else torch.isin(shown, values)
-                expected = torch.isin(truth, values)
-                size = int(predicted.sum() + expected.sum())
-                sums[region.name] += 2 * int((predicted & expected).sum()) / size if size else 1.0
-        scores = {f"dice {name}": value / len(numbers) for name, value in sums.items()}
-        return {"score": sum(scores.values()) / len(scores), **scores}
+    Raises:
+        InputError: nothing of the encoder would be left, though it was not asked for.
+    """
+    depth = len(encoder.blocks)
+    if blocks == depth + 1:
+        encoder.requires_grad_(False)
+    elif blocks > depth:
+        raise InputError(f"freeze_blocks is {blocks}, and the encoder has {depth} blocks")
+    elif blocks:
+        for part in (encoder.embed, encoder.position, *encoder.blocks[:blocks]):
+            part.requires_grad_(False)
 
-    return judge
+
+def layer_scale(name: str, depth: int, decay: float) -> float:
+    """Factor on the learning rate of a parameter of :class:`SegmentationObjective`, by its place in the encoder.
+
+    1 outside the encoder and for its last norm, ``decay`` for its last block, ``decay^depth`` for its first, and once
+    more for patch embedding and position codes: what lies deeper was learned from more data and changes less.
+    """
+    parts = name.split(".")
+    if parts[:2] != ["network", "encoder"] or parts[2] == "norm":
+        return 1.0
+    above = depth - int(parts[3]) if parts[2] == "blocks" else depth + 1
+    return float(decay**above)
 
 
 def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     """Start or continue the run in ``folder``; returns the trainer's outcome.
 
+    Once it is over, the temperature of its posterior is fitted to the validation cases (``calibration.json``).
+
     Raises:
         InputError: the store, the split or the settings cannot be used.
         ModelError: the pre-trained encoder or the folder's checkpoint does not fit.
-        ResourceError: a micro-batch does not fit into the GPU's memory.
+        ResourceError: not even one crop fits into the GPU's memory.
     """
     store = CaseStore.open(Path(settings.store))
     parts = choose_split(settings, store)
     task = TASKS[store.dataset.task]
+    settings, note = fitted(settings, store, folder, world)
     if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
         raise InputError(f"crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}")
-    by_region = settings.output == "regions"
-    outputs = len(task.regions) if by_region else 1 + max(label.value for label in task.labels)
     torch.manual_seed(settings.optimisation.seed)
-    whole = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)
-    channels = len(store.modalities)
-    spec = NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size, whole, settings.position)
-    network, frame, description = make_network(settings, spec)
+    network, frame, description = make_network(settings, network_spec(settings, store))
     run = Run(folder)
     if world.main:
         data = {**store.fingerprint(), "split": {part: len(names) for part, names in parts.items()}}
         run = Run.create(folder, KIND, settings.model_dump(mode="json"), data)
         add_tensorboard(run)
+        if note:
+            run.log(note)
     held_out = store.numbers(parts["validation"])[: settings.validation_cases or None]
+    objective = make_objective(settings, network, task)
+    depth = len(network.encoder.blocks) if isinstance(network, Segmenter) else 0
     trainer = Trainer(
-        SegmentationObjective(network, [region.values for region in task.regions] if by_region else ()),
+        objective,
         LabelledCrops(store, store.numbers(parts["train"]), frame, settings),
         settings.optimisation,
         settings.schedule,
         run,
         world,
         describe=description,
-        validate=whole_volume_dice(store, held_out, settings, frame, task, world.device) if held_out else None,
+        validate=whole_volume_dice(store, held_out, settings, frame, task, world) if held_out else None,
+        lr_scale=lambda name: layer_scale(name, depth, settings.layer_decay),
     )
     trainer.resume()
-    try:
-        return trainer.fit()
-    except torch.OutOfMemoryError as error:
-        raise ResourceError(
-            f"{settings.optimisation.micro_batch} crops of {settings.crop} voxels at a time do not fit into the GPU's "
-            "memory; lower optimisation.micro_batch (the result stays the same), then crop"
-        ) from error
+    outcome = trainer.fit()
+    if outcome != "stopped" and held_out and settings.calibrate and world.main:
+        trainer.load_best()
+        found = calibrate(network.eval(), store, held_out, settings, frame, task, world.device)
+        write_json(folder / CALIBRATION, found)
+        run.event("calibration", **{key: value for key, value in found.items() if key != "cases"})
+    return outcome
+
+
+def network_spec(settings: FinetuneSettings, store: CaseStore) -> NetworkSpec:
+    """Network that the settings ask for, for the cases of a store."""
+    task = TASKS[store.dataset.task]
+    outputs = len(task.regions) if settings.output == "regions" else 1 + max(label.value for label in task.labels)
+    whole = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)
+    channels = len(store.modalities)
+    return NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size, whole, settings.position)
+
+
+def make_objective(settings: FinetuneSettings, network: Network, task: Task) -> SegmentationObjective:
+    """Loss over classes or over regions."""
+    by_region = settings.output == "regions"
+    return SegmentationObjective(network, [region.values for region in task.regions] if by_region else ())
+
+
+def fitted(
+    settings: FinetuneSettings, store: CaseStore, folder: Path, world: World
+) -> tuple[FinetuneSettings, str]:
+    """Settings whose step fits into the GPU's memory, and a sentence where they are not those asked for.
+
+    A run that goes on keeps its crop.
+    """
+    if settings.fit == "no" or world.device.type == "cpu":
+        return settings, ""
+    o = settings.optimisation
+    begun = Run(folder).describe()["settings"]["crop"] if (folder / "run.yaml").is_file() else None
+    crop: Grid3 = (begun[0], begun[1], begun[2]) if begun else settings.crop
+
+    def attempt(micro_batch: int, size: Grid3) -> None:
+        tried = settings.model_copy(update={"crop": size})
+        network, _, _ = make_network(tried, network_spec(tried, store))
+        objective = make_objective(tried, network, TASKS[store.dataset.task]).to(world.device)
+        batch = {
+            "image": torch.zeros(micro_batch, len(store.modalities), *size, device=world.device),
+            "target": torch.zeros(micro_batch, *size, dtype=torch.uint8, device=world.device),
+            "origins": [(0, 0, 0)] * micro_batch,
+        }
+        optimiser = make_optimiser(objective, o)
+        with torch.autocast(world.device.type, torch.bfloat16, enabled=wants_bf16(o.precision, world.device)):
+            loss = objective(batch)["loss"]
+        loss.backward()
+        optimiser.step()
+
+    may_crop = settings.fit == "crop" and begun is None
+    micro_batch, size = choose_fitting(list(candidates(o.micro_batch, crop, may_crop=may_crop)), attempt, world)
+    if (micro_batch, size) == (o.micro_batch, settings.crop):
+        return settings, ""
+    changed = settings.model_copy(
+        update={"crop": size, "optimisation": o.model_copy(update={"micro_batch": micro_batch})}
+    )
+    asked, found = ("x".join(map(str, sides)) for sides in (settings.crop, size))
+    return changed, (
+        f"{o.micro_batch} crops of {asked} voxels at a time do not fit into the GPU's memory: it takes {micro_batch} "
+        f"of {found}; the batch stays {o.batch}"
+    )
 
 
 def choose_split(settings: FinetuneSettings, store: CaseStore) -> dict[str, list[str]]:

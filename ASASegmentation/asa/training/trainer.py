@@ -19,6 +19,7 @@ from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
 from asa.training import checkpoint
+from asa.training.allocation import keep_freed_memory
 from asa.training.distributed import World, mean_over_world
 from asa.training.prefetch import prefetch
 from asa.training.run import Run, kept_name
@@ -56,6 +57,7 @@ class Trainer:
         describe: JSON that rebuilds the network; stored in each checkpoint.
         sharded: share weights and optimiser state out over the processes (FSDP2) instead of copying them (DDP).
         on_step: called after each step with the step number (previews).
+        lr_scale: name of a parameter of the objective -> factor on its learning rate.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trainer:
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
         on_step: Callable[[int], None] | None = None,
         sharded: bool = False,
+        lr_scale: Callable[[str], float] = lambda _name: 1.0,
     ) -> None:
         self.objective = objective.to(world.device)
         self.sharded = sharded and world.size > 1
@@ -79,7 +82,7 @@ class Trainer:
         self.source, self.o, self.schedule, self.run, self.world = source, optimisation, schedule, run, world
         self.describe, self.validate, self.on_step = describe, validate, on_step
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
-        self.optimiser = make_optimiser(self.objective, optimisation)
+        self.optimiser = make_optimiser(self.objective, optimisation, lr_scale)
         self.average: dict[str, Tensor] = {}
         self.restart_average()
         self.step = 0
@@ -129,6 +132,13 @@ class Trainer:
             self.run.event("resume", step=self.step)
         return True
 
+    def load_best(self) -> None:
+        """Put the best weights (averaged ones where there are any), or else the last, into the network."""
+        path = next(p for p in map(self.run.checkpoint_path, ("best", "last")) if p.is_file())
+        tensors, _ = checkpoint.load(path)
+        prefix = "average." if self.average else "model.network."
+        checkpoint.load_weights(self.objective.network, tensors, prefix, str(path))
+
     # ---- the loop
 
     def fit(self) -> str:
@@ -153,6 +163,7 @@ class Trainer:
 
     def loop(self) -> str:
         """The steps of :meth:`fit`."""
+        keep_freed_memory()
         started = last_log = last_beat = time.monotonic()
         model: nn.Module = self.objective
         if self.world.size > 1 and not self.sharded:
@@ -365,11 +376,21 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
     return native_bf16(device)
 
 
-def make_optimiser(module: nn.Module, o: Optimisation) -> torch.optim.Optimizer:
-    """AdamW or Nesterov SGD; biases, norms and position tables are not decayed."""
-    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": o.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+def make_optimiser(
+    module: nn.Module, o: Optimisation, lr_scale: Callable[[str], float] = lambda _name: 1.0
+) -> torch.optim.Optimizer:
+    """AdamW or Nesterov SGD; biases, norms and position tables are not decayed.
+
+    ``lr_scale``: factor on the learning rate, by the name of the parameter.
+    """
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    for decayed in (True, False):
+        for name, parameter in trained:
+            if (parameter.ndim > 1) is decayed:
+                scale = lr_scale(name)
+                new = {"params": [], "weight_decay": o.weight_decay if decayed else 0.0, "lr_scale": scale}
+                groups.setdefault((decayed, scale), new)["params"].append(parameter)
     if o.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=o.lr, betas=o.betas)
-    return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum, nesterov=True)
+        return torch.optim.AdamW(groups.values(), lr=o.lr, betas=o.betas)
+    return torch.optim.SGD(groups.values(), lr=o.lr, momentum=o.momentum, nesterov=True)

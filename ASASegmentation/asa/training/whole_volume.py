@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,9 +16,14 @@ from asa.nn.position import place_in_frame as place_in_frame
 PATCH = 8
 
 
-def window_starts(size: int, window: int) -> list[int]:
-    """First voxels, multiples of a patch, of windows that overlap by half and cover ``size``."""
-    count = max(1, -(-2 * (size - window) // window) + 1)
+def activation(output: str) -> Callable[[Tensor], Tensor]:
+    """Logits (B, K, ...) -> probabilities: a sigmoid for each of ``regions``, or a softmax over ``classes``."""
+    return torch.sigmoid if output == "regions" else lambda logits: torch.softmax(logits, 1)
+
+
+def window_starts(size: int, window: int, overlap: float = 0.5) -> list[int]:
+    """First voxels, multiples of a patch, of windows that cover ``size`` and overlap by this share at least."""
+    count = math.ceil((size - window) / (window * (1 - overlap))) + 1
     return sorted({round(i * (size - window) / max(1, count - 1) / PATCH) * PATCH for i in range(count)})
 
 
@@ -34,6 +40,7 @@ def predict(
     frame: Grid3,
     activation: Callable[[Tensor], Tensor],
     device: torch.device,
+    overlap: float = 0.5,
 ) -> Tensor:
     """Probabilities (K, T, H, W) on the CPU of an image (C, T, H, W) in the brain frame.
 
@@ -41,12 +48,13 @@ def predict(
         window: voxels the network was trained on.
         frame: patch grid its position codes know.
         activation: logits (1, K, ...) -> probabilities.
+        overlap: share of a window that its neighbour sees too.
     """
     scan = (image.shape[1], image.shape[2], image.shape[3])
     weight = gaussian(window)
     total: Tensor | None = None
     norm = torch.zeros(scan)
-    for start in itertools.product(*(window_starts(n, w) for n, w in zip(scan, window, strict=True))):
+    for start in itertools.product(*(window_starts(n, w, overlap) for n, w in zip(scan, window, strict=True))):
         box = tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))
         place = place_in_frame((start[0], start[1], start[2]), window, scan, frame)
         part = activation(network(image[(None, slice(None), *box)].to(device), place).float())[0].cpu() * weight

@@ -47,6 +47,16 @@ class NetworkSpec:
         """For checkpoints and run.yaml."""
         return dataclasses.asdict(self)
 
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> NetworkSpec:
+        """Inverse of :meth:`to_dict`; lists, as JSON gives them, become tuples.
+
+        Raises:
+            TypeError: a key that this version does not know.
+        """
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return NetworkSpec(**plain)
+
 
 class PlainNetwork(nn.Module):
     """A network that sees a crop and does not know where in the brain it lies."""

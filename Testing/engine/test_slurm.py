@@ -22,9 +22,9 @@ def test_a_job_runs_to_its_end(repository, tmp_path):
     pytest.importorskip("submitit", reason="needs: pip install submitit")
     settings = tmp_path / "settings.yaml"
     settings.write_text(yaml.safe_dump(tiny.settings(tiny.make_store(tmp_path / "store"), epochs=3)))
-    script = repository / "Resources/Scripts/pretrain_slurm.py"
+    script = repository / "Resources/Scripts/train_slurm.py"
     place = ("--gpus", "0", "--cpus", "1", "--cluster", "local", "--wait")
-    command = [sys.executable, str(script), str(settings), "-o", str(tmp_path / "run"), *place]
+    command = [sys.executable, str(script), "pretrain", str(settings), "-o", str(tmp_path / "run"), *place]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,50 @@
+"""`asa predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of asa finetune; several are an ensemble.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for CASE.nii.gz, on the grids of the scans.")],
+    store: Annotated[Path | None, typer.Option(help="Store of cases, if not the one trained on.")] = None,
+    part: Annotated[str, typer.Option(help="Part of the split: test, validation, train; or all cases.")] = "test",
+    mirror: Annotated[bool, typer.Option("--mirror", help="Average with the left-right mirrored head.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+) -> None:
+    """Segment prepared cases with fine-tuned networks, as they are compared in a paper.
+
+    Posteriors are calibrated with the temperature that was fitted to the validation cases, and averaged where there
+    are several runs. prediction.json says how well calibrated they are; asa evaluate repeats it.
+
+    Examples:
+
+        asa predict runs/brats -o predicted
+
+        asa predict runs/fold0 runs/fold1 runs/fold2 --store other_cases --part all -o predicted
+    """
+    import torch
+
+    from asa.data.splits import PARTS
+    from asa.inference.predictor import choose_device
+    from asa.training.prediction import predict_cases
+
+    if part not in (*PARTS, "all"):
+        raise typer.BadParameter(f"'{part}' is not one of {', '.join(PARTS)}, all.")
+    if threads:
+        torch.set_num_threads(threads)
+    written = predict_cases(
+        runs,
+        output,
+        choose_device(device),
+        store=store,
+        part=part,
+        mirror=mirror,
+        progress=lambda done, total, name: typer.echo(f"[{done}/{total}] {name}", err=True),
+    )
+    typer.echo(f"{len(written)} cases in {output.resolve()}")

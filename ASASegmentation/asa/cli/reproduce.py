@@ -1,0 +1,143 @@
+"""`asa reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+
+_WHERE = "Where it runs"
+
+
+def command(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="table2, table3, table4, figure4, or several of them.", show_default=False),
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the reproduction; what is finished in it stays.")
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="A data set, as brats2021=FOLDER; one for each benchmark.", metavar="NAME=FOLDER"),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="paper: as published; small: a rehearsal with shrunken networks in less than an hour.")
+    ] = "paper",
+    scans: Annotated[Path | None, typer.Option(help="Tree of T1 scans to pre-train on (BIDS, ADNI, OASIS).")] = None,
+    stripped: Annotated[bool, typer.Option("--stripped", help="Those scans are stripped already.")] = False,
+    pretrained: Annotated[
+        list[str] | None,
+        typer.Option(help="A pre-training run made before, as asa=runs/paper; may be repeated.", metavar="METHOD=RUN"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits, weights and samples.")] = 0,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Rows at a time on processors, or jobs on a cluster.", rich_help_panel=_WHERE)
+    ] = 1,
+    gpus: Annotated[
+        list[str] | None,
+        typer.Option(help="GPUs of one row at a time: 0, or 0,1 to share it; may be repeated.", rich_help_panel=_WHERE),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads of a row; 0 shares the cores out.", rich_help_panel=_WHERE)
+    ] = 0,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Each row as a SLURM job, through submitit.", rich_help_panel=_WHERE)
+    ] = False,
+    partition: Annotated[str, typer.Option(help="SLURM partition.", rich_help_panel=_WHERE)] = "",
+    hours: Annotated[
+        float, typer.Option(min=0.1, help="Time limit of a SLURM job; it queues again.", rich_help_panel=_WHERE)
+    ] = 24,
+    gpus_per_job: Annotated[
+        int, typer.Option(min=0, help="GPUs of a SLURM job; 0: processors.", rich_help_panel=_WHERE)
+    ] = 1,
+    render: Annotated[bool, typer.Option("--render", help="Only write the pages, of the rows that are done.")] = False,
+    unit: Annotated[str, typer.Option(help="Do this one unit of the plan in the folder and leave.", hidden=True)] = "",
+    device: Annotated[str, typer.Option(help="Device of --unit.", hidden=True)] = "auto",
+) -> None:
+    """Train, test and tabulate every system of the paper's tables, beside the published values.
+
+    Called again, it goes on: a row that is finished is not run again, one that was killed continues. Tables are written
+    with the rows there are. The rows of Table 4 share data, encoders and the last row with those of Table 2.
+
+    Examples:
+
+        asa reproduce table2 table4 figure4 --data brats2021=BraTS2021 --scans ADNI_BIDS -o paper --gpus 0 --gpus 1
+
+        asa reproduce table3 --data ibsr-tri=IBSR --data wmh2017=WMH --scans ADNI_BIDS -o paper --slurm --jobs 16
+
+        asa reproduce table2 --budget small --data brats2021=cases --scans t1 --stripped -o rehearsal
+    """
+    from asa.reproduce.page import write_pages
+    from asa.reproduce.plan import Plan
+    from asa.reproduce.published import TARGETS
+    from asa.reproduce.schedule import ClusterLauncher, Launcher, LocalLauncher, run_units
+
+    if unit:
+        _do_unit(output, unit, device)
+        return
+    if not targets:
+        raise typer.BadParameter(f"name what to reproduce: {', '.join(TARGETS)}.")
+    plan = Plan(
+        output.resolve(),
+        budget,
+        {name: str(Path(folder).resolve()) for name, folder in _pairs("--data", "NAME=FOLDER", data)},
+        str(scans.resolve()) if scans else "",
+        stripped,
+        {method: str(Path(run).resolve()) for method, run in _pairs("--pretrained", "METHOD=RUN", pretrained)},
+        seed,
+    ).save()
+    units = plan.units(targets)
+    failure: Exception | None = None
+    if not render:
+        launcher: Launcher
+        if slurm:
+            from asa.training.cluster import Cluster
+
+            launcher = ClusterLauncher(
+                plan.folder, Cluster(gpus=gpus_per_job, hours=hours, partition=partition), jobs
+            )
+        else:
+            launcher = LocalLauncher(plan.folder, gpus or _devices(jobs), threads)
+        try:
+            run_units(plan, units, launcher, lambda said: typer.echo(said, err=True))
+        except Exception as error:  # tables are written with what there is, then it is said
+            failure = error
+    for path in write_pages(plan, targets):
+        typer.echo(str(path))
+    if failure is not None:
+        raise failure
+
+
+def _pairs(option: str, form: str, given: list[str] | None) -> list[tuple[str, str]]:
+    pairs: dict[str, str] = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"{option} takes {form}, not '{item}'")
+        if name in pairs:
+            raise InputError(f"{option} names '{name}' twice")
+        pairs[name] = value
+    return list(pairs.items())
+
+
+def _devices(jobs: int) -> list[str]:
+    """Every GPU, a row each; without any, processors for so many rows at a time."""
+    import torch
+
+    return [str(n) for n in range(torch.cuda.device_count())] or ["cpu"] * jobs
+
+
+def _do_unit(folder: Path, unit: str, device: str) -> None:
+    from asa.reproduce.plan import Plan
+    from asa.reproduce.work import do_unit
+    from asa.training.distributed import join, leave
+
+    try:
+        do_unit(Plan.open(folder), unit, join(device), lambda said: typer.echo(said, err=True))
+    finally:
+        leave()

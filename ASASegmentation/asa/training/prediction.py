@@ -1,0 +1,201 @@
+"""What a fine-tuned run says about prepared cases, on the grids of their scans; several runs make an ensemble."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from asa.data.case_store import CaseStore
+from asa.errors import InputError, ModelError
+from asa.files import write_json
+from asa.geometry import FRAME, from_frame
+from asa.inference.segment import label_scan
+from asa.nn import Segmenter, SegmenterConfig
+from asa.nn.baselines import Network, NetworkSpec, build_network
+from asa.nn.position import Grid3
+from asa.tasks import TASKS, Task
+from asa.training import checkpoint
+from asa.training.calibration import Calibration, Posterior, temper
+from asa.training.finetune import CALIBRATION, KIND, FinetuneSettings, choose_split
+from asa.training.pretrained import find_checkpoint
+from asa.training.run import Run
+from asa.training.whole_volume import activation, predict
+from asa.volume import read_volume, write_volume
+
+DESCRIPTION = "prediction.json"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned network, ready to segment cases of a store.
+
+    Attributes:
+        run: its folder.
+        frame: patch grid its position codes know.
+        temperature: of its posterior, fitted to the validation cases; 1 where there were none.
+    """
+
+    run: Path
+    settings: FinetuneSettings
+    network: Network
+    frame: Grid3
+    device: torch.device
+    temperature: float
+
+    @staticmethod
+    def open(run: Path, device: torch.device) -> Tuned:
+        """Network of a run with its best weights (else the last), averaged ones where there are any.
+
+        Raises:
+            ModelError: no checkpoint, or a damaged one.
+            InputError: not a folder of a fine-tuning run.
+        """
+        source = find_checkpoint(run)
+        tensors, record = checkpoint.load(source)
+        try:
+            description = Run(run).describe()
+            if description["kind"] != KIND:
+                raise InputError(f"{run} holds a run of kind '{description['kind']}', not one of fine-tuning")
+            settings = FinetuneSettings.model_validate(description["settings"])
+            network, frame = rebuild(record["network"])
+        except (OSError, KeyError, TypeError, ValidationError) as error:
+            raise ModelError(f"{run} is not a fine-tuning run that this version knows ({error})") from error
+        prefix = "average." if any(name.startswith("average.") for name in tensors) else "model.network."
+        checkpoint.load_weights(network, tensors, prefix, str(source))
+        calibration = run / CALIBRATION
+        found = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else {}
+        temperature = float(found.get("temperature", 1.0))
+        return Tuned(run, settings, network.to(device).eval(), frame, device, temperature)
+
+    @property
+    def by_region(self) -> bool:
+        """Whether the posterior is one of regions, which overlap, instead of classes."""
+        return self.settings.output == "regions"
+
+    @torch.inference_mode()
+    def posterior(self, image: npt.NDArray[Any], *, mirror: bool = False) -> Posterior:
+        """Probabilities (K, T, H, W) of a stored image (C, T, H, W); ``mirror``: averaged with the mirrored head's."""
+        picture = torch.from_numpy(image.astype(np.float32))
+        found = self._once(picture)
+        if mirror:
+            found = (found + self._once(picture.flip(-1)).flip(-1)) / 2
+        return temper(found.numpy(), self.temperature, by_region=self.by_region)
+
+    def _once(self, picture: Tensor) -> Tensor:
+        s = self.settings
+        return predict(self.network, picture, s.crop, self.frame, activation(s.output), self.device, s.overlap)
+
+
+def rebuild(description: dict[str, Any]) -> tuple[Network, Grid3]:
+    """Network and frame grid from what its checkpoint says; weights are fresh."""
+    if "encoder" in description:
+        config = SegmenterConfig.from_dict(description)
+        return Segmenter(config), config.encoder.frame
+    spec = NetworkSpec.from_dict(description)
+    return build_network(spec), spec.frame
+
+
+def predict_cases(
+    runs: Sequence[Path],
+    output: Path,
+    device: torch.device,
+    *,
+    store: Path | None = None,
+    part: str = "test",
+    mirror: bool = False,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> list[Path]:
+    """Segment the cases of one part of the split and write CASE.nii.gz with the values of the task, on their own grids.
+
+    Several runs are an ensemble: their (tempered) posteriors are averaged. ``part`` then must mean the same to all;
+    ``all`` takes every case of the store, whose grids must be there.
+
+    Raises:
+        InputError: runs that do not belong together, no case in this part, or a store that cannot be used.
+        ModelError: a run without a usable checkpoint.
+        OutputError: no room or no permission.
+    """
+    members = [Tuned.open(run, device) for run in runs]
+    opened = CaseStore.open(store or Path(members[0].settings.store))
+    names = chosen_cases(members, opened, part)
+    task, by_region = TASKS[opened.dataset.task], members[0].by_region
+    calibration, written = Calibration(task, by_region), []
+    for done, (number, name) in enumerate(zip(opened.numbers(names), names, strict=True), start=1):
+        image, labels = opened.read(number)
+        posterior: Posterior = np.mean([m.posterior(image, mirror=mirror) for m in members], axis=0, dtype=np.float32)
+        calibration.add(name, posterior, labels)
+        written.append(output / f"{name}.nii.gz")
+        write_labels(written[-1], posterior, opened, number, task, by_region=by_region)
+        progress(done, len(names), name)
+    temperatures = [member.temperature for member in members]
+    about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "mirrored": mirror}
+    write_json(output / DESCRIPTION, about)
+    return written
+
+
+def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[str]:
+    """Names of the cases to segment.
+
+    Raises:
+        InputError: the runs see other cases or other outputs, or there is no case.
+    """
+    lists = []
+    for member in members:
+        if (member.settings.output, member.settings.store) != (members[0].settings.output, members[0].settings.store):
+            raise InputError(f"{member.run} was trained on another store or for another output than {members[0].run}")
+        if part == "all":
+            lists.append([case.name for case in store.cases])
+            continue
+        lists.append(choose_split(member.settings, store)[part])
+    if any(names != lists[0] for names in lists):
+        raise InputError(f"the runs have different cases to {part}: folds are averaged with --part all, on a new store")
+    if not lists[0]:
+        raise InputError(f"the split of {members[0].run} has no case to {part}")
+    return lists[0]
+
+
+def write_labels(
+    path: Path, posterior: Posterior, store: CaseStore, number: int, task: Task, *, by_region: bool
+) -> None:
+    """Bring a posterior of a stored case back to its scan's grid and write the labels there."""
+    scan = read_volume(store.cases[number].source)
+    alignment = store.alignment(number)
+    framed = in_frame(posterior, by_region=by_region)
+    if by_region:
+        shown = [from_frame(one, alignment, scan.grid).array > 0.5 for one in framed]
+        labels = labels_of_regions(np.stack(shown), task)
+    else:
+        labels, _ = label_scan(framed, alignment, scan.grid)
+    write_volume(scan.with_array(labels), path)
+
+
+def in_frame(posterior: Posterior, *, by_region: bool) -> Posterior:
+    """A posterior of the middle of the brain frame in the whole of it: background where nothing was looked at."""
+    whole = np.zeros((len(posterior), *FRAME.shape), np.float32)
+    if not by_region:
+        whole[0] = 1
+    starts = [(n - kept) // 2 for n, kept in zip(FRAME.shape, posterior.shape[1:], strict=True)]
+    box = tuple(slice(s, s + n) for s, n in zip(starts, posterior.shape[1:], strict=True))
+    whole[(slice(None), *box)] = posterior
+    return whole
+
+
+def labels_of_regions(shown: npt.NDArray[np.bool_], task: Task) -> npt.NDArray[np.uint8]:
+    """Masks of regions (R, T, H, W) -> labels: larger regions first, each with the value that is in no smaller one."""
+    labels = np.zeros(shown.shape[1:], np.uint8)
+    order = sorted(range(len(task.regions)), key=lambda row: -len(task.regions[row].values))
+    for place, row in enumerate(order):
+        smaller = {value for other in order[place + 1 :] for value in task.regions[other].values}
+        own = [value for value in task.regions[row].values if value not in smaller]
+        if own:
+            labels[shown[row]] = own[0]
+    return labels

@@ -1,0 +1,81 @@
+"""Whole volumes predicted while and after fine-tuning: Dice of each region, and the temperature of the posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from asa.data.case_store import CaseStore
+from asa.nn.baselines import Network
+from asa.nn.position import Grid3
+from asa.tasks import Task
+from asa.training.calibration import Posterior, choose_temperature
+from asa.training.distributed import World
+from asa.training.whole_volume import activation, predict
+
+if TYPE_CHECKING:
+    from asa.training.finetune import FinetuneSettings
+
+
+def posteriors(
+    network: Network,
+    store: CaseStore,
+    numbers: Sequence[int],
+    settings: FinetuneSettings,
+    frame: Grid3,
+    device: torch.device,
+) -> Iterator[tuple[str, Posterior, npt.NDArray[np.uint8]]]:
+    """Name, posterior (K, T, H, W) and labels (T, H, W) of stored cases, one after the other."""
+    for number in numbers:
+        image, labels = store.read(number)
+        picture = torch.from_numpy(image.astype(np.float32))
+        found = predict(
+            network, picture, settings.crop, frame, activation(settings.output), device, settings.overlap
+        )
+        yield store.cases[number].name, found.numpy(), np.asarray(labels)
+
+
+def whole_volume_dice(
+    store: CaseStore, numbers: Sequence[int], settings: FinetuneSettings, frame: Grid3, task: Task, world: World
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Validation: Dice of each region of the task over whole volumes, averaged over cases; ``score`` is their mean.
+
+    Every process takes its share of the cases. What each returns is so scaled that the mean over processes is the
+    mean over cases.
+    """
+    mine = numbers[world.rank :: world.size]
+    by_region = settings.output == "regions"
+
+    def judge(network: nn.Module) -> dict[str, float]:
+        sums = dict.fromkeys((region.name for region in task.regions), 0.0)
+        for _, found, labels in posteriors(cast(Network, network), store, mine, settings, frame, world.device):
+            shown = found > 0.5 if by_region else found.argmax(0)
+            for row, region in enumerate(task.regions):
+                predicted = shown[row] if by_region else np.isin(shown, region.values)
+                expected = np.isin(labels, region.values)
+                size = int(np.count_nonzero(predicted) + np.count_nonzero(expected))
+                sums[region.name] += 2 * int(np.count_nonzero(predicted & expected)) / size if size else 1.0
+        scores = {f"dice {name}": value * world.size / len(numbers) for name, value in sums.items()}
+        return {"score": sum(scores.values()) / len(scores), **scores}
+
+    return judge
+
+
+@torch.inference_mode()
+def calibrate(
+    network: Network,
+    store: CaseStore,
+    numbers: Sequence[int],
+    settings: FinetuneSettings,
+    frame: Grid3,
+    task: Task,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Temperature fitted to validation cases, and the expected calibration error before and after."""
+    cases = posteriors(network, store, numbers, settings, frame, device)
+    return choose_temperature(cases, task, by_region=settings.output == "regions")
