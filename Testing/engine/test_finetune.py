@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,25 +17,40 @@ from Testing.engine.labelled_files import tumour_head
 from asa.cli import build
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
-from asa.errors import InputError, ModelError
+from asa.errors import InputError, ModelError, ResourceError
 from asa.inference.normalise import zscore, zscore_stripped
 from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
 from asa.pretext import ReconstructionOptions, make_objective
+from asa.report.evaluation import Protocol, evaluate
+from asa.report.evaluation_tables import read_calibration
 from asa.tasks import TASKS
 from asa.training import checkpoint
 from asa.training.distributed import World
-from asa.training.finetune import FinetuneSettings, LabelledCrops, choose_split, finetune, make_network
+from asa.training.finetune import (
+    FinetuneSettings,
+    LabelledCrops,
+    SegmentationObjective,
+    choose_split,
+    finetune,
+    fitted,
+    layer_scale,
+    make_network,
+)
+from asa.training.memory import candidates, choose_fitting
+from asa.training.prediction import in_frame, labels_of_regions, predict_cases
 from asa.training.pretrained import describe
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import read_events
 from asa.training.settings import read_settings
+from asa.training.trainer import make_optimiser
 from asa.training.whole_volume import place_in_frame, predict, window_starts
-from asa.volume import Grid, Volume, write_volume
+from asa.volume import Grid, Volume, read_volume, write_volume
 
 SHAPE = (32, 64, 32)
 HERE = World(0, 1, torch.device("cpu"))
+BRATS = Protocol(DATASETS["brats2021"], partial=True)
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +169,8 @@ def test_places_in_the_frame():
 def test_windows_cover_the_volume_and_blend_to_one():
     assert window_starts(160, 128) == [0, 32]
     assert window_starts(128, 128) == [0]
+    assert window_starts(128, 64) == [0, 32, 64]
+    assert window_starts(128, 64, 0.0) == [0, 64]
 
     def network(image, origin):
         return image[:, :1] * 0 + 1
@@ -231,6 +249,96 @@ def test_two_processes_equal_one(store, tmp_path):
     one, two = measured(tmp_path / "one"), measured(tmp_path / "two")
     assert len(one) == 6  # four steps, two validations
     assert two == pytest.approx(one, rel=1e-3)
+
+
+def test_layers_of_the_encoder_are_frozen_or_slowed(store, encoder_run):
+    spec = NetworkSpec("asa", 4, 4, (32, 32, 32), "small", (4, 8, 4))
+    network, _, _ = make_network(settings(store, init=str(encoder_run), freeze_blocks=2), spec)
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    assert {name.split(".")[1] for name in frozen} == {"embed", "blocks"}
+    assert {name.split(".")[2] for name in frozen if ".blocks." in name} == {"0", "1"}
+    with pytest.raises(InputError, match="freeze_blocks is 9"):
+        make_network(settings(store, freeze_blocks=9), spec)
+    with pytest.raises(InputError, match="layer_decay concern"):
+        make_network(settings(store, network="nnformer", layer_decay=0.5), spec)
+    scales = {"network.encoder.embed.weight": 5, "network.encoder.blocks.0.norm1.weight": 4}
+    scales |= {"network.encoder.blocks.3.norm1.weight": 1, "network.encoder.norm.weight": 0, "network.stem.x": 0}
+    for name, power in scales.items():
+        assert layer_scale(name, 4, 0.5) == 0.5**power
+    objective = SegmentationObjective(network)
+    optimiser = make_optimiser(objective, settings(store).optimisation, lambda name: layer_scale(name, 4, 0.5))
+    assert {group["lr_scale"] for group in optimiser.param_groups} == {1.0, 0.5, 0.25}  # blocks 0 and 1 are frozen
+    trained = sum(p.requires_grad for p in objective.parameters())
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == trained
+
+
+def test_a_step_is_made_to_fit_into_memory():
+    tried = []
+
+    def attempt(micro_batch, crop):
+        tried.append((micro_batch, crop))
+        if micro_batch * crop[0] * crop[1] * crop[2] > 96**3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    options = list(candidates(4, (128, 128, 96), may_crop=True))
+    assert choose_fitting(options, attempt, HERE) == (1, (96, 96, 96))
+    assert tried == [(4, (128, 128, 96)), (2, (128, 128, 96)), (1, (128, 128, 96)), (1, (96, 96, 96))]
+    with pytest.raises(ResourceError, match="1 crop of 128x128x96 voxels does not fit"):
+        choose_fitting(list(candidates(4, (128, 128, 96), may_crop=False)), attempt, HERE)
+
+
+def test_a_run_is_fitted_with_a_real_step_and_says_so(store, tmp_path, monkeypatch):
+    """The step that is tried is the training's own; only the device and the shortage are pretended."""
+
+    def short_of_memory(options, attempt, world):
+        attempt(*options[-1])
+        return options[-1]
+
+    monkeypatch.setattr("asa.training.finetune.choose_fitting", short_of_memory)
+    asked = settings(store, optimisation={"micro_batch": 2, "batch": 2, "precision": "fp32"})
+    world = World(0, 1, torch.device("meta"))
+    assert fitted(asked, CaseStore.open(store), tmp_path, HERE) == (asked, "")
+    monkeypatch.setattr("asa.training.finetune.wants_bf16", lambda *_: False)
+    found, said = fitted(asked, CaseStore.open(store), tmp_path, world)
+    assert (found.optimisation.micro_batch, found.optimisation.batch, found.crop) == (1, 2, (32, 32, 32))
+    assert said.startswith("2 crops of 32x32x32 voxels at a time do not fit")
+
+
+def test_runs_predict_on_the_grids_of_scans_and_make_ensembles(store, tmp_path):
+    """Two runs with the same split; the ensemble's labels lie on the scan's grid."""
+    quick = {"lr": 3e-3, "steps": 1, "batch": 1, "micro_batch": 1, "precision": "fp32", "ema": 0.9}
+    runs = []
+    for seed in range(2):
+        runs.append(tmp_path / f"run{seed}")
+        run = settings(store, optimisation={**quick, "seed": seed}, schedule={"validate_every": 0}, overlap=0.0)
+        assert finetune(run, runs[-1], HERE) == "finished"
+    calibration = json.loads((runs[0] / "calibration.json").read_text())
+    assert 0.2 <= calibration["temperature"] <= 5
+    assert calibration["error_after"] <= calibration["expected_calibration_error"] + 0.01
+    (written,) = predict_cases(runs, tmp_path / "out", HERE.device, mirror=True)
+    said = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert (said["members"], said["mirrored"]) == (2, True)
+    opened = CaseStore.open(store)
+    (case,) = [case for case in opened.cases if case.name in written.name]
+    assert read_volume(written, labels=True).grid.same_as(read_volume(case.source).grid)
+    (scores,) = evaluate({"x": tmp_path / "out"}, Path(case.source).parents[1], BRATS)["x"].values()
+    assert set(scores) == {"WT", "TC", "ET"}
+    assert read_calibration(tmp_path / "out")["expected_calibration_error"] == said["expected_calibration_error"]
+
+
+def test_regions_become_labels_the_smallest_winning():
+    shown = np.zeros((3, 2, 2, 2), bool)  # WT, TC, ET
+    shown[0], shown[1, 0], shown[2, 0, 0] = True, True, True
+    assert labels_of_regions(shown, TASKS["tumour"]).tolist() == [[[3, 3], [1, 1]], [[2, 2], [2, 2]]]
+
+
+def test_a_posterior_of_the_middle_lies_in_the_middle_of_the_frame():
+    posterior = np.zeros((2, 32, 64, 32), np.float32)
+    posterior[1] = 1
+    whole = in_frame(posterior, by_region=False)
+    assert whole[1].sum() == posterior[1].size
+    assert whole[:, 64, 64, 64].tolist() == [0, 1]
+    assert whole[:, 0, 0, 0].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("network", ["nnformer", "transbts"])

@@ -75,7 +75,7 @@ def command(
     from asa.reproduce.page import write_pages
     from asa.reproduce.plan import Plan
     from asa.reproduce.published import TARGETS
-    from asa.reproduce.schedule import ClusterLauncher, Launcher, LocalLauncher, run_units
+    from asa.reproduce.schedule import ClusterLauncher, InlineLauncher, Launcher, LocalLauncher, run_units
 
     if unit:
         _do_unit(output, unit, device)
@@ -101,8 +101,10 @@ def command(
             launcher = ClusterLauncher(
                 plan.folder, Cluster(gpus=gpus_per_job, hours=hours, partition=partition), jobs
             )
+        elif (devices := gpus or _devices(jobs)) == ["cpu"]:
+            launcher = InlineLauncher(plan, threads)
         else:
-            launcher = LocalLauncher(plan.folder, gpus or _devices(jobs), threads)
+            launcher = LocalLauncher(plan.folder, devices, threads)
         try:
             run_units(plan, units, launcher, lambda said: typer.echo(said, err=True))
         except Exception as error:  # tables are written with what there is, then it is said

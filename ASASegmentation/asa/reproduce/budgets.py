@@ -80,7 +80,7 @@ SMALL = Budget(
     "small",
     case_shape=(128, 128, 128),
     scan_shape=(128, 128, 128),
-    shares={"tumour": (2, 0, 1), "tissue": (2, 0, 1), "wmh": (1, 0, 1)},
+    shares={"tumour": (2, 0, 1), "tissue": (5, 0, 1), "wmh": (1, 0, 1)},
     pretraining={
         "preset": "starter",
         "encoder": {
@@ -103,7 +103,7 @@ SMALL = Budget(
     },
     finetuning={
         "size": "small",
-        "crop": SMALL_CROP,
+        "crop": (32, 32, 32),
         "foreground": 0.75,
         "overlap": 0.0,
         "optimisation": {
@@ -112,15 +112,15 @@ SMALL = Budget(
             "betas": (0.9, 0.99),
             "weight_decay": 0.01,
             "warmup_steps": 3,
-            "steps": 32,
+            "steps": 30,
             "batch": 1,
             "micro_batch": 1,
             "precision": "fp32",
         },
-        "schedule": {"log_every": 4, "checkpoint_every": 16, "validate_every": 0},
+        "schedule": {"log_every": 5, "checkpoint_every": 0, "validate_every": 0},
     },
     stamp=(
-        "REHEARSAL, not a result: shrunken networks, crops of 64 voxels, 32 steps a row and a handful of cases. It "
+        "REHEARSAL, not a result: shrunken networks, crops of 32 voxels, 30 steps a row and a handful of cases. It "
         "shows that every row runs from files to this page, and nothing about which system is better."
     ),
 )

@@ -43,7 +43,7 @@ def strips(plan: Plan, count: int = SHOWN_CASES) -> list[Strip]:
     """The test cases with the largest tumours, cut where most labels show.
 
     Raises:
-        InputError: no row of Table 2 is finished.
+        InputError: no row of Table 2 is finished, or its cases are gone.
     """
     dataset = plan.dataset(BRATS)
     if dataset is None:
@@ -77,6 +77,8 @@ def strips(plan: Plan, count: int = SHOWN_CASES) -> list[Strip]:
         height = float(image.grid.to_world([level, 0, 0])[2])
         grey = image.array[level][window].astype(np.float32)
         found.append((int(np.count_nonzero(labels)), Strip(case.name, height, grey, cuts)))
+    if not found:
+        raise InputError(f"none of the cases that were segmented is in {plan.data[dataset.name]}")
     return [strip for _, strip in sorted(found, key=lambda pair: -pair[0])[:count]]
 
 

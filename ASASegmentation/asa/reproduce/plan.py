@@ -34,6 +34,7 @@ from asa.reproduce.published import TARGETS, Part, Row, System, Table, tables_of
 FORMAT = 1
 PLAN, FINISHED = "plan.json", "finished.json"
 SCANS = "scans"
+UNIT_PARTS = {"cases": 1, SCANS: 0, "pretraining": 1, "rows": 2}  # kind of a unit -> names after it
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,16 @@ class Plan:
         return list(units.values())
 
     def digest(self, unit: str) -> str:
-        """Changes when the settings of a unit do, so that a finished one is not mistaken for another."""
+        """Changes when the settings of a unit do, so that a finished one is not mistaken for another.
+
+        Raises:
+            InputError: there is no such unit.
+        """
         kind, *rest = unit.split("/")
         budget = self.spending
         about: dict[str, Any] = {"unit": unit}
+        if len(rest) != UNIT_PARTS.get(kind):
+            raise InputError(f"there is no unit '{unit}'")
         if kind == "cases":
             about |= {"root": self.data[rest[0]], "shape": budget.case_shape}
         elif kind == SCANS:

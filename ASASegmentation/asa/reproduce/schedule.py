@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from asa.errors import AsaError
+import torch
+
+from asa.errors import AsaError, Cancelled
 from asa.reproduce.plan import Plan, Unit
+from asa.reproduce.work import do_unit
 from asa.training.cluster import Cluster, NodeJob, torchrun
+from asa.training.distributed import World
 
 POLL_S = 0.2
 LOGS = "logs"
@@ -69,8 +73,10 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
             free = [slot for slot in range(launcher.slots) if slot not in running]
             for unit, slot in zip(ready, free, strict=False):
                 waiting.remove(unit)
-                running[slot] = (unit, launcher.start(unit.name, slot), time.monotonic())
-            time.sleep(POLL_S)
+                started = time.monotonic()
+                running[slot] = (unit, launcher.start(unit.name, slot), started)
+            if not any(job.over() for _, job, _ in running.values()):
+                time.sleep(POLL_S)
             for slot, (unit, job, started) in list(running.items()):
                 if not job.over():
                     continue
@@ -111,6 +117,47 @@ class LocalJob:
 
     def stop(self) -> None:
         self.process.terminate()
+
+
+@dataclass
+class DoneJob:
+    """A unit that was done before its launcher returned."""
+
+    reason: str
+
+    def over(self) -> bool:
+        return True
+
+    def failure(self) -> str:
+        return self.reason
+
+    def stop(self) -> None:
+        """It is over."""
+
+
+class InlineLauncher:
+    """One unit after the other in this process: where there is one slot, starting a process for each gains nothing."""
+
+    slots = 1
+
+    def __init__(self, plan: Plan, threads: int = 0) -> None:
+        self.plan = plan
+        if threads:
+            torch.set_num_threads(threads)
+
+    def start(self, unit: str, slot: int) -> DoneJob:
+        """Do a unit; what the training prints goes to standard output.
+
+        Raises:
+            KeyboardInterrupt: it was stopped, and wrote a checkpoint.
+        """
+        try:
+            do_unit(self.plan, unit, World(slot, 1, torch.device("cpu")))
+        except Cancelled:
+            raise KeyboardInterrupt from None
+        except Exception as error:  # the other units can still be done
+            return DoneJob(str(error) or type(error).__name__)
+        return DoneJob("")
 
 
 class LocalLauncher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from asa.training.finetune import finetune
 from asa.training.prediction import predict_cases
 from asa.training.pretrain import pretrain
 
-SCORES, PREDICTIONS, RUN = "scores.json", "predictions", "run"
+BEGUN, SCORES, PREDICTIONS, RUN = "begun.json", "scores.json", "predictions", "run"
 PARTS = {part.task: part for part in (BRATS, IBSR, WMH)}
 Say = Callable[[str], None]
 
@@ -39,11 +40,13 @@ def do_unit(plan: Plan, unit: str, world: World, say: Say = print) -> None:
     if plan.finished(unit):
         say(f"{unit}: finished before")
         return
-    started = time.monotonic()
+    started, used = time.monotonic(), time.process_time()
     kind, *rest = unit.split("/")
     folder = plan.folder / unit
     if kind in ("cases", SCANS) and not world.main:
         return  # preparation is the work of one process
+    if world.main:
+        begin(folder, plan.digest(unit))
     if kind == "cases":
         make_cases(plan, rest[0], folder, say)
     elif kind == SCANS:
@@ -51,14 +54,24 @@ def do_unit(plan: Plan, unit: str, world: World, say: Say = print) -> None:
     elif kind == "pretraining":
         method = cast(Method, rest[0])
         check(pretrain(plan.spending.pretrain_settings(method, str(plan.folder / SCANS), plan.seed), folder, world))
-    elif kind == "rows":
-        make_row(plan, rest[0], rest[1], folder, world, say)
     else:
-        raise InputError(f"there is no unit '{unit}'")
+        make_row(plan, rest[0], rest[1], folder, world, say)
     if world.main:
-        spent = {"seconds": time.monotonic() - started, "processor_seconds": time.process_time()}
+        spent = {"seconds": time.monotonic() - started, "processor_seconds": time.process_time() - used}
         spent = {name: round(value, 1) for name, value in spent.items()}
         write_json(folder / FINISHED, {"digest": plan.digest(unit), **spent})
+
+
+def begin(folder: Path, digest: str) -> None:
+    """Note with what settings a unit is done.
+
+    Raises:
+        InputError: it was begun with others, and would go on from what they made.
+    """
+    path = folder / BEGUN
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("digest") != digest:
+        raise InputError(f"{folder} was begun with other settings; choose another folder, or delete this one")
+    write_json(path, {"digest": digest})
 
 
 def check(outcome: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -326,7 +327,8 @@ def fitted(
             "origins": [(0, 0, 0)] * micro_batch,
         }
         optimiser = make_optimiser(objective, o)
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=wants_bf16(o.precision, world.device)):
+        half = wants_bf16(o.precision, world.device)
+        with torch.autocast(world.device.type, torch.bfloat16) if half else contextlib.nullcontext():
             loss = objective(batch)["loss"]
         loss.backward()
         optimiser.step()

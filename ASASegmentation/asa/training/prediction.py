@@ -18,7 +18,7 @@ from asa.data.case_store import CaseStore
 from asa.errors import InputError, ModelError
 from asa.files import write_json
 from asa.geometry import FRAME, from_frame
-from asa.inference.segment import label_scan
+from asa.inference.labelling import label_classes
 from asa.nn import Segmenter, SegmenterConfig
 from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.position import Grid3
@@ -174,7 +174,7 @@ def write_labels(
         shown = [from_frame(one, alignment, scan.grid).array > 0.5 for one in framed]
         labels = labels_of_regions(np.stack(shown), task)
     else:
-        labels, _ = label_scan(framed, alignment, scan.grid)
+        labels, _ = label_classes(framed, alignment, scan.grid)
     write_volume(scan.with_array(labels), path)
 
 
