@@ -29,7 +29,7 @@ from asa.errors import InputError
 from asa.files import write_json
 from asa.pretext import METHODS, Method
 from asa.reproduce.budgets import Budget, budget_by_name
-from asa.reproduce.published import TARGETS, Part, Row, System, Table, tables_of
+from asa.reproduce.published import PARTS, TARGETS, Part, Row, System, Table, tables_of
 
 FORMAT = 1
 PLAN, FINISHED = "plan.json", "finished.json"
@@ -204,6 +204,7 @@ class Plan:
             raise InputError(f"there is no unit '{unit}'")
         if kind == "cases":
             about |= {"root": self.data[rest[0]], "shape": budget.case_shape}
+            about["stripped"] = PARTS[dataset_by_name(rest[0]).task].stripped
         elif kind == SCANS:
             about |= {"root": self.scans, "stripped": self.stripped, "shape": budget.scan_shape}
         elif kind == "pretraining":

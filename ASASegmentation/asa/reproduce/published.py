@@ -80,6 +80,8 @@ BRATS = Part(
 IBSR = Part("IBSR", "tissue", ("t1",), {"CSF": ("CSF", "ventricles"), "GM": ("GM",), "WM": ("WM",)})
 WMH = Part("WMH", "wmh", ("t1",), {"WMH": ("WMH",)}, stripped=False)
 
+PARTS = {part.task: part for part in (BRATS, IBSR, WMH)}
+
 TABLE2 = Table(
     "table2",
     "Table 2: comparison on the BraTS 2021 data set",

@@ -19,14 +19,13 @@ from asa.inference.stripping import TissueModel
 from asa.pretext import Method
 from asa.report.evaluation import Protocol, evaluate
 from asa.reproduce.plan import FINISHED, SCANS, Plan, cases_unit, pretraining_unit, system_by_key
-from asa.reproduce.published import BRATS, IBSR, WMH
+from asa.reproduce.published import PARTS
 from asa.training.distributed import World, leave
 from asa.training.finetune import finetune
 from asa.training.prediction import predict_cases
 from asa.training.pretrain import pretrain
 
 BEGUN, SCORES, PREDICTIONS, RUN = "begun.json", "scores.json", "predictions", "run"
-PARTS = {part.task: part for part in (BRATS, IBSR, WMH)}
 Say = Callable[[str], None]
 
 
