@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +22,6 @@ from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
 from asa.pretext import ReconstructionOptions, make_objective
-from asa.report.evaluation import Protocol, evaluate
-from asa.report.evaluation_tables import read_calibration
 from asa.tasks import TASKS
 from asa.training import checkpoint
 from asa.training.distributed import World
@@ -39,7 +36,7 @@ from asa.training.finetune import (
     make_network,
 )
 from asa.training.memory import candidates, choose_fitting
-from asa.training.prediction import in_frame, labels_of_regions, predict_cases
+from asa.training.prediction import in_frame, labels_of_regions
 from asa.training.pretrained import describe
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import read_events
@@ -50,7 +47,6 @@ from asa.volume import Grid, Volume, read_volume, write_volume
 
 SHAPE = (32, 64, 32)
 HERE = World(0, 1, torch.device("cpu"))
-BRATS = Protocol(DATASETS["brats2021"], partial=True)
 
 
 @pytest.fixture(scope="session")
@@ -302,28 +298,6 @@ def test_a_run_is_fitted_with_a_real_step_and_says_so(store, tmp_path, monkeypat
     found, said = fitted(asked, CaseStore.open(store), tmp_path, world)
     assert (found.optimisation.micro_batch, found.optimisation.batch, found.crop) == (1, 2, (32, 32, 32))
     assert said.startswith("2 crops of 32x32x32 voxels at a time do not fit")
-
-
-def test_runs_predict_on_the_grids_of_scans_and_make_ensembles(store, tmp_path):
-    """Two runs with the same split; the ensemble's labels lie on the scan's grid."""
-    quick = {"lr": 3e-3, "steps": 1, "batch": 1, "micro_batch": 1, "precision": "fp32", "ema": 0.9}
-    runs = []
-    for seed in range(2):
-        runs.append(tmp_path / f"run{seed}")
-        run = settings(store, optimisation={**quick, "seed": seed}, schedule={"validate_every": 0}, overlap=0.0)
-        assert finetune(run, runs[-1], HERE) == "finished"
-    calibration = json.loads((runs[0] / "calibration.json").read_text())
-    assert 0.2 <= calibration["temperature"] <= 5
-    assert calibration["error_after"] <= calibration["expected_calibration_error"] + 0.01
-    (written,) = predict_cases(runs, tmp_path / "out", HERE.device, mirror=True)
-    said = json.loads((tmp_path / "out" / "prediction.json").read_text())
-    assert (said["members"], said["mirrored"]) == (2, True)
-    opened = CaseStore.open(store)
-    (case,) = [case for case in opened.cases if case.name in written.name]
-    assert read_volume(written, labels=True).grid.same_as(read_volume(case.source).grid)
-    (scores,) = evaluate({"x": tmp_path / "out"}, Path(case.source).parents[1], BRATS)["x"].values()
-    assert set(scores) == {"WT", "TC", "ET"}
-    assert read_calibration(tmp_path / "out")["expected_calibration_error"] == said["expected_calibration_error"]
 
 
 def test_regions_become_labels_the_smallest_winning():
