@@ -43,7 +43,7 @@ from asa.training.run import read_events
 from asa.training.settings import read_settings
 from asa.training.trainer import make_optimiser
 from asa.training.whole_volume import place_in_frame, predict, window_starts
-from asa.volume import Grid, Volume, read_volume, write_volume
+from asa.volume import Grid, Volume, write_volume
 
 SHAPE = (32, 64, 32)
 HERE = World(0, 1, torch.device("cpu"))

@@ -90,6 +90,7 @@ def make_cases(plan: Plan, name: str, folder: Path, say: Say) -> None:
         zscore_stripped if part.stripped else zscore,
         modalities=part.modalities,
         shape=plan.spending.case_shape,
+        stripped=part.stripped,
         progress=lambda done, total, case: say(f"[{done}/{total}] {case}"),
     )
 
