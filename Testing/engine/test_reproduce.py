@@ -13,7 +13,7 @@ from Testing.engine.labelled_files import save, tumour_head
 
 from asa.cli import build
 from asa.errors import Cancelled, InputError
-from asa.inference.segment import UNALIGNED
+from asa.geometry import Alignment
 from asa.reproduce import budgets, schedule, work
 from asa.reproduce.figure import FIGURE4_COLOURS, draw, strips
 from asa.reproduce.page import write_pages
@@ -313,7 +313,7 @@ def rehearsed(tmp_path_factory):
             budgets.SMALL, case_shape=(32, 64, 64), shares={"tumour": (1, 0, 1)}, finetuning=quick
         )
         patch.setitem(budgets.BUDGETS, "small", few)
-        patch.setattr("asa.data.case_store.align_to_frame", lambda _scan: UNALIGNED)
+        patch.setattr("asa.data.case_store.align_to_frame", lambda _scan: Alignment(np.eye(4), "identity", 1.0))
         table = budgets.dataclasses.replace(TABLE4, rows=(TABLE4.rows[0],))
         patch.setitem(TABLES, "table4", table)
         arguments = ["reproduce", "table4", "--budget", "small", "--data", f"brats2021={root / 'brats'}"]
