@@ -199,8 +199,8 @@ def report(done: Mapping[tuple[str, int], Scores]) -> str:
         f"# Encoders pre-trained in several ways, fine-tuned on little\n\n{provenance('torch')}. Pre-training: "
         f"{PRETRAIN_STEPS} steps of {PRETRAIN_BATCH} crops of {CROP[0]}³ of unlabelled T1s; fine-tuning: "
         f"{FINETUNE_STEPS} steps of {FINETUNE_BATCH} synthetic crops of {LABEL_MAPS} label maps; measured on "
-        f"{len(HEADS)} heads of IBSR-18 and MICCAI 2012, which nothing was trained on. Normalisation, learning rate, steps "
-        "and the number of heads were chosen after seeing scratch runs of other settings, before any pre-trained one."
+        f"{len(HEADS)} heads of IBSR-18 and MICCAI 2012, which nothing was trained on. Normalisation, learning rate, "
+        "steps and the number of heads were chosen after seeing scratch runs of other settings, before any pre-trained one."
         f"\n\n{table(done)}"
     )
 
