@@ -200,7 +200,8 @@ def report(done: Mapping[tuple[str, int], Scores]) -> str:
         f"{PRETRAIN_STEPS} steps of {PRETRAIN_BATCH} crops of {CROP[0]}³ of unlabelled T1s; fine-tuning: "
         f"{FINETUNE_STEPS} steps of {FINETUNE_BATCH} synthetic crops of {LABEL_MAPS} label maps; measured on "
         f"{len(HEADS)} heads of IBSR-18 and MICCAI 2012, which nothing was trained on. Normalisation, learning rate, "
-        "steps and the number of heads were chosen after seeing scratch runs of other settings, before any pre-trained one."
+        "steps and the number of heads were chosen after seeing scratch runs of other settings, before any pre-trained "
+        "one."
         f"\n\n{table(done)}"
     )
 
