@@ -7,6 +7,7 @@ their answer.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,15 @@ def test_any_modality_will_do_and_what_is_not_known_is_said(
     assert any("Without a T1 with contrast agent image the model cannot know" in warning for warning in result.warnings)
     with pytest.raises(InputError, match="'flair' is not among the images given"):
         run({"t2": images["t2"]}, model, reference="flair")
+
+
+def test_a_weak_model_says_so_in_every_result(images: dict[str, Path], model: Path, tmp_path: Path) -> None:
+    weak = shutil.copytree(model, tmp_path / "weak")
+    info = json.loads((weak / "model.json").read_text())
+    (weak / "model.json").write_text(json.dumps({**info, "doubts": ["A first version."]}))
+    result = run({"t2": images["t2"]}, weak)
+    assert result.trust.verdict == "doubtful" and "A first version." in result.trust.reasons
+    assert "A first version." in result.warnings
 
 
 def test_a_wrong_modality_makes_the_result_doubtful(images: dict[str, Path], model: Path) -> None:

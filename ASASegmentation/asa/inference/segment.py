@@ -96,7 +96,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
     with clock.stage("aligning"):
         placement = place_series(scans, align=request.align == "auto")
-        doubts = [*placement.warnings, *input_reasons(placement)]
+        doubts = [*model.info.get("doubts", ()), *placement.warnings, *input_reasons(placement)]
         sees_brain = any(one.in_brain for one in task.labels)
         brain = None if sees_brain and not by_brain(model) else find_brain(placement, paths, device)
     with clock.stage("network") as part:
