@@ -172,7 +172,9 @@ def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> di
             if brain is None:
                 found[key] = zscore(framed)
             elif series.stripped:
-                found[key] = zscore_stripped(framed)
+                # the rim that resampling makes is no brain: a voxel is where most of it is, in training too
+                own = stripped_brain(series.scan, series.alignment) if series.registered else brain
+                found[key] = zscore_stripped(np.where(own, framed, 0))
             else:
                 found[key] = zscore_brain(framed, reached(series, brain))
     return found
