@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from asa.training import checkpoint
 from asa.training.run import read_events
@@ -41,6 +42,15 @@ def start(runs: dict[Path, dict[str, Any]], *prefix: str, die: str = "") -> subp
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As in the processes that :func:`start` makes: sums of several threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_from_a_run_to_a_drawn_mask(tab: Any, scan: Any) -> None:
         before = tab.answer
         if index != ui.checkpointSlider.value:
             ui.checkpointSlider.setValue(index)
-            driving.wait_for(lambda before=before: tab.answer is not before, 30)
+            driving.wait_for(lambda before=before: tab.answer is not before, 120)
         errors[model.step] = tab.answer.summary["mse_hidden"]
     assert list(errors) == [2, 4, 5] and len(set(errors.values())) == 3
 
