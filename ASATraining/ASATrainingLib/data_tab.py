@@ -24,7 +24,7 @@ _PURPOSES = ((PRETRAIN, "Pre-training: T1 scans without labels"), (FINETUNE, "Fi
 _SIZES = (("frame", "Whole brain frame, 160 × 192 × 160"), ("128", "The paper's cube, 128 × 128 × 128"))
 _RED, _ROW_PX = (217, 69, 61), 22
 _CHECKED = 2  # Qt.Checked, as a number in PythonQt and elsewhere
-_HEADINGS = ("Case", "Images", "Voxels", "What is wrong")
+_HEADINGS = ("Case", "Images", "Voxels, or what is wrong")
 
 
 class DataTab:
@@ -164,7 +164,7 @@ class DataTab:
         for row, case in enumerate(found):
             images = ", ".join((*case["modalities"], *(["labels"] if case["labels"] else [])))
             wrong = "; ".join(case["problems"])
-            for column, text in enumerate((case["name"], images, case["grid"], wrong)):
+            for column, text in enumerate((case["name"], images, wrong or case["grid"])):
                 item = qt.QTableWidgetItem(str(text))
                 item.setToolTip(str(text))
                 if wrong and column == len(_HEADINGS) - 1:

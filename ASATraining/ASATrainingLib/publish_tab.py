@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from asa.models import CARD, ModelFolder, list_models, user_models
+from asa.tasks import TASKS
 from ASASegmentationLib.dialogs import Dialogs
 from ASASegmentationLib.engine_job import JobState
 
@@ -149,7 +150,7 @@ class PublishTab:
 
     def list_models(self) -> None:
         """Shows every model that can be segmented with."""
-        self._models = list_models()
+        self._models = [model for model in list_models() if model.task in TASKS]
         table = self.ui.modelsTable
         table.setColumnCount(len(_HEADINGS))
         table.setHorizontalHeaderLabels([_(heading) for heading in _HEADINGS])

@@ -10,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from asa.models import list_models
 from ASASegmentationLib.dialogs import Dialogs
 from ASASegmentationLib.engine_job import JobState
 
@@ -23,6 +24,7 @@ from .wording import device_text, estimate_text
 
 _POLL_MS = 100
 PRETRAIN, FINETUNE = "pretrain", "finetune"
+PRETRAINING = "pretraining"  # kind of a run, and task of a model made of one
 _KINDS = ((PRETRAIN, "Pre-train"), (FINETUNE, "Fine-tune"))
 _PRESETS = {"starter": "Starter: one computer", "paper": "As published"}
 # What people usually change. Those chosen in controls of their own are not in the table.
@@ -161,8 +163,10 @@ class RunTab:
         box.clear()
         box.addItem(_("Scratch: no pre-trained encoder"), "")
         for run in self.logic.runs:
-            if run.kind == "pretraining" and not run.problem:
+            if run.kind == PRETRAINING and not run.problem:
                 box.addItem(run.name, str(run.path))
+        for model in list_models(PRETRAINING):
+            box.addItem(_("Model {name}").format(name=model.name), str(model.path))
         box.setCurrentIndex(max(0, box.findData(chosen)))
         self._showing = False
 

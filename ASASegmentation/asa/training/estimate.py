@@ -235,7 +235,7 @@ def _pretraining(settings: PretrainSettings) -> _Plan:
 
     o = settings.optimisation(len(train))
     pictures = o.steps // settings.preview_every if settings.preview_every else 0
-    looks = min(settings.validation_scans, len(held_out))
+    looks = settings.validation_scans if settings.crop and held_out else min(settings.validation_scans, len(held_out))
     return _Plan(objective, collate, o, settings.schedule, len(train), crop, source.patch, looks, pictures)
 
 

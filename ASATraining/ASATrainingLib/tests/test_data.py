@@ -48,9 +48,9 @@ class TestData(PanelTestCase):
         self.assertIn("--dry-run", arguments)
         self.finish({**FOUND, "name": "a", "problems": []}, {**FOUND, "name": "b", "problems": ["it is empty"]})
         table = self.controls.foundTable
-        cells = [[table.item(row, column).text() for column in range(4)] for row in range(2)]
-        self.assertEqual(cells[0], ["a", "t1", "8x9x10 of 1x1x1 mm", ""])
-        self.assertEqual(cells[1][3], "it is empty")
+        cells = [[table.item(row, column).text() for column in range(3)] for row in range(2)]
+        self.assertEqual(cells[0], ["a", "t1", "8x9x10 of 1x1x1 mm"])
+        self.assertEqual(cells[1][2], "it is empty")
         self.assertEqual(self.controls.foundLabel.text, "2 cases, 1 with problems.")
 
     def test_a_folder_without_scans_is_a_sentence(self) -> None:

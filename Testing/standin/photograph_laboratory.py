@@ -1,0 +1,75 @@
+"""Photographs the tabs Data, Run and Publish with what the engine really answers, light and dark.
+
+    python Testing/standin/photograph_laboratory.py SCANS STORE TUNED [FOLDER]
+
+SCANS is a tree of scans, STORE a store of them, TUNED the folder of a fine-tuning; FOLDER defaults to
+Resources/Screenshots. What the paths are named is in the pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import driving
+import qt
+from photograph import Photographer
+
+_PATIENCE_S = 600.0
+
+
+def show_tab(panel: Any, title: str) -> Any:
+    """Brings a tab to the front and returns it."""
+    panel.ui.tabWidget.setCurrentIndex(list(panel.tabs).index(title))
+    return panel.tabs[title]
+
+
+def data(panel: Any, scans: Path, store: Path) -> None:
+    """What there is, before it is prepared."""
+    tab = show_tab(panel, "Data")
+    tab.ui.folderPathLineEdit.setCurrentPath(str(scans))
+    tab.ui.storePathLineEdit.setCurrentPath(str(store))
+    tab.ui.lookButton.click()
+    driving.wait_for(lambda: not tab.busy, _PATIENCE_S)
+
+
+def run(panel: Any, store: Path) -> None:
+    """Settings of a new run, and what it will need."""
+    tab = show_tab(panel, "Run")
+    tab.ui.runStorePathLineEdit.setCurrentPath(str(store))
+    tab.ui.runFolderPathLineEdit.setCurrentPath(str(store.parent / "runs" / "starter"))
+    driving.wait_for(lambda: tab.ui.deviceComboBox.findData("cpu") >= 0, _PATIENCE_S)
+    tab.ui.estimateButton.click()
+    driving.wait_for(lambda: tab.ui.estimateButton.enabled, _PATIENCE_S)
+
+
+def main(scans: Path, store: Path, tuned: Path, folder: Path) -> None:
+    """Takes all pictures."""
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()  # no queue and no models but those that ship
+    folder.mkdir(parents=True, exist_ok=True)
+    module = driving.open_module("ASATraining")
+    panel = module.widgetRepresentation().self().panel
+    camera = Photographer(module, folder)
+    driving.wait_for(lambda: panel.tabs["Run"].kind_known, _PATIENCE_S)
+    panel.logic.open_run(tuned)
+    data(panel, scans, store)
+    camera.take("training_data")
+    run(panel, store)
+    camera.take("training_run")
+    form = panel.tabs["Run"]
+    form.ui.allCheckBox.click()
+    form.set_values({"mask_ratio": 1.5})
+    camera.take("training_run_fault")
+    publish = show_tab(panel, "Publish")
+    publish.ui.notesText.setPlainText("Trained on our own scans; not for children.")
+    camera.take("training_publish")
+    module.close()
+    qt.QApplication.processEvents()
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[4]) if len(sys.argv) > 4 else driving.REPOSITORY / "Resources/Screenshots"
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), target)
