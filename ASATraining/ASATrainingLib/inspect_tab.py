@@ -175,14 +175,17 @@ class InspectTab:
     def _list_checkpoints(self) -> None:
         run, before = self.logic.current_run, self.checkpoint
         usable = run is not None and not run.problem
-        self._models = [*(checkpoints(run) if run is not None and usable else ()), *self._extra]
+        own = checkpoints(run) if run is not None and usable else []
+        first = bool(own) and all(model in self._extra for model in self._models)  # the run has its first ones now
+        self._models = [*own, *self._extra]
         self._showing = True
         self.ui.checkpointComboBox.clear()
         for model in self._models:
             self.ui.checkpointComboBox.addItem(model.title, str(model.path))
         paths = [model.path for model in self._models]
         newest = max(0, len(paths) - len(self._extra) - 1)  # of the run; without one, the first model
-        index = paths.index(before.path) if before is not None and before.path in paths else newest
+        kept = before is not None and before.path in paths and not first
+        index = paths.index(before.path) if kept else newest
         self.ui.checkpointComboBox.setCurrentIndex(index if paths else -1)
         self.ui.checkpointSlider.setRange(0, newest)
         self.ui.checkpointSlider.setValue(index)

@@ -215,6 +215,8 @@ class RunTab:
         ui.resumeButton.setToolTip(why_not or _("Go on from the last checkpoint."))
 
     def _on_run_state(self, run: RunFolder) -> None:
+        if run.kind == PRETRAINING and self.ui.initComboBox.findData(str(run.path)) < 0:  # it was not known before
+            self._list_inits()
         if self.logic.current_run is not None and run.path == self.logic.current_run.path:
             if run.status is not Status.RUNNING:
                 self.ui.controlLabel.setText("")

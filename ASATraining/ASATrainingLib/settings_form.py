@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from .setting import Setting
 
-_WRONG = "QLineEdit { border: 1px solid #d9453d; background: transparent; }"
+_WRONG = "QLineEdit { border: 1px solid #d9453d; color: #d9453d; background: transparent; }"
 _ROW_PX = 26
 
 

@@ -117,6 +117,17 @@ class TestForm(RunTestCase):
         self.controls.initComboBox.setCurrentIndex(self.controls.initComboBox.findData(str(self.folder / "pretrained")))
         self.assertEqual(self.tab.values()["init"], str(self.folder / "pretrained"))
 
+    def test_a_run_can_be_started_from_once_it_says_what_it_is(self) -> None:
+        self.controls.kindComboBox.setCurrentIndex(1)
+        young = self.folder / "young"
+        young.mkdir()
+        write_state(young, "starting")
+        self.logic.open_run(young)
+        self.assertEqual(self.controls.initComboBox.findData(str(young)), -1)
+        write_state(write_run(young), "running")
+        self.logic.poll()
+        self.assertGreater(self.controls.initComboBox.findData(str(young)), 0)
+
     def test_a_store_that_is_missing_and_a_folder_in_use_are_said(self) -> None:
         self.controls.runStorePathLineEdit.setCurrentPath(str(self.folder / "nowhere"))
         self.assertIn("tab Data", self.controls.faultLabel.text)
