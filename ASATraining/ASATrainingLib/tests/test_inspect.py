@@ -21,7 +21,7 @@ from ..layouts import SLICE_VIEWS, slice_view
 from ..look import Answer
 from ..look_scene import ERROR_SD
 from ..patches import Attention, Patches
-from .case import PanelTestCase, write_run, write_state
+from .case import PanelTestCase, write_run
 from .fake_looks import GRID, FakeLook, FakeLookRunner, write_checkpoint
 
 TILTED = np.array([[-2.0, 0.1, 0, 40], [0.1, -2.0, 0.2, 30], [0, 0.2, 2.0, -50], [0, 0, 0, 1]])
@@ -87,15 +87,6 @@ class InspectTestCase(PanelTestCase):
 
 class TestLooking(InspectTestCase):
     """From the click to four views."""
-
-    def test_the_first_checkpoint_of_a_young_run_is_chosen(self) -> None:
-        run = write_run(self.folder / "young")
-        write_state(run, "running")
-        self.logic.open_run(run)
-        write_checkpoint(run / "checkpoints" / "last.safetensors", 5)
-        write_state(run, "running", step=5)
-        self.logic.poll()
-        self.assertEqual(self.tab.checkpoint.path, run / "checkpoints" / "last.safetensors")
 
     def test_what_is_asked(self) -> None:
         self.controls.ratioSpinBox.setValue(60)

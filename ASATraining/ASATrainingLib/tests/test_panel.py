@@ -6,6 +6,7 @@ import slicer
 
 from ..run_folder import Status
 from .case import PanelTestCase, write_run, write_state
+from .fake_looks import write_checkpoint
 
 
 class TestChoosingARun(PanelTestCase):
@@ -78,3 +79,12 @@ class TestChoosingARun(PanelTestCase):
         for panel in (first, self.panel):
             panel.logic.poll()
             self.assertIn("Runs.", panel.ui.runStatusLabel.text)
+
+    def test_the_first_checkpoint_of_a_young_run_is_chosen(self) -> None:
+        run = write_run(self.folder / "young")
+        write_state(run, "running")
+        self.logic.open_run(run)
+        write_checkpoint(run / "checkpoints" / "last.safetensors", 5)
+        write_state(run, "running", step=5)
+        self.logic.poll()
+        self.assertEqual(self.panel.tabs["Look inside"].checkpoint.path, run / "checkpoints" / "last.safetensors")
