@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from asa.training import checkpoint
 from asa.training.run import read_events
@@ -44,15 +43,6 @@ def start(runs: dict[Path, dict[str, Any]], *prefix: str, die: str = "") -> subp
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As in the processes that :func:`start` makes: sums of several threads round otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tiny.make_store(tmp_path_factory.mktemp("store"))
@@ -60,8 +50,10 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(store, tmp_path_factory):
+    """In a process of its own as those that are killed: one that other tests have used may round otherwise."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert tiny.run(tiny.settings(store), folder) == "finished"
+    done = start({folder: tiny.settings(store)})
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -76,7 +68,8 @@ def test_killed_and_resumed_is_the_same_run(store, undisturbed, tmp_path, die):
     killed = start({tmp_path: tiny.settings(store)}, die=die)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(tiny.losses(tmp_path)) < len(tiny.losses(undisturbed))
-    assert tiny.run(tiny.settings(store), tmp_path) == "finished"
+    resumed = start({tmp_path: tiny.settings(store)})
+    assert resumed.returncode == 0, resumed.stderr
     assert tiny.losses(tmp_path) == tiny.losses(undisturbed)
     for name in ("last", "best"):
         ours, theirs = (checkpoint.load(f / "checkpoints" / f"{name}.safetensors") for f in (tmp_path, undisturbed))

@@ -13,6 +13,8 @@ import slicer
 
 
 def test_registered_after_start_with_a_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "SampleData", None)
+    slicer.app.complete_startup()  # for modules that other tests have opened
     registered: list[dict[str, Any]] = []
     samples = ModuleType("SampleData")
     register = SimpleNamespace(registerCustomSampleDataSource=lambda **fields: registered.append(fields))
