@@ -126,7 +126,7 @@ class DataTab:
             ((ui.sourceLabel, ui.sourceComboBox), not tuning),
             ((ui.folderLabel, ui.folderPathLineEdit, ui.lookButton), not scene),
             ((ui.volumesLabel, ui.volumesList), scene),
-            ((ui.strippedCheckBox, ui.jobsLabel, ui.jobsSpinBox), not tuning),
+            ((ui.jobsLabel, ui.jobsSpinBox), not tuning),
         ):
             for one in control:
                 one.setVisible(shown)
@@ -200,9 +200,8 @@ class DataTab:
             words, first = ["prepare", PRETRAIN, "--bids", str(tree)], write_tree(self._volumes(), tree)
         words += ["-o", str(store), "--size", _chosen(self.ui.sizeComboBox), "--json"]
         words += ["--aligned"] if self.ui.alignedCheckBox.isChecked() else []
-        if self.purpose == PRETRAIN:
-            words += ["--jobs", str(self.ui.jobsSpinBox.value)]
-            words += ["--stripped"] if self.ui.strippedCheckBox.isChecked() else []
+        words += ["--stripped"] if self.ui.strippedCheckBox.isChecked() else []
+        words += ["--jobs", str(self.ui.jobsSpinBox.value)] if self.purpose == PRETRAIN else []
         self._start(EngineCall(self.logic.runner, words, asked=False, first=first), _("Preparing…"))
 
     def _start(self, call: EngineCall, said: str) -> None:

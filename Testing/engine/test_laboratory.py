@@ -90,7 +90,7 @@ def test_presets_are_what_the_files_say(kind: str, name: str, repository: Path) 
 
 
 def test_estimate_of_memory_time_and_disk(tmp_path: Path, asa: Asa) -> None:
-    """Against the run itself: steps, parameters and bytes on disk; time within a factor that a busy machine allows."""
+    """Against the run itself: steps, parameters and bytes on disk; time as far as a busy machine allows."""
     schedule = {"log_every": 1, "checkpoint_every": 5, "validate_every": 5}
     values = settings(make_store(tmp_path / "store"), schedule=schedule)
     (tmp_path / "settings.json").write_text(json.dumps(values))
@@ -103,7 +103,8 @@ def test_estimate_of_memory_time_and_disk(tmp_path: Path, asa: Asa) -> None:
     tensors, _ = checkpoint.load(tmp_path / "run" / "checkpoints" / "best.safetensors")
     assert abs(found["parameters"] - sum(tensor.numel() for tensor in tensors.values())) < 0.1 * found["parameters"]
     measured = sorted(event["seconds"] for event in steps)[len(steps) // 2]
-    assert measured / 10 < found["step_seconds"] < measured * 10
+    assert 0 < found["step_seconds"] < measured * 10  # from below nothing can be said of a machine that others use
+    assert found["seconds"] >= found["steps"] * found["step_seconds"]
     used = sum(path.stat().st_size for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert used < found["disk"] < 4 * used + 100_000
     assert 0 < found["memory"] < found["free_memory"] and found["free_disk"] > 0
@@ -162,9 +163,11 @@ def tuned_run(folder: Path, **changes: Any) -> Path:
     """A fine-tuning run of a small network that was never trained."""
     common = {"store": "somewhere/cases", "size": "small", "crop": (32, 32, 32)}
     values = FinetuneSettings.model_validate({**common, **changes})
-    data = {"dataset": "brats2021", "modalities": ["t1", "flair"], "cases": 7, "split": {"train": 5, "validation": 2}}
+    data = {"dataset": "brats2021", "modalities": ["t1", "flair"], "cases": 7, "stripped": True}
+    data["split"] = {"train": 5, "validation": 2}
     run = Run.create(folder, "finetuning", values.model_dump(mode="json"), data)
     run.event("validation", step=3, best=True, score=0.5, **{"dice WT": 0.61234, "dice TC": 0.5, "dice ET": 0.4})
+    (folder / "calibration.json").write_text('{"temperature": 1.5}')
     config = asa_config(NetworkSpec("asa", 2, 4, (32, 32, 32), "small", (4, 4, 4)))
     torch.manual_seed(0)
     tensors = {f"model.network.{key}": value for key, value in Segmenter(config).state_dict().items()}
@@ -180,6 +183,7 @@ def test_a_run_is_published_where_it_is_found(tmp_path: Path, monkeypatch: pytes
     model = find_model("my-tumours", "tumour")
     assert model.path == user_models() / "my-tumours" and model in list_models("tumour")
     assert model.modalities == ("t1", "flair") and model.required == ()
+    assert model.info["normalisation"] == "brain z-score" and model.info["temperature"] == 1.5
     assert model.info["scores"] == {"validation, step 3": {"ET": 0.4, "TC": 0.5, "WT": 0.612}}
     card = (model.path / "CARD.md").read_text()
     assert all(words in card for words in ("5 of 7 cases", "starter", "0.612", "Research use only", "Two hospitals."))

@@ -64,13 +64,14 @@ class StoredCase:
 
 @dataclass(frozen=True)
 class CaseStore:
-    """Reads a store; arrays are memory-mapped."""
+    """Reads a store; arrays are memory-mapped. ``stripped``: its images show, and were normalised within, the brain."""
 
     folder: Path
     dataset: Dataset
     modalities: tuple[str, ...]
     cases: tuple[StoredCase, ...]
     shape: Shape
+    stripped: bool = False
 
     @staticmethod
     def open(folder: Path) -> CaseStore:
@@ -86,7 +87,8 @@ class CaseStore:
                 raise InputError(f"{folder} was written by a newer version of ASA; update ASA")
             cases = tuple(StoredCase.from_json(values) for values in index["cases"])
             t, h, w = index["shape"]
-            return CaseStore(folder, dataset_by_name(index["dataset"]), tuple(index["modalities"]), cases, (t, h, w))
+            dataset, stripped = dataset_by_name(index["dataset"]), bool(index.get("stripped", False))
+            return CaseStore(folder, dataset, tuple(index["modalities"]), cases, (t, h, w), stripped)
         except FileNotFoundError:
             raise InputError(f"{folder} is no store of cases: make one with 'asa prepare finetune'") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -132,7 +134,7 @@ class CaseStore:
             for label, count in case.voxels.items():
                 voxels[label] = voxels.get(label, 0) + count
         found = {"dataset": self.dataset.name, "modalities": list(self.modalities), "cases": len(self.cases)}
-        return {**found, "voxels": voxels}
+        return {**found, "stripped": self.stripped, "voxels": voxels}
 
     def _map(self, kind: str, number: int) -> npt.NDArray[Any]:
         path = array_path(self.folder, kind, self.cases[number].name)
@@ -177,6 +179,8 @@ def prepare_cases(
     channels = tuple(modalities or dataset.modalities)
     cases = load_dataset(dataset, root, channels)
     settings = {"dataset": dataset.name, "modalities": list(channels), "shape": list(shape), "align": align}
+    if stripped:
+        settings["stripped"] = True
     path = folder / "settings.json"
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise InputError(f"{folder} was begun with other settings ({path}); choose another folder")
@@ -198,7 +202,7 @@ def prepare_cases(
         progress(number, len(cases), case.name)
     raise_problems(problems, dataset.title)
     write_json(folder / INDEX, {"format": FORMAT, **settings, "cases": [dataclasses.asdict(case) for case in done]})
-    return CaseStore(folder, dataset, channels, tuple(done), shape)
+    return CaseStore(folder, dataset, channels, tuple(done), shape, stripped)
 
 
 def _prepare(

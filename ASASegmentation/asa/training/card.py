@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -12,9 +13,11 @@ import yaml
 
 from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
+from asa.inference.normalise import BRAIN_ZSCORE
 from asa.models import user_models
 from asa.tasks import TASKS, Task
 from asa.training.export import export_model
+from asa.training.finetune import CALIBRATION
 from asa.training.pretrained import find_checkpoint
 from asa.training.run import Run, read_events
 
@@ -82,6 +85,8 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
         "optional_modalities": modalities if dropped and len(modalities) > 1 else [],
         "output": settings.get("output", "classes"),
         "flip_averaging": True,
+        **({"normalisation": BRAIN_ZSCORE} if data.get("stripped") else {}),
+        **temperature(run),
         "training": {
             "recipe": recipe(settings),
             "data": trained_on,
@@ -92,6 +97,14 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
         "limits": LIMITS,
     }
     return described
+
+
+def temperature(run: Path) -> dict[str, float]:
+    """What the run found its posterior to be too sure by, {} where it looked at no case."""
+    try:
+        return {"temperature": float(json.loads((run / CALIBRATION).read_text(encoding="utf-8"))["temperature"])}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def recipe(settings: dict[str, Any]) -> str:

@@ -22,13 +22,13 @@ from asa.data.case_store import CaseStore
 from asa.data.store import ScanStore, Shape
 from asa.errors import InputError, ResourceError
 from asa.inference.predictor import choose_device
-from asa.nn.baselines import NetworkSpec
 from asa.nn.objective import Batch, Objective
 from asa.pretext import make_objective
 from asa.pretext.objectives import CONTEXT
 from asa.tasks import TASKS
 from asa.training.devices import Device, list_devices
-from asa.training.finetune import FinetuneSettings, LabelledCrops, SegmentationObjective, make_network
+from asa.training.finetune import FinetuneSettings, LabelledCrops, make_network, network_spec
+from asa.training.finetune import make_objective as segmentation_objective
 from asa.training.pretrain import PretrainSettings, choose_split, stored_scans
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.trainer import peak_memory, wants_bf16
@@ -245,15 +245,9 @@ def _finetuning(settings: Settings) -> _Plan:
     store = CaseStore.open(Path(settings.store))
     if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
         raise InputError(f"crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}")
-    task = TASKS[store.dataset.task]
-    regions = [region.values for region in task.regions] if settings.output == "regions" else []
-    outputs = len(regions) or 1 + max(label.value for label in task.labels)
-    frame = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)
     unit = 4 * PATCH  # networks halve a crop up to five times
     small = settings.model_copy(update={"crop": probe_crop(settings.crop, unit)})
-    channels = len(store.modalities)
-    spec = NetworkSpec(settings.network, channels, outputs, small.crop, settings.size, frame, settings.position)
-    network, known, _ = make_network(small, spec)
+    network, known, _ = make_network(small, network_spec(small, store))
     everyone = range(len(store.cases))
 
     def collate(crop: Shape) -> tuple[Batch, Batch]:
@@ -263,7 +257,7 @@ def _finetuning(settings: Settings) -> _Plan:
     train, held_out = (math.ceil(len(everyone) * settings.shares[i] / sum(settings.shares)) for i in (0, 1))
     windows = math.prod(len(window_starts(n, c)) for n, c in zip(store.shape, settings.crop, strict=True))
     looks = windows * min(held_out, settings.validation_cases or held_out)
-    objective = SegmentationObjective(network, regions)
+    objective = segmentation_objective(settings, network, TASKS[store.dataset.task])
     return _Plan(objective, collate, settings.optimisation, settings.schedule, train, settings.crop, unit, looks, 0)
 
 

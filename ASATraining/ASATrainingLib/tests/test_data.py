@@ -89,7 +89,7 @@ class TestData(PanelTestCase):
     def test_labelled_cases_need_a_data_set(self) -> None:
         self.choose("purposeComboBox", "finetune")
         self.assertTrue(self.controls.datasetComboBox.isVisible())
-        self.assertFalse(self.controls.strippedCheckBox.isVisible())
+        self.assertFalse(self.controls.jobsSpinBox.isVisible())
         arguments = self.begin("lookButton")
         self.assertEqual(arguments[2:8], ["prepare", "finetune", "--data", str(self.folder), "--dataset", "brats2021"])
         self.finish({**FOUND, "name": "a", "labels": True, "problems": []})
