@@ -26,7 +26,7 @@ import torch
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.inference.normalise import zscore
-from asa.training.allocation import keep_freed_memory
+from asa.nn.allocation import keep_freed_memory
 from asa.training.finetune import FinetuneSettings, LabelledCrops
 
 from .heads import RESULTS, data_root

@@ -37,6 +37,7 @@ from asa.inference.request import SegmentRequest, SegmentResult
 from asa.inference.series import Placement, brain_on, check_one_patient, place_series, reached
 from asa.inference.stripping import TissueModel
 from asa.models import ModelFolder, find_model
+from asa.nn.allocation import keep_freed_memory
 from asa.tasks import TASKS, Task
 from asa.volume import Grid, read_volume
 from asa.volume.checks import acquisition_warnings
@@ -77,6 +78,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         ModelError: no such model, or it is damaged.
         ResourceError: not enough memory, or no such device.
     """
+    keep_freed_memory()
     if request.task not in TASKS:
         raise InputError(f"unknown task '{request.task}'; choose from {', '.join(TASKS)}")
     if request.threshold is not None and not 0 < request.threshold < 1:

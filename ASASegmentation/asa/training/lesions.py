@@ -22,6 +22,7 @@ from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
 from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant
+from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS, Task
 from asa.training.distributed import World
 from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
@@ -52,6 +53,9 @@ class LesionSettings(Settings):
     )
     missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
     positive_weight: float = Field(1.0, gt=0, description="of a lesion's voxel in the cross-entropy")
+    bias: float = Field(
+        0.6, ge=0, description="largest spread of a smooth field added to each modality of a real crop (coils), in SD"
+    )
     cut: float = Field(0.15, ge=0, le=1, description="share of samples of which one modality does not reach all")
     frozen_norm: bool = Field(
         True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
@@ -136,15 +140,20 @@ class RealCrops(LabelledCrops):
                 optimisation=settings.optimisation,
             ),
         )
-        self.implant_share = settings.implant_share
+        self.implant_share, self.bias = settings.implant_share, settings.bias
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Another tumour sometimes, then intensities, of each modality on its own."""
+        """Another tumour sometimes, then intensities, of each modality on its own.
+
+        Six cases do not show how differently coils shade a brain; without the field, what lies nearest to the coil
+        (cerebellum, temporal lobes) was taken for oedema in cases the model had not seen.
+        """
         if chance(rng, self.implant_share):
             image, labels = implant(rng, image, labels, self.store.modalities)
         inside = (image != 0).any(0)
         for number, channel in enumerate(image):
             changed = intensities(rng, channel[None], self.s.augment)[0]
+            changed = changed + uniform(rng, 0, self.bias) * smooth_field(rng, tuple(labels.shape), 3)[0]
             image[number] = changed * uniform(rng, 0.85, 1.18) + uniform(rng, -0.2, 0.2)
         return image * inside, labels
 

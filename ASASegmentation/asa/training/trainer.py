@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from asa.errors import AsaError, InputError, ModelError
+from asa.nn.allocation import keep_freed_memory
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
 from asa.training import checkpoint
-from asa.training.allocation import keep_freed_memory
 from asa.training.distributed import World, mean_over_world
 from asa.training.prefetch import prefetch
 from asa.training.run import Run, kept_name

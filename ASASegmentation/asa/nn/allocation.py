@@ -13,7 +13,8 @@ def keep_freed_memory() -> bool:
     """Let glibc reuse large blocks; True where that was possible.
 
     By default every block of 32 MiB or more (a crop of 128^3 with four channels, any full-resolution feature map) is
-    asked of the system anew and comes page by page, zeroed: a crop then costs several times what computing it takes.
+    asked of the system anew and comes page by page, zeroed: a crop of training data then costs several times what
+    computing it takes, and a network's pass half as much again. Holds for the whole process, from the call on.
     """
     if not sys.platform.startswith("linux"):
         return False
