@@ -20,7 +20,7 @@ from .dialogs import Dialogs
 from .engine_job import Progress
 from .logic import Outcome, SegmentationLogic
 from .parameters import Parameters
-from .proposal import propose_volumes
+from .proposal import propose_volumes, usable_volumes
 from .results_section import ResultsSection
 from .wording import progress_text
 
@@ -277,7 +277,7 @@ class Panel:
 
     def propose(self) -> None:
         """Chooses volumes for the task's modalities and says how."""
-        chosen = propose_volumes(slicer.mrmlScene, self._parameters.modalities)
+        chosen = propose_volumes(usable_volumes(slicer.mrmlScene), self._parameters.modalities)
         node = self._parameters.node
         modified = node.StartModify()
         for modality in self._parameters.modalities:

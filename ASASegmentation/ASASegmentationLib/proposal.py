@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import slicer
 
@@ -14,22 +14,28 @@ from .inputs import array_of
 from .matching import Candidate, propose
 
 
-def candidates(scene: slicer.vtkMRMLScene) -> list[Candidate]:
-    """Every single-valued image volume of the scene, as the matching sees it."""
+def usable_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Single-valued image volumes that have voxels, in the scene's order."""
     found = []
     for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
         image = volume.GetImageData()
-        usable = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
-        if usable and image is not None and image.GetPointData().GetScalars() is not None:
-            contrast = measure_contrast(array_of(volume), volume.GetSpacing()[::-1])
-            found.append(Candidate(volume.GetID(), volume.GetName(), read_tags(volume), contrast))
+        plain = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
+        if plain and image is not None and image.GetPointData().GetScalars() is not None:
+            found.append(volume)
     return found
 
 
 def propose_volumes(
-    scene: slicer.vtkMRMLScene, modalities: Sequence[Modality]
+    volumes: Iterable[slicer.vtkMRMLScalarVolumeNode], modalities: Sequence[Modality]
 ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-    """Modality key -> volume, for the modalities that some volume fits."""
+    """Modality key -> volume, for the modalities that some of the volumes fits."""
     keys = [modality.key for modality in modalities]
     required = [modality.key for modality in modalities if modality.required]
-    return {key: scene.GetNodeByID(node) for key, node in propose(candidates(scene), keys, required).items()}
+    known = {volume.GetID(): volume for volume in volumes}
+    return {key: known[node] for key, node in propose(list(map(_candidate, known.values())), keys, required).items()}
+
+
+def _candidate(volume: slicer.vtkMRMLScalarVolumeNode) -> Candidate:
+    """A volume as the matching sees it."""
+    contrast = measure_contrast(array_of(volume), volume.GetSpacing()[::-1])
+    return Candidate(volume.GetID(), volume.GetName(), read_tags(volume), contrast)

@@ -10,21 +10,23 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from asa.tasks import TASKS, Task
 from ASASegmentationLib.dialogs import Dialogs
 from ASASegmentationLib.engine_job import JobState
+from ASASegmentationLib.proposal import usable_volumes
+from ASASegmentationLib.steps import Steps
 
 from .engine_call import EngineCall
 from .logic import TrainingLogic
-from .scene_tree import usable_volumes, write_tree
+from .scene_cases import TABLE, SceneCase, scene_cases, write_cases
+from .scene_tree import write_tree
 
 _POLL_MS, _STEPS = 100, 1000
+_LIST_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 FOLDER, SCENE = "folder", "scene"
-_PURPOSES = ((PRETRAIN, "Pre-training: T1 scans without labels"), (FINETUNE, "Fine-tuning: labelled cases"))
-_SIZES = (("frame", "Whole brain frame, 160 × 192 × 160"), ("128", "The paper's cube, 128 × 128 × 128"))
 _RED, _ROW_PX = (217, 69, 61), 22
 _CHECKED = 2  # Qt.Checked, as a number in PythonQt and elsewhere
-_HEADINGS = ("Case", "Images", "Voxels, or what is wrong")
 
 
 class DataTab:
@@ -39,11 +41,18 @@ class DataTab:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.logic = logic
         self._call: EngineCall | None = None
+        self._datasets: list[Mapping[str, str]] = []
+        self._listed: list[Any] = []  # volumes or cases of the scene, one for each row of the list
+        self._filling = False  # while the data sets are being listed
         self._found: list[Mapping[str, Any]] = []
         self._sheet = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
+        self._list_timer = qt.QTimer()
+        self._list_timer.setSingleShot(True)
+        self._list_timer.setInterval(_LIST_AFTER_MS)
+        self._list_timer.connect("timeout()", self._list_scene)
         self._fill_choices()
         self._connect()
         self._on_source()
@@ -52,6 +61,7 @@ class DataTab:
     def close(self) -> None:
         """Ends a running preparation; what it has done stays, and it goes on from there the next time."""
         self._timer.stop()
+        self._list_timer.stop()
         for event in self._observations:
             slicer.mrmlScene.RemoveObserver(event)
         if self._call is not None:
@@ -64,27 +74,46 @@ class DataTab:
 
     def show_datasets(self, datasets: Sequence[Mapping[str, str]]) -> None:
         """What the engine says it can read of labelled data."""
-        self.ui.datasetComboBox.clear()
-        for dataset in datasets:
-            self.ui.datasetComboBox.addItem(dataset["title"], dataset["name"])
+        self._datasets = list(datasets)
+        self._on_source()
+
+    def _list_datasets(self) -> None:
+        """Of the scene the tasks alone: their label values are what the labels there have to have."""
+        box, chosen = self.ui.datasetComboBox, _chosen(self.ui.datasetComboBox)
+        self._filling = True
+        box.clear()
+        for dataset in self._datasets:
+            if not self.from_scene:
+                box.addItem(dataset["title"], dataset["name"])
+            elif dataset["name"] in TASKS:
+                box.addItem(_(TASKS[dataset["name"]].title), dataset["name"])
+        box.setCurrentIndex(max(0, box.findData(chosen)))
+        self._filling = False
 
     def _fill_choices(self) -> None:
         ui = self.ui
-        for box, choices in ((ui.purposeComboBox, _PURPOSES), (ui.sizeComboBox, _SIZES)):
-            for value, title in choices:
-                box.addItem(_(title), value)
-        ui.sourceComboBox.addItem(_("Folder or BIDS tree"), FOLDER)
-        ui.sourceComboBox.addItem(_("Volumes of the scene"), SCENE)
+        purposes = {
+            PRETRAIN: _("Pre-training: T1 scans without labels"),
+            FINETUNE: _("Fine-tuning: labelled cases"),
+        }
+        sizes = {
+            "frame": _("Whole brain frame, 160 × 192 × 160"),
+            "128": _("The paper's cube, 128 × 128 × 128"),
+        }
+        sources = {FOLDER: _("Folder or BIDS tree"), SCENE: _("The scene")}
+        boxes = (ui.purposeComboBox, ui.sizeComboBox, ui.sourceComboBox)
+        for box, choices in zip(boxes, (purposes, sizes, sources), strict=True):
+            for value, title in choices.items():
+                box.addItem(title, value)
         ui.progressBar.setRange(0, _STEPS)
         ui.folderPathLineEdit.setCurrentPath(self.logic.remembered("data/folder"))
         ui.storePathLineEdit.setCurrentPath(self.logic.remembered("data/store"))
-        self._list_volumes()
 
     def _connect(self) -> None:
         ui, mrml = self.ui, slicer.mrmlScene
         for box in (ui.purposeComboBox, ui.sourceComboBox):
             box.connect("currentIndexChanged(int)", self._on_source)
-        ui.datasetComboBox.connect("currentIndexChanged(int)", self._forget_found)
+        ui.datasetComboBox.connect("currentIndexChanged(int)", self._on_dataset)
         ui.folderPathLineEdit.connect("currentPathChanged(QString)", self._forget_found)
         ui.storePathLineEdit.connect("currentPathChanged(QString)", self._refresh)
         ui.volumesList.connect("itemChanged(QListWidgetItem*)", self._refresh)
@@ -92,7 +121,7 @@ class DataTab:
         ui.prepareButton.connect("clicked()", self.toggle)
         ui.sheetButton.connect("clicked()", self._open_sheet)
         events = (mrml.NodeAddedEvent, mrml.NodeRemovedEvent, mrml.EndCloseEvent)
-        self._observations = [mrml.AddObserver(event, lambda *_: self._list_volumes()) for event in events]
+        self._observations = [mrml.AddObserver(event, lambda *_: self._list_timer.start()) for event in events]
 
     # --- what is chosen
 
@@ -102,35 +131,60 @@ class DataTab:
 
     @property
     def from_scene(self) -> bool:
-        return self.purpose == PRETRAIN and _chosen(self.ui.sourceComboBox) == SCENE
+        return _chosen(self.ui.sourceComboBox) == SCENE
 
-    def _list_volumes(self) -> None:
-        box = self.ui.volumesList
-        ticked = {item.text() for item in _items(box) if item.checkState() == _CHECKED}
+    @property
+    def _task(self) -> Task | None:
+        """Of the labelled cases of the scene."""
+        return TASKS.get(_chosen(self.ui.datasetComboBox))
+
+    def _list_scene(self) -> None:
+        """Lists what the scene has for the purpose; what was ticked stays so. What cannot be used is said."""
+        if not self.from_scene:
+            return
+        box, task = self.ui.volumesList, self._task
+        ticked = {_node_id(one) for one in self._ticked()}
+        if self.purpose == PRETRAIN:
+            self._listed = list(usable_volumes(slicer.mrmlScene))
+        else:
+            self._listed = list(scene_cases(slicer.mrmlScene, task)) if task is not None else []
         box.clear()
-        for volume in usable_volumes(slicer.mrmlScene):
-            item = qt.QListWidgetItem(str(volume.GetName()))
-            item.setCheckState(qt.Qt.Checked if volume.GetName() in ticked else qt.Qt.Unchecked)
+        for one in self._listed:
+            item = qt.QListWidgetItem(_row_text(one))
+            item.setToolTip(_row_text(one))
+            usable = not getattr(one, "problem", "")
+            item.setCheckState(qt.Qt.Checked if usable and _node_id(one) in ticked else qt.Qt.Unchecked)
+            if not usable:
+                item.setFlags(qt.Qt.ItemIsEnabled)
+                item.setForeground(qt.QBrush(qt.QColor(*_RED)))
             box.addItem(item)
+        self._refresh()
 
-    def _volumes(self) -> list[Any]:
-        """The ticked volumes of the scene."""
+    def _ticked(self) -> list[Any]:
+        """The ticked volumes or cases of the scene that are still there."""
         ticked = [item.checkState() == _CHECKED for item in _items(self.ui.volumesList)]
-        volumes = usable_volumes(slicer.mrmlScene)
-        return [volume for volume, chosen in zip(volumes, ticked, strict=False) if chosen]
+        chosen = [one for one, on in zip(self._listed, ticked, strict=False) if on]
+        return [one for one in chosen if slicer.mrmlScene.GetNodeByID(_node_id(one)) is not None]
 
     def _on_source(self, *_args: object) -> None:
         ui, tuning, scene = self.ui, self.purpose == FINETUNE, self.from_scene
         for control, shown in (
             ((ui.datasetLabel, ui.datasetComboBox), tuning),
-            ((ui.sourceLabel, ui.sourceComboBox), not tuning),
             ((ui.folderLabel, ui.folderPathLineEdit, ui.lookButton), not scene),
             ((ui.volumesLabel, ui.volumesList), scene),
             ((ui.jobsLabel, ui.jobsSpinBox), not tuning),
         ):
             for one in control:
                 one.setVisible(shown)
+        ui.volumesLabel.setText(_("Cases:") if tuning else _("Volumes:"))
+        self._list_datasets()
+        self._list_scene()
         self._forget_found()
+
+    def _on_dataset(self, *_args: object) -> None:
+        if not self._filling:
+            self._list_scene()
+            self._forget_found()
 
     # --- looking
 
@@ -158,8 +212,9 @@ class DataTab:
 
     def _show_found(self) -> None:
         table, found = self.ui.foundTable, self._found
-        table.setColumnCount(len(_HEADINGS))
-        table.setHorizontalHeaderLabels([_(heading) for heading in _HEADINGS])
+        headings = [_("Case"), _("Images"), _("Voxels, or what is wrong")]
+        table.setColumnCount(len(headings))
+        table.setHorizontalHeaderLabels(headings)
         table.setRowCount(len(found))
         for row, case in enumerate(found):
             images = ", ".join((*case["modalities"], *(["labels"] if case["labels"] else [])))
@@ -167,13 +222,13 @@ class DataTab:
             for column, text in enumerate((case["name"], images, wrong or case["grid"])):
                 item = qt.QTableWidgetItem(str(text))
                 item.setToolTip(str(text))
-                if wrong and column == len(_HEADINGS) - 1:
+                if wrong and column == len(headings) - 1:
                     item.setForeground(qt.QBrush(qt.QColor(*_RED)))
                 table.setItem(row, column, item)
             table.setRowHeight(row, _ROW_PX)
         header = table.horizontalHeader()
-        for column in range(len(_HEADINGS)):
-            last = column == len(_HEADINGS) - 1
+        for column in range(len(headings)):
+            last = column == len(headings) - 1
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch if last else qt.QHeaderView.ResizeToContents)
         bad = sum(bool(case["problems"]) for case in found)
         said = _("{cases} cases, {bad} with problems.").format(cases=len(found), bad=bad) if found else ""
@@ -190,19 +245,26 @@ class DataTab:
         self.logic.remember("data/store", str(store))
         words, first = self._source_words(), None
         if self.from_scene:
-            tree = store.parent / f"{store.name}-scans"
             try:
-                tree.mkdir(parents=True, exist_ok=True)
+                words, first = self._from_scene(store.parent / f"{store.name}-scans")
             except OSError as error:
-                said = _("{folder} cannot be written to: {why}.").format(folder=tree, why=error.strerror)
+                said = _("{folder} cannot be written to: {why}.").format(folder=store.parent, why=error.strerror)
                 self.ui.statusLabel.setText(said)
                 return
-            words, first = ["prepare", PRETRAIN, "--bids", str(tree)], write_tree(self._volumes(), tree)
         words += ["-o", str(store), "--size", _chosen(self.ui.sizeComboBox), "--json"]
         words += ["--aligned"] if self.ui.alignedCheckBox.isChecked() else []
         words += ["--stripped"] if self.ui.strippedCheckBox.isChecked() else []
         words += ["--jobs", str(self.ui.jobsSpinBox.value)] if self.purpose == PRETRAIN else []
         self._start(EngineCall(self.logic.runner, words, asked=False, first=first), _("Preparing…"))
+
+    def _from_scene(self, tree: Path) -> tuple[list[str], Steps[None]]:
+        """Words for the engine, and the work to be done before: writing what is ticked. Raises OSError."""
+        tree.mkdir(parents=True, exist_ok=True)
+        if self.purpose == PRETRAIN:
+            return ["prepare", PRETRAIN, "--bids", str(tree)], write_tree(self._ticked(), tree)
+        assert self._task is not None
+        words = ["prepare", FINETUNE, "--data", str(tree / TABLE), "--dataset", self._task.name]
+        return words, write_cases(self._ticked(), self._task, tree)
 
     def _start(self, call: EngineCall, said: str) -> None:
         self._call = call
@@ -259,8 +321,8 @@ class DataTab:
 
     def _reason(self) -> str:
         """Why nothing can be prepared, in a sentence; "" when it can."""
-        if self.from_scene and not self._volumes():
-            return _("Tick the volumes to prepare.")
+        if self.from_scene and not self._ticked():
+            return _("Tick the volumes to prepare.") if self.purpose == PRETRAIN else _("Tick the cases to prepare.")
         if not self.from_scene and not str(self.ui.folderPathLineEdit.currentPath):
             return _("Choose a folder.")
         if not str(self.ui.storePathLineEdit.currentPath):
@@ -273,6 +335,19 @@ class DataTab:
 
 def _chosen(box: Any) -> str:
     return str(box.itemData(box.currentIndex))
+
+
+def _node_id(one: Any) -> str:
+    """Of a volume, or of the labels of a case."""
+    return str((one.labels if isinstance(one, SceneCase) else one).GetID())
+
+
+def _row_text(one: Any) -> str:
+    """What the list says of a volume or a case."""
+    if not isinstance(one, SceneCase):
+        return str(one.GetName())
+    images = ", ".join(f"{key} {volume.GetName()}" for key, volume in one.images.items())
+    return one.problem or f"{one.labels.GetName()}: {images}"
 
 
 def _items(box: Any) -> list[Any]:

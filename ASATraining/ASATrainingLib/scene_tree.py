@@ -6,22 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import slicer
-
 from ASASegmentationLib.inputs import array_of, ijk_to_ras
 from ASASegmentationLib.nifti import write_nifti
 from ASASegmentationLib.steps import Steps
-
-
-def usable_volumes(scene: slicer.vtkMRMLScene) -> list[Any]:
-    """Single-valued image volumes that have voxels, in the scene's order."""
-    found = []
-    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
-        image = volume.GetImageData()
-        plain = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
-        if plain and image is not None and image.GetPointData().GetScalars() is not None:
-            found.append(volume)
-    return found
 
 
 def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
@@ -29,6 +16,8 @@ def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
 
     Subjects are numbered, because names of volumes may be names of patients. Raises OSError.
     """
+    for old in folder.glob("sub-*_T1w.nii"):
+        old.unlink()
     for number, volume in enumerate(volumes, start=1):
         path = folder / f"sub-{number:03d}_T1w.nii"
         yield from write_nifti(path, lambda volume=volume: array_of(volume), ijk_to_ras(volume))

@@ -12,6 +12,7 @@ from ASATrainingLib.tests.test_panel import TestChoosingARun  # noqa: F401
 from ASATrainingLib.tests.test_publish import TestPublishing  # noqa: F401
 from ASATrainingLib.tests.test_run import TestControlling, TestForm, TestRunControl, TestSetting, TestStarting  # noqa: F401
 from ASATrainingLib.tests.test_run_folder import TestRunFolder  # noqa: F401
+from ASATrainingLib.tests.test_scene_cases import TestSceneCases  # noqa: F401
 from ASATrainingLib.tests.test_watch import TestTensorBoard, TestWatching  # noqa: F401
 
 

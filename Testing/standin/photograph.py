@@ -2,15 +2,18 @@
 
     python Testing/standin/photograph.py HEAD.nii.gz [FOLDER]
 
-HEAD is a T1; FOLDER defaults to Resources/Screenshots. Takes as long as two segmentations: of the head, and of every
-third slice of it, which the engine warns of.
+HEAD is a T1; FOLDER defaults to Resources/Screenshots. Takes as long as three segmentations: of the head, of the same
+again into a segmentation that a user has changed, and of every third slice of it, which the engine warns of.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import driving
 import numpy as np
@@ -40,12 +43,17 @@ class Photographer:
 
     def take(self, name: str) -> None:
         """Writes <name>.png and <name>_dark.png."""
-        light = qt.QApplication.palette()
-        for suffix, palette in (("", light), ("_dark", dark_palette())):
-            qt.QApplication.setPalette(palette)
-            slicer.app.processEvents()
-            self._widget.grab().save(str(self._folder / f"{name}{suffix}.png"))
-        qt.QApplication.setPalette(light)
+        in_both_themes(self._widget, self._folder / name)
+
+
+def in_both_themes(widget: Any, path: Path) -> None:
+    """Writes <path>.png and <path>_dark.png of a widget."""
+    light = qt.QApplication.palette()
+    for suffix, palette in (("", light), ("_dark", dark_palette())):
+        qt.QApplication.setPalette(palette)
+        slicer.app.processEvents()
+        widget.grab().save(f"{path}{suffix}.png")
+    qt.QApplication.setPalette(light)
 
 
 def dark_palette() -> Any:
@@ -58,9 +66,10 @@ def dark_palette() -> Any:
     return palette
 
 
-def views(volume: Any) -> Image.Image:
-    """Three slices and the 3-D view, as Slicer lays them out."""
-    pictures = [standin_views.slice_picture(volume, o, (440, 440)) for o in ("Axial", "Sagittal", "Coronal")]
+def views(volume: Any, at: Any = None) -> Image.Image:
+    """Three slices, through a point in RAS mm or the middle, and the 3-D view, as Slicer lays them out."""
+    planes = ("Axial", "Sagittal", "Coronal")
+    pictures = [standin_views.slice_picture(volume, plane, (440, 440), None, at) for plane in planes]
     pictures.insert(1, standin_views.view_picture((440, 440)))
     rows = [np.concatenate(pictures[start : start + 2], axis=1) for start in (0, 2)]
     image = Image.fromarray(np.concatenate(rows, axis=0))
@@ -89,6 +98,7 @@ def main(head: Path, folder: Path) -> None:
     driving.wait_for(lambda: not panel.logic.running, 900)
     camera.take("panel_4_done")
     views(volume).save(folder / "views_tissue.png", optimize=True)
+    update(panel, camera, folder, volume)
     slicer.mrmlScene.RemoveNode(volume)
     thick = every_third_slice(head)
     driving.wait_for(lambda: panel.ui.modalitySelector0.currentNode() is thick, 20)
@@ -98,6 +108,43 @@ def main(head: Path, folder: Path) -> None:
     panel.ui.taskComboBox.setCurrentIndex(1)
     camera.take("panel_6_refused")
     module.close()
+
+
+def update(panel: Any, camera: Photographer, folder: Path, volume: Any) -> None:
+    """Another run into the same segmentation, of which a user has corrected a segment and drawn one anew."""
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    segmentation = node.GetSegmentation()
+    grey, white = (slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume).copy() for key in ("GM", "WM"))
+    grey[: grey.shape[0] // 3] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(grey, node, "GM", volume)
+    segmentation.RemoveSegment("WM")
+    segmentation.AddEmptySegment("WM", "My white matter")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(white, node, "WM", volume)
+    panel.ui.outputSelector.setCurrentNode(node)
+    panel.ui.segmentButton.click()
+    with dialogs_answered("No", folder / "dialog_update"):
+        driving.wait_for(lambda: not panel.logic.running, 900)
+    camera.take("panel_7_updated")
+    panel.ui.outputSelector.setCurrentNode(None)
+
+
+@contextlib.contextmanager
+def dialogs_answered(answer: str, path: Path) -> Iterator[None]:
+    """Takes a picture of the dialogue that opens within, and presses a button of it."""
+
+    def press() -> None:
+        box = qt.QApplication.activeModalWidget()
+        if box is None:
+            return
+        in_both_themes(box, path)
+        next(button for button in box.buttons() if button.text.strip("&") == answer).click()
+
+    timer = qt.QTimer()
+    timer.connect("timeout()", press)
+    timer.start(200)
+    with mock.patch.object(slicer.app, "testingEnabled", lambda: False):
+        yield
+    timer.stop()
 
 
 def every_third_slice(head: Path) -> Any:

@@ -7,8 +7,19 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from . import test_data, test_events, test_inspect, test_panel, test_publish, test_run, test_run_folder, test_watch
+    from . import (
+        test_data,
+        test_events,
+        test_inspect,
+        test_panel,
+        test_publish,
+        test_run,
+        test_run_folder,
+        test_scene_cases,
+        test_watch,
+    )
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    modules = (test_panel, test_run_folder, test_data, test_run, test_events, test_watch, test_inspect, test_publish)
+    modules = (test_panel, test_run_folder, test_data, test_scene_cases, test_run, test_events, test_watch)
+    modules += (test_inspect, test_publish)
     return unittest.TestSuite([load(module) for module in modules])
