@@ -96,12 +96,13 @@ class EngineJob(Generic[_T]):
 
     def clean_up(self) -> bool:
         """Removes the folder with the patient's images once no process writes to it; whether all is gone."""
+        given_up = time.monotonic() - self._ended_at > _CLEAN_UP_S
         if self._process is not None:
             self._process.lines()  # nobody else reads them any more
-            if self._process.exit_code is None and time.monotonic() - self._ended_at < _CLEAN_UP_S:
+            if self._process.exit_code is None and not given_up:
                 return False
         shutil.rmtree(self.folder, ignore_errors=True)
-        return True
+        return given_up or not self.folder.exists()  # on Windows a program that is about to end still holds it
 
     def run(self, arguments: Sequence[str]) -> Steps[int]:
         """Runs `python *arguments` to its end; returns its exit code. Raises OSError when it cannot be started."""

@@ -20,7 +20,7 @@ _POSIX = os.name == "posix"
 _BLOCK = 1 << 16
 _MOST_BLOCKS = 16  # at one call, so that a program that talks without end cannot hold up the GUI
 _QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-# Keeps a console from flashing up on Windows.
+# A console that is not seen, on Windows: without any, each program that the program starts would open one.
 _FLAGS = 0 if _POSIX else getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
@@ -65,7 +65,6 @@ class PythonRunner:
 
     def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
         """Starts a program that goes on when this one ends, its output appended to a file. Raises OSError."""
-        windows = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         with output.open("ab") as stream:
             return subprocess.Popen(
                 [python_executable(), *arguments],
@@ -75,7 +74,7 @@ class PythonRunner:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=_POSIX,
-                creationflags=windows,
+                creationflags=_FLAGS | (0 if _POSIX else getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)),
             )
 
     def _environment(self) -> dict[str, str]:
@@ -140,7 +139,12 @@ class RunningProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:
-            subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(self._process.pid)], creationflags=_FLAGS, **_QUIET)
+            end_tree(self._process.pid)
+
+
+def end_tree(pid: int) -> None:
+    """Ends a program and all that it started, on Windows; does not wait for it. Raises OSError."""
+    subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(pid)], creationflags=_FLAGS, **_QUIET)
 
 
 def _available(pipe: int) -> bytes:

@@ -16,6 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from slicer.i18n import tr as _
+
+from ASASegmentationLib.process import end_tree
+
 from .run_folder import CONSOLE, DESCRIPTION, STATE, RunFolder, Status
 
 SETTINGS, LAUNCH = "settings.json", "launch.json"
@@ -55,13 +59,14 @@ class RunControl:
         Raises ControlError: the folder is in use or cannot be written to.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ControlError(f"{folder} exists already and is not empty; choose a new folder for this run.")
+            text = _("{folder} exists already and is not empty; choose a new folder for this run.")
+            raise ControlError(text.format(folder=folder))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
             (folder / LAUNCH).write_text(json.dumps({"command": kind}), encoding="utf-8")
         except OSError as error:
-            raise ControlError(f"{folder} cannot be written to: {error.strerror or error}.") from error
+            raise _unwritable(folder, error) from error
         self._launch(kind, folder, device)
 
     def resume(self, run: RunFolder, device: str = "") -> None:
@@ -76,7 +81,7 @@ class RunControl:
             try:
                 (run.path / SETTINGS).write_text(json.dumps(run.settings, indent=2), encoding="utf-8")
             except OSError as error:
-                raise ControlError(f"{run.path} cannot be written to: {error.strerror or error}.") from error
+                raise _unwritable(run.path, error) from error
         self._launch(kind, run.path, device or run.state.device or "auto")
 
     def why_not_resume(self, run: RunFolder) -> str:
@@ -84,15 +89,15 @@ class RunControl:
         if run.problem:
             return run.problem
         if run.status.alive:
-            return "The run is going on."
+            return _("The run is going on.")
         if run.status is Status.FINISHED:
-            return "The run has come to its end."
+            return _("The run has come to its end.")
         if run.kind and run.kind not in _COMMANDS:
-            return f"Runs of '{run.kind}' are not known."
+            return _("Runs of '{kind}' are not known.").format(kind=run.kind)
         if not run.kind and not (run.path / LAUNCH).is_file():
-            return f"{run.path} does not say how it was started."
+            return _("{folder} does not say how it was started.").format(folder=run.path)
         if run.kind and not run.settings:
-            return f"The settings in {run.path / DESCRIPTION} cannot be read."
+            return _("The settings in {file} cannot be read.").format(file=run.path / DESCRIPTION)
         return ""
 
     def stop(self, run: RunFolder) -> None:
@@ -103,7 +108,7 @@ class RunControl:
         try:
             (run.path / "stop").touch()
         except OSError as error:
-            raise ControlError(f"{run.path} cannot be written to: {error.strerror or error}.") from error
+            raise _unwritable(run.path, error) from error
 
     def kill(self, run: RunFolder) -> None:
         """Ends a run's process, and all that it started, at once.
@@ -112,13 +117,14 @@ class RunControl:
         """
         state = run.state
         if state.host != socket.gethostname():
-            raise ControlError(f"The run is on {state.host}; kill it there, or stop it here.")
+            text = _("The run is on {host}; kill it there, or stop it here.")
+            raise ControlError(text.format(host=state.host))
         try:
             _kill(state.pid)
         except ProcessLookupError:
             return
         except PermissionError as error:
-            raise ControlError("The process belongs to another user.") from error
+            raise ControlError(_("The process belongs to another user.")) from error
 
     def reap(self) -> None:
         """Collects the programs that have ended, so that nobody takes them for alive."""
@@ -129,7 +135,8 @@ class RunControl:
         try:
             return str(json.loads((folder / LAUNCH).read_text(encoding="utf-8"))["command"])
         except (OSError, ValueError, LookupError) as error:
-            raise ControlError(f"{folder / LAUNCH} cannot be read: {error}") from error
+            text = _("{file} cannot be read: {reason}")
+            raise ControlError(text.format(file=folder / LAUNCH, reason=error)) from error
 
     def _launch(self, kind: str, folder: Path, device: str) -> None:
         words = ["-m", "asa", kind, str(folder / SETTINGS), "-o", str(folder), "--device", device]
@@ -141,7 +148,13 @@ class RunControl:
             self._children.append(child)
             _tell(folder, child.pid, device)
         except (OSError, subprocess.SubprocessError) as error:
-            raise ControlError(f"The run could not be started in {folder}: {error}") from error
+            text = _("The run could not be started in {folder}: {reason}")
+            raise ControlError(text.format(folder=folder, reason=error)) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> ControlError:
+    text = _("{folder} cannot be written to: {reason}.")
+    return ControlError(text.format(folder=folder, reason=error.strerror or error))
 
 
 def _tell(folder: Path, pid: int, device: str) -> None:
@@ -161,11 +174,12 @@ def _tell(folder: Path, pid: int, device: str) -> None:
 
 def _kill(pid: int) -> None:
     if not _POSIX:
-        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(pid)], creationflags=flags)
+        end_tree(pid)
         return
-    # A program that was started from a terminal shares its group with others.
-    if os.getpgid(pid) == pid:
-        os.killpg(pid, signal.SIGKILL)
+    # A run started here has a session of its own, with the programs that started it and those it started. One that was
+    # started from a terminal may share its group with others, and the session is the terminal's.
+    group = os.getpgid(pid)
+    if group in (pid, os.getsid(pid)) and group != os.getpgrp():
+        os.killpg(group, signal.SIGKILL)
     else:
         os.kill(pid, signal.SIGKILL)

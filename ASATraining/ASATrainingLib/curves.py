@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from .events import Curves, decimated, smoothed
 
@@ -44,11 +45,11 @@ class Chart:
 def charts(found: Curves) -> list[Chart]:
     """The charts of a run; those without a curve are left out."""
     drawn = [
-        Chart("loss", "Loss", "loss", tuple(_losses(found))),
+        Chart("loss", _("Loss"), _("loss"), tuple(_losses(found))),
         _scores(found),
-        Chart("lr", "Learning rate", "learning rate", _single(found, "lr", BLUE)),
-        Chart("speed", "Throughput", "samples / s", _single(found, "samples_per_second", GREEN)),
-        Chart("remaining", "Remaining time", "minutes", _single(found, "remaining_s", PURPLE, 1 / 60)),
+        Chart("lr", _("Learning rate"), _("learning rate"), _single(found, "lr", BLUE)),
+        Chart("speed", _("Throughput"), _("samples / s"), _single(found, "samples_per_second", GREEN)),
+        Chart("remaining", _("Remaining time"), _("minutes"), _single(found, "remaining_s", PURPLE, 1 / 60)),
     ]
     return [chart for chart in drawn if chart.curves]
 
@@ -62,23 +63,23 @@ def _losses(found: Curves) -> Sequence[Curve]:
     curves = []
     if ("step", "loss") in found.series:
         steps, values = found.series["step", "loss"].arrays()
-        curves.append(Curve("training", *decimated(steps, values, _BUCKETS), GREY, 1.0))
+        curves.append(Curve(_("training"), *decimated(steps, values, _BUCKETS), GREY, 1.0))
         if len(steps) >= _SMOOTH_FROM:
             mean = smoothed(values, len(values) // _SMOOTH_PARTS)
-            curves.append(Curve("training, mean of its neighbours", *decimated(steps, mean, _BUCKETS), BLUE))
+            curves.append(Curve(_("training, mean of its neighbours"), *decimated(steps, mean, _BUCKETS), BLUE))
     if ("validation", "loss") in found.series:
         steps, values = found.series["validation", "loss"].arrays()
-        curves.append(Curve("held out", *decimated(steps, values, _BUCKETS), ORANGE, 2.0, True))
+        curves.append(Curve(_("held out"), *decimated(steps, values, _BUCKETS), ORANGE, 2.0, True))
     return curves
 
 
 def _scores(found: Curves) -> Chart:
     """Dice of each region; of a run that has no regions, what else was measured on held-out scans."""
     names = [f"dice {region}" for region in regions(found)]
-    title, axis = "Dice, held out", "Dice"
+    title, axis = _("Dice, held out"), _("Dice")
     if not names:
         names = [name for kind, name in found.series if kind == "validation" and name not in _NO_SCORES]
-        title, axis = "Held out", "value"
+        title, axis = _("Held out"), _("value")
     curves = []
     for number, name in enumerate(names):
         steps, values = found.series["validation", name].arrays()

@@ -28,8 +28,6 @@ from .wording import looking_text
 _POLL_MS = 50
 _STEPS = 1000
 RANDOM, BRAIN, DRAWN = "random", "brain", "drawn"
-_MASKS = ((RANDOM, "At random"), (BRAIN, "At random, in the brain"), (DRAWN, "Drawn: click patches"))
-_OVERLAYS = (("importance", "Importance (VHOG)"), ("attention", "Attention"), ("error", "Error"), ("", "Nothing"))
 
 
 class InspectTab:
@@ -77,9 +75,16 @@ class InspectTab:
 
     def _fill_choices(self) -> None:
         ui = self.ui
-        for box, choices in ((ui.maskComboBox, _MASKS), (ui.overlayComboBox, _OVERLAYS)):
-            for value, title in choices:
-                box.addItem(_(title), value)
+        masks = {RANDOM: _("At random"), BRAIN: _("At random, in the brain"), DRAWN: _("Drawn: click patches")}
+        overlays = {
+            "importance": _("Importance (VHOG)"),
+            "attention": _("Attention"),
+            "error": _("Error"),
+            "": _("Nothing"),
+        }
+        for box, choices in ((ui.maskComboBox, masks), (ui.overlayComboBox, overlays)):
+            for value, title in choices.items():
+                box.addItem(title, value)
         ui.volumeSelector.setMRMLScene(slicer.mrmlScene)
         ui.progressBar.setRange(0, _STEPS)
 
@@ -271,6 +276,8 @@ class InspectTab:
         reason = self.looks.problem(self.volume, [self.checkpoint] if self.checkpoint is not None else [])
         ui.lookButton.setText(_("Cancel") if running else _("Look"))
         ui.lookButton.setEnabled(running or not reason)
+        tip = _("End the look; what was answered so far stays.") if running else reason
+        ui.lookButton.setToolTip(tip or _("Ask the chosen checkpoint about the volume."))
         ui.lookAllButton.setEnabled(not running and not reason and len(self._models) - len(self._extra) > 1)
         ui.checkpointSlider.setEnabled(len(self._models) - len(self._extra) > 1)
         ui.progressBar.setVisible(running)

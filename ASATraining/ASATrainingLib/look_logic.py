@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ASASegmentationLib import inputs
 from ASASegmentationLib.callbacks import Signal
@@ -58,12 +59,10 @@ class LookLogic:
     def problem(self, volume: slicer.vtkMRMLVolumeNode | None, models: Sequence[Checkpoint]) -> str:
         """Why nothing can be looked at, in a sentence; "" when it can."""
         if volume is None:
-            return "Choose a T1-weighted volume."
+            return _("Choose a T1-weighted volume.")
         if reason := inputs.unusable(volume):
             return reason
-        if inputs.curved(volume):
-            return f"{volume.GetName()} is under a non-linear transform; harden the transform first."
-        return "" if models else "Choose a run with checkpoints, or open a checkpoint or a model."
+        return "" if models else _("Choose a run with checkpoints, or open a checkpoint or a model.")
 
     def known(self, volume: slicer.vtkMRMLVolumeNode, question: Question, model: Checkpoint) -> bool:
         """Whether the answer is there already."""
@@ -88,7 +87,7 @@ class LookLogic:
         cannot be done.
         """
         if self._job is not None:
-            raise ValueError("A look is on its way already.")
+            raise ValueError(_("A look is on its way already."))
         if reason := self.problem(volume, models):
             raise ValueError(reason)
         key = _key(volume, question)
@@ -115,7 +114,8 @@ class LookLogic:
                 lambda model, shared, own: self._keep(key, model, shared, own),
             )
         except OSError as error:
-            raise ValueError(f"No temporary folder could be made: {error.strerror or error}.") from error
+            text = _("No temporary folder could be made: {reason}.")
+            raise ValueError(text.format(reason=error.strerror or error)) from error
         self.changed()
 
     def cancel(self) -> None:
@@ -163,7 +163,7 @@ class LookLogic:
             answer = go_on(loading)
         except (OSError, ValueError, LookupError) as error:
             self._loading = None
-            self.failed(f"The answer could not be read: {error}")
+            self.failed(_("The answer could not be read: {reason}").format(reason=error))
             return
         if answer is not None:
             self._loading = None

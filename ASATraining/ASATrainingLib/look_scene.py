@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ASASegmentationLib.scene import place_beside
 
@@ -14,14 +15,7 @@ from .layouts import SLICE_VIEWS, slice_view
 from .look import Answer
 
 _ATTRIBUTE, _COLOURS = "ASA.look", "ASA.colours"
-_TITLES = {
-    "image": "as the network sees it",
-    "hidden": "hidden patches",
-    "reconstruction": "reconstruction",
-    "error": "error of the reconstruction",
-    "importance": "importance (VHOG)",
-    "attention": "attention",
-}
+_PARTS = ("image", "hidden", "reconstruction", "error", "importance", "attention")
 # Dark violet, red, orange, pale yellow: brightness grows all the way, so that it reads in grey too.
 _HEAT = ((0.0, 0.12, 0.03, 0.30), (0.25, 0.46, 0.09, 0.43), (0.5, 0.80, 0.25, 0.30), (0.75, 0.97, 0.55, 0.08), (1.0, 0.99, 0.97, 0.66))  # fmt: skip  # noqa: E501
 _HIDDEN = (0.33, 0.40, 0.58)
@@ -64,7 +58,7 @@ class LookScene:
         matrix = vtk.vtkMatrix4x4()
         matrix.DeepCopy(ijk_to_ras.ravel())
         modified = node.StartModify()
-        node.SetName(f"{volume.GetName()} {_TITLES[name]}")
+        node.SetName(f"{volume.GetName()} {_title(name)}")
         node.SetIJKToRASMatrix(matrix)
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         slicer.util.updateVolumeFromArray(node, array.astype(np.uint8) if name == "hidden" else array)
@@ -86,7 +80,7 @@ class LookScene:
     def arrange(self, volume: slicer.vtkMRMLVolumeNode, overlay: str, overlay_opacity: float, blend: float) -> None:
         """What the four views show: the scan under an overlay ("" for none), what the encoder saw, the reconstruction
         blended (0..1) over the input, the error over the input."""
-        ids = {name: node.GetID() for name in _TITLES if (node := self.node(name)) is not None}
+        ids = {name: node.GetID() for name in _PARTS if (node := self.node(name)) is not None}
         image = ids.get("image")
         shown = (
             (volume.GetID(), ids.get(overlay), overlay_opacity, None),
@@ -109,7 +103,7 @@ class LookScene:
 
     def remove(self) -> None:
         """Takes all of it out of the scene."""
-        for name in _TITLES:
+        for name in _PARTS:
             if (node := self.node(name)) is not None:
                 self._scene.RemoveNode(node)
 
@@ -150,6 +144,18 @@ class LookScene:
         node.SetName(f"ASA {name}")
         node.SetAttribute(_COLOURS, name)
         return self._scene.AddNode(node)
+
+
+def _title(name: str) -> str:
+    """What a part is called after its scan."""
+    return {
+        "image": _("as the network sees it"),
+        "hidden": _("hidden patches"),
+        "reconstruction": _("reconstruction"),
+        "error": _("error of the reconstruction"),
+        "importance": _("importance (VHOG)"),
+        "attention": _("attention"),
+    }[name]
 
 
 def _ramp() -> dict[int, tuple[float, float, float, float]]:

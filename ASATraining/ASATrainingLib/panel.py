@@ -8,7 +8,7 @@ A tab is a .ui file and a class:
         def __init__(self, widget, logic, dialogs): ...   # widget: what slicer.util.loadUI made of FILE
         def close(self): ...                              # lets go of timers, observers and signals
 
-To join in, it is listed in `_tabs` below. What a tab may count on:
+To join in, it is listed in `_tabs` below with the name that the user reads. What a tab may count on:
 
 - `logic` is the `TrainingLogic`. `logic.current_run` is the `RunFolder` being looked at, or None; it is a snapshot that
   never changes, so ask again when told. `logic.runs` are all known ones, `logic.runner` starts the engine's programs.
@@ -51,9 +51,15 @@ _POLL_MS = 1000
 _RUN = "ASA.training.run"
 
 
-def _tabs() -> tuple[Any, ...]:
-    """The classes of the tabs, in the order they are shown."""
-    return (DataTab, RunTab, WatchTab, InspectTab, PublishTab)
+def _tabs() -> dict[Any, str]:
+    """The classes of the tabs and what they are called, in the order they are shown."""
+    return {
+        DataTab: _("Data"),
+        RunTab: _("Run"),
+        WatchTab: _("Watch"),
+        InspectTab: _("Look inside"),
+        PublishTab: _("Publish"),
+    }
 
 
 class Panel:
@@ -83,9 +89,9 @@ class Panel:
         self._restore()
         self.show_runs()
         self.tabs: dict[str, Any] = {}
-        for tab in _tabs():
+        for tab, title in _tabs().items():
             form = slicer.util.loadUI(str(forms / tab.FILE))
-            self.ui.tabWidget.addTab(form, _(tab.TITLE))
+            self.ui.tabWidget.addTab(form, title)
             self.tabs[tab.TITLE] = tab(form, logic, dialogs)
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)

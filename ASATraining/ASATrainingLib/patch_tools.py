@@ -172,7 +172,7 @@ class PatchTools:
         self._shown.paint("attention", values, answer, volume)
         mirror = answer.patches.mirror(patch)
         centre = inputs.to_world(volume) @ [*answer.patches.centre(mirror), 1.0]
-        self.partner.put(centre[:3], _("mirror partner"))
+        self.partner.put(centre[:3], _("mirror"))
         self.ui.patchLabel.setText(_sentence(answer.patches, values, patch, mirror))
         self._attended()
 

@@ -83,28 +83,27 @@ class Attention:
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError or ValueError when there is none."""
-        self._weights = np.load(folder / "attention.npy", mmap_mode="r", allow_pickle=False)
+        self._path = folder / "attention.npy"
         self._keys = np.load(folder / "attention_keys.npy", allow_pickle=False)
-        if self._weights.ndim != 4 or self._keys.shape[1:] != self._weights.shape[2:]:
-            raise ValueError(f"{folder} holds no attention that this version knows")
+        shape = self._weights().shape
+        if len(shape) != 4 or self._keys.shape[1:] != shape[2:]:
+            raise ValueError("it is no attention that this version knows")
+        self.blocks, self.heads = int(shape[0]), int(shape[1])
 
-    @property
-    def blocks(self) -> int:
-        return int(self._weights.shape[0])
-
-    @property
-    def heads(self) -> int:
-        return int(self._weights.shape[1])
+    def _weights(self) -> np.ndarray:
+        """Opened when it is needed: on Windows a file that is open cannot be removed."""
+        return np.load(self._path, mmap_mode="r", allow_pickle=False)
 
     def of(self, patch: int, block: int | None, head: int | None) -> np.ndarray:
         """How much a patch takes from each patch: (N,) float32, of one block and head or, None, of their mean.
 
         Sums to 1 but for what goes to padding.
         """
-        taken = np.zeros(self._weights.shape[2], np.float32)
+        stored = self._weights()
+        taken = np.zeros(stored.shape[2], np.float32)
         blocks = range(self.blocks) if block is None else (block,)
         for number in blocks:
-            weights = np.asarray(self._weights[number, :, patch], np.float32)
+            weights = np.asarray(stored[number, :, patch], np.float32)
             row = weights.mean(0) if head is None else weights[head]
             keys = self._keys[number % 2, patch]
             taken[keys[keys >= 0]] += row[keys >= 0] / len(blocks)

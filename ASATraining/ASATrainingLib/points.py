@@ -32,6 +32,7 @@ class Points:
         if node is None:
             node = self._scene.AddNewNodeByClass(_CLASS, self._name)
             node.SetAttribute(_ATTRIBUTE, self._name)
+            node.SetControlPointLabelFormat("%N")
             node.CreateDefaultDisplayNodes()
             display = node.GetDisplayNode()
             display.SetSelectedColor(*self._colour)

@@ -20,7 +20,6 @@ from .run_folder import RunFolder
 _POLL_MS = 100
 _PUBLISHED = ("finetuning", "tissue")
 _SEGMENTATION = "ASASegmentation"
-_HEADINGS = ("Name", "Task", "Inputs", "Mean Dice")
 
 
 class PublishTab:
@@ -152,8 +151,9 @@ class PublishTab:
         """Shows every model that can be segmented with."""
         self._models = [model for model in list_models() if model.task in TASKS]
         table = self.ui.modelsTable
-        table.setColumnCount(len(_HEADINGS))
-        table.setHorizontalHeaderLabels([_(heading) for heading in _HEADINGS])
+        headings = [_("Name"), _("Task"), _("Inputs"), _("Mean Dice")]
+        table.setColumnCount(len(headings))
+        table.setHorizontalHeaderLabels(headings)
         table.setRowCount(len(self._models))
         for row, model in enumerate(self._models):
             texts = (model.name, model.task, ", ".join(model.modalities), _scores(model))
@@ -162,8 +162,8 @@ class PublishTab:
                 item.setToolTip(str(model.path) if column == 0 else str(text))
                 table.setItem(row, column, item)
         header = table.horizontalHeader()
-        for column in range(len(_HEADINGS)):
-            last = column == len(_HEADINGS) - 1
+        for column in range(len(headings)):
+            last = column == len(headings) - 1
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch if last else qt.QHeaderView.ResizeToContents)
 
     def _selected(self) -> ModelFolder | None:

@@ -17,6 +17,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .liveness import process_alive
 
 FORMAT = 1  # of run.yaml, newest that is understood
@@ -111,17 +113,20 @@ def read_run(path: Path) -> RunFolder:
     try:
         text = (path / DESCRIPTION).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        problem = "" if state.status is not Status.NEW else f"{path} is not a run folder: it has no {DESCRIPTION}."
+        text = _("{folder} is not a run folder: it has no {file}.")
+        problem = "" if state.status is not Status.NEW else text.format(folder=path, file=DESCRIPTION)
         return RunFolder(path, problem=problem, state=state)
     except OSError as error:
-        return RunFolder(path, problem=f"{path / DESCRIPTION} cannot be read: {error.strerror}.", state=state)
+        text = _("{file} cannot be read: {reason}.")
+        return RunFolder(path, problem=text.format(file=path / DESCRIPTION, reason=error.strerror), state=state)
     record = _parse(text)
     version, kind = record.get("format"), str(record.get("kind") or "")
     problem = ""
     if isinstance(version, int) and version > FORMAT:
-        problem = f"{path} was written by a newer version of ASA (format {version}); update ASA to work with it."
+        problem = _("{folder} was written by a newer version of ASA (format {version}); update ASA to work with it.")
     elif not kind:
-        problem = f"{path / DESCRIPTION} is damaged: it does not say what kind of run this is."
+        problem = _("{file} is damaged: it does not say what kind of run this is.")
+    problem = problem.format(folder=path, file=path / DESCRIPTION, version=version)
     parts = {key: record[key] for key in ("settings", "data") if isinstance(record.get(key), dict)}
     return RunFolder(path, kind, problem=problem, state=state, **parts)
 

@@ -25,8 +25,6 @@ from .wording import device_text, estimate_text
 _POLL_MS = 100
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 PRETRAINING = "pretraining"  # kind of a run, and task of a model made of one
-_KINDS = ((PRETRAIN, "Pre-train"), (FINETUNE, "Fine-tune"))
-_PRESETS = {"starter": "Starter: one computer", "paper": "As published"}
 # What people usually change. Those chosen in controls of their own are not in the table.
 FRONT = {
     PRETRAIN: ("method", "mask_ratio", "crop", "epochs", "batch", "micro_batch", "base_lr", "held_out"),
@@ -61,8 +59,8 @@ class RunTab:
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
-        for value, title in _KINDS:
-            self.ui.kindComboBox.addItem(_(title), value)
+        for value, title in {PRETRAIN: _("Pre-train"), FINETUNE: _("Fine-tune")}.items():
+            self.ui.kindComboBox.addItem(title, value)
         self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
         self._connect()
         self._list_inits()
@@ -125,9 +123,10 @@ class RunTab:
             return
         self._settings = {row["key"]: Setting.from_row(row) for row in form["rows"]}
         self._showing = True
+        titles = {"starter": _("Starter: one computer"), "paper": _("As published")}
         self.ui.presetComboBox.clear()
         for name in form["presets"]:
-            self.ui.presetComboBox.addItem(_(_PRESETS.get(name, name)), name)
+            self.ui.presetComboBox.addItem(titles.get(name, name), name)
         values = next(iter(form["presets"].values()))
         front = [self._settings[key] for key in FRONT[self.kind] if key in self._settings]
         others = [one for key, one in self._settings.items() if key not in (*FRONT[self.kind], *_OWN)]
@@ -206,6 +205,9 @@ class RunTab:
         ui.estimateButton.setEnabled(not faults and not asking)
         ui.startButton.setEnabled(not faults and not asking)
         ui.startButton.setText(_("Queue") if self._taken() else _("Start"))
+        why = "\n".join(faults)
+        ui.estimateButton.setToolTip(why or _("Measure what the run will need; takes some seconds."))
+        ui.startButton.setToolTip(why or _("Start the run in a process of its own; it outlives Slicer."))
         run = self.logic.current_run
         alive = run is not None and run.status.alive
         why_not = self.logic.control.why_not_resume(run) if run is not None else _("No run is open.")

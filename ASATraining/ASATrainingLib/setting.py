@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slicer.i18n import tr as _
+
 _TRUE, _FALSE = "yes", "no"
 
 
@@ -44,9 +46,10 @@ class Setting:
     def bounds(self) -> str:
         """In words, "" without any."""
         low, high = self.minimum, self.maximum
-        below = f"more than {low:g}" if self.open_below else f"at least {low:g}" if low is not None else ""
-        above = f"less than {high:g}" if self.open_above else f"at most {high:g}" if high is not None else ""
-        return " and ".join(filter(None, (below, above)))
+        below = _("more than {number:g}") if self.open_below else _("at least {number:g}")
+        above = _("less than {number:g}") if self.open_above else _("at most {number:g}")
+        parts = [text.format(number=end) for text, end in ((below, low), (above, high)) if end is not None]
+        return _(" and ").join(parts)
 
     def text(self, value: Any) -> str:
         """A value as the form shows it."""
@@ -71,14 +74,14 @@ class Setting:
             return None
         if self.type == "choice":
             if text not in self.choices:
-                raise ValueError(f"one of {', '.join(self.choices)}")
+                raise ValueError(_("one of {choices}").format(choices=", ".join(self.choices)))
             return text
         if self.type == "object":
             return _object(text)
         if self.type in ("integers", "numbers"):
             parts = [part for part in text.replace(",", " ").replace("x", " ").split() if part]
             if len(parts) != self.length:
-                raise ValueError(f"{self.length} numbers, with commas between them")
+                raise ValueError(_("{count} numbers, with commas between them").format(count=self.length))
             return [_number(part, self.type == "integers") for part in parts]
         return self._bounded(_number(text, self.type == "integer"))
 
@@ -107,7 +110,7 @@ def _number(text: str, whole: bool) -> float:
     try:
         return int(text) if whole else float(text)
     except ValueError:
-        raise ValueError("a whole number" if whole else "a number") from None
+        raise ValueError(_("a whole number") if whole else _("a number")) from None
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -116,5 +119,5 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise ValueError('a JSON object, such as {"depth": 4}')
+        raise ValueError(_('a JSON object, such as {"depth": 4}'))
     return value

@@ -151,7 +151,10 @@ class WatchTab:
         rows = [
             ("step", "loss", _("Loss, training"), "{:.4g}", min),
             ("validation", "loss", _("Loss, held out"), "{:.4g}", min),
-            *(("validation", f"dice {region}", f"Dice, {region}", "{:.3f}", max) for region in regions(self._curves)),
+            *(
+                ("validation", f"dice {region}", _("Dice, {region}").format(region=region), "{:.3f}", max)
+                for region in regions(self._curves)
+            ),
             ("validation", "mse", _("Squared error of hidden patches, held out"), "{:.4g}", min),
             ("step", "lr", _("Learning rate"), "{:.3g}", None),
             ("step", "samples_per_second", _("Samples per second"), "{:.3g}", None),

@@ -12,23 +12,22 @@ from ASASegmentationLib.engine_job import Progress
 
 from .run_folder import RunFolder, Status
 
-_KINDS = {"pretraining": "pre-training", "finetuning": "fine-tuning", "tissue": "tissue model"}
-_STATUS = {
-    Status.NEW: "Not started.",
-    Status.QUEUED: "Waits for its turn on {device}.",
-    Status.STARTING: "Starts.",
-    Status.RUNNING: "Runs.",
-    Status.FINISHED: "Finished.",
-    Status.STOPPED: "Stopped; it can be resumed.",
-    Status.FAILED: "Failed; the log says why.",
-    Status.DIED: "Its process ended without a word; it can be resumed.",
-}
-
 
 def run_title(run: RunFolder) -> str:
     """Name of a run in a list."""
-    kind = f", {_(_KINDS.get(run.kind, run.kind))}" if run.kind else ""
-    return f"{run.name}{kind} – {_(run.status.value)}"
+    kinds = {"pretraining": _("pre-training"), "finetuning": _("fine-tuning"), "tissue": _("tissue model")}
+    kind = f", {kinds.get(run.kind, run.kind)}" if run.kind else ""
+    words = {
+        Status.NEW: _("not started"),
+        Status.QUEUED: _("queued"),
+        Status.STARTING: _("starting"),
+        Status.RUNNING: _("running"),
+        Status.FINISHED: _("finished"),
+        Status.STOPPED: _("stopped"),
+        Status.FAILED: _("failed"),
+        Status.DIED: _("died"),
+    }
+    return f"{run.name}{kind} – {words[run.status]}"
 
 
 def status_text(run: RunFolder) -> str:
@@ -36,7 +35,17 @@ def status_text(run: RunFolder) -> str:
     if run.problem:
         return run.problem
     state = run.state
-    said = _(_STATUS[run.status]).format(device=state.device or _("the device"))
+    sentences = {
+        Status.NEW: _("Not started."),
+        Status.QUEUED: _("Waits for its turn on {device}."),
+        Status.STARTING: _("Starts."),
+        Status.RUNNING: _("Runs."),
+        Status.FINISHED: _("Finished."),
+        Status.STOPPED: _("Stopped; it can be resumed."),
+        Status.FAILED: _("Failed; the log says why."),
+        Status.DIED: _("Its process ended without a word; it can be resumed."),
+    }
+    said = sentences[run.status].format(device=state.device or _("the device"))
     if state.step and state.steps:
         said += " " + _("Step {step} of {steps}.").format(step=state.step, steps=state.steps)
     elif state.step:
@@ -58,17 +67,15 @@ def duration(seconds: float) -> str:
     return _("About {days} days").format(days=round(seconds / 86400))
 
 
-_LOOKING = {
-    "preparing": "Preparing",
-    "reading": "Reading the model",
-    "aligning": "Aligning the head and finding the brain",
-    "network": "Hiding and reconstructing",
-}
-
-
 def looking_text(progress: Progress) -> str:
     """What an inspection does."""
-    return f"{_(_LOOKING.get(progress.stage, progress.stage))}…"
+    stages = {
+        "preparing": _("Preparing"),
+        "reading": _("Reading the model"),
+        "aligning": _("Aligning the head and finding the brain"),
+        "network": _("Hiding and reconstructing"),
+    }
+    return f"{stages.get(progress.stage, progress.stage)}…"
 
 
 def size(number: float) -> str:

@@ -246,8 +246,9 @@ def segment_with_published(panel: Any, clinic: Any, volume: Any) -> None:
 
 
 START_AND_VANISH = """
-import json, os, sys
+import json, os, standin_modules
 from pathlib import Path
+standin_modules.install()
 from ASASegmentationLib.process import PythonRunner
 from ASASegmentationLib.steps import finish
 from ASATrainingLib.control import RunControl
@@ -263,7 +264,7 @@ def test_a_run_outlives_who_started_it_and_is_found_again(tmp_path: Path) -> Non
         "import json; from pathlib import Path; from Testing.engine.tiny_pretraining import make_store, settings;"
         f"print(json.dumps(settings(make_store(Path({str(tmp_path / 'store')!r})), epochs=4000)))"
     )
-    path = (ENGINE, REPOSITORY / "ASATraining", REPOSITORY)
+    path = (ENGINE, REPOSITORY / "ASATraining", REPOSITORY / "Testing" / "standin", REPOSITORY)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     folder = tmp_path / "run"

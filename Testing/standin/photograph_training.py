@@ -88,13 +88,13 @@ def look_inside(panel: Any, camera: Photographer, folder: Path, head: Path) -> N
             driving.wait_for(lambda before=before: tab.answer is not before, 300)
     driving.wait_for(lambda: tab.answer.summary["steps"] == tab.checkpoint.step, 300)
     patches = tab.answer.patches
-    t, h, w = (round(n * share) for n, share in zip(patches.grid, (0.55, 0.55, 0.37), strict=True))
+    t, h, w = (round(n * share) for n, share in zip(patches.grid, (0.55, 0.55, 0.42), strict=True))
     patch = int(np.ravel_multi_index((t, h, w), patches.grid))
     centre = [float(value) for value in patches.centre(patch)]
     four_views(centre).save(folder / "views_reconstruction.png", optimize=True)
     tab.tools.chosen.make().AddControlPointWorld(centre)
     driving.wait_for(lambda: tab.shown.node("attention") is not None, 100)
-    tab.tools.chosen.node.SetNthControlPointLabel(0, "chosen patch")
+    tab.tools.chosen.node.SetNthControlPointLabel(0, "patch")
     tab.ui.overlaySlider.setValue(90)
     camera.take("training_inspect")
     four_views(centre).crop((0, 0, *_VIEW)).save(folder / "views_attention.png", optimize=True)
