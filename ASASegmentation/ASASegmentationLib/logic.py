@@ -14,6 +14,7 @@ from .callbacks import Signal
 from .edits import State
 from .engine_job import CleanUp, JobState
 from .job import Job
+from .kept import rows_with_kept
 from .parameters import Parameters
 from .process import ProcessRunner
 from .result import Result
@@ -198,38 +199,46 @@ class SegmentationLogic:
         volume = self._volume()
         name = volume.GetName() if volume is not None else self._origin.volume_name
         node = self._scene.GetNodeByID(self._origin.target_id) if self._origin.target_id else None
-        kept: tuple[str, ...] = ()
+        kept: dict[str, edits.Voxels | None] = {}
+        names: tuple[str, ...] = ()
         if node is None:
             node = yield from scene.new_segmentation(self._scene, result, volume, f"{name} {result.task.name}")
             node_id = node.GetID()
             self._undo = lambda: self._remove(node_id)
         else:
+            restore = scene.remember(node)
             kept = yield from self._update(node, result)
+            self._undo = _both(self._undo, restore)
+            names = tuple(_name(node, key) or result.segments[key].GetName() for key in kept)
         scene.set_warnings(node, result.doubts, result.warnings)
-        scene.set_volume_table(node, result.volumes)
+        scene.set_volume_table(node, rows_with_kept(result.volumes, result.task, kept))
         for extra in result.extra:
             yield True
             scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
-        return Outcome(node, volume, kept, result.overview)
+        return Outcome(node, volume, names, result.overview)
 
-    def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[tuple[str, ...]]:
-        """Brings a result into an existing node; returns the names of the segments that stay as the user left them."""
+    def _update(
+        self, node: slicer.vtkMRMLSegmentationNode, result: Result
+    ) -> Steps[dict[str, edits.Voxels | None]]:
+        """Brings a result into an existing node; returns the segments that stay as the user left them: id -> voxels,
+        None for those that were removed."""
         found = {}
         for key in result.segments:
             found[key] = edits.inspect(node, key)
             yield True
         foreign = [key for key in found if found[key].state is State.FOREIGN]
         replace_foreign = bool(foreign) and self._ask(
-            _("{segmentation} has segments that ASA did not make: {segments}. Replace them?").format(
-                segmentation=node.GetName(), segments=", ".join(foreign)
-            )
+            _(
+                "{segmentation} has segments that ASA did not make: {segments}.\n\nReplace them by the new result? "
+                "Segments of ASA that you have changed are kept in any case."
+            ).format(segmentation=node.GetName(), segments=", ".join(_name(node, key) for key in foreign))
         )
         for undo in edits.update(node, result.segments, found, replace_foreign):
             self._undo = undo
             yield True
         node.SetAttribute(scene.TASK_ATTRIBUTE, result.task.name)
         stayed = {State.EDITED, State.REMOVED} | (set() if replace_foreign else {State.FOREIGN})
-        return tuple(result.segments[key].GetName() for key in found if found[key].state in stayed)
+        return {key: one.voxels for key, one in found.items() if one.state in stayed}
 
     def _remove(self, node_id: str) -> None:
         node = self._scene.GetNodeByID(node_id)
@@ -238,3 +247,18 @@ class SegmentationLogic:
             if table is not None:
                 self._scene.RemoveNode(table)
             self._scene.RemoveNode(node)
+
+
+def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        if first is not None:
+            first()
+        second()
+
+    return call
+
+
+def _name(node: slicer.vtkMRMLSegmentationNode, key: str) -> str:
+    """What a segment is called, "" when there is none."""
+    segment = node.GetSegmentation().GetSegment(key)
+    return str(segment.GetName()) if segment is not None else ""

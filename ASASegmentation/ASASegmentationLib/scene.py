@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,27 @@ def present(volume: slicer.vtkMRMLVolumeNode) -> None:
     if {view.GetBackgroundVolumeID() for view in views} != {volume.GetID()}:
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
     slicer.util.resetThreeDViews()
+
+
+def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
+    """What brings the table of volumes, the warnings and the task of a segmentation back to what they are now."""
+    names = (TASK_ATTRIBUTE, _DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)
+    attributes = {name: node.GetAttribute(name) for name in names}
+    table = volume_table(node)
+    values = vtk.vtkTable()
+    if table is not None:
+        values.DeepCopy(table.GetTable())
+
+    def restore() -> None:
+        for name, value in attributes.items():
+            node.SetAttribute(name, value)
+        now = volume_table(node)
+        if table is None and now is not None and now.GetScene() is not None:
+            now.GetScene().RemoveNode(now)
+        elif now is not None:
+            now.SetAndObserveTable(values)
+
+    return restore
 
 
 def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -123,9 +123,17 @@ def update(panel: Any, camera: Photographer, folder: Path, volume: Any) -> None:
     panel.ui.outputSelector.setCurrentNode(node)
     panel.ui.segmentButton.click()
     with dialogs_answered("No", folder / "dialog_update"):
-        driving.wait_for(lambda: not panel.logic.running, 900)
+        in_event_loop(lambda: not panel.logic.running)
     camera.take("panel_7_updated")
     panel.ui.outputSelector.setCurrentNode(None)
+
+
+def in_event_loop(until: Callable[[], bool]) -> None:
+    """Lets Qt work in a loop of its own, as in Slicer: outside of any, dialogues that are to be deleted go at once."""
+    loop, timer = qt.QEventLoop(), qt.QTimer()
+    timer.connect("timeout()", lambda: loop.quit() if until() else None)
+    timer.start(50)
+    loop.exec_()
 
 
 @contextlib.contextmanager

@@ -65,7 +65,10 @@ class FakeProcess:
         (result / "overlay.png").write_bytes(b"picture")
         rows = [
             {
+                "name": label.name,
                 "title": label.title,
+                "kind": "label",
+                "values": [label.value],
                 "volume_ml": float((labels == label.value).sum()) / 1000,
                 "percent_of_brain": 10.0,
                 "left_ml": 1.0,
@@ -74,6 +77,8 @@ class FakeProcess:
             }
             for label in task.labels
         ]
+        everything = [label.value for label in task.labels]
+        rows.append({**rows[0], "name": "all", "title": "All", "kind": "region", "values": everything})
         (result / "volumes.json").write_text(json.dumps({"volumes": rows}), encoding="utf-8")
         report = {"warnings": ["thick slices"], "trust": {"verdict": "doubtful", "reasons": self.doubts}}
         (result / "report.json").write_text(json.dumps(report), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 
+from .. import scene
 from .case import PanelTestCase, wait_for
 
 
@@ -37,16 +38,25 @@ class TestEdits(PanelTestCase):
         self.assertIsNone(segmentation.GetSegment("sulcal CSF"))
         self.assertEqual(segmentation.GetSegment("WM").GetName(), "my name")
         self.assertIn("Grey matter", self.ui.statusLabel.text)
+        headings, rows = scene.table_cells(scene.volume_table(self.node))
+        told = {row[0]: row[headings.index("mL")] for row in rows}
+        self.assertEqual(set(told), {"Ventricular CSF", "Grey matter", "White matter"})  # no sum of what is not there
+        self.assertEqual(told["Grey matter"], f"{8 * np.count_nonzero(self.edited) / 1000:.1f}")  # voxels of 2 mm
 
     def test_undo_takes_an_update_back(self) -> None:
         before = self.array(self.node, "WM").copy()
         volume = self.parameters.volume("t1")
         slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume)[::-1] // 2 + 5)
         volume.Modified()
+        table = scene.table_cells(scene.volume_table(self.node))
+        scene.set_warnings(self.node, ["of the first run"], [])
         self.ui.outputSelector.setCurrentNode(self.node)
         self.segment()
         self.assertTrue((self.array(self.node, "WM") != before).any())
+        self.assertNotEqual(scene.table_cells(scene.volume_table(self.node)), table)
         self.ui.undoButton.click()
+        self.assertEqual(scene.table_cells(scene.volume_table(self.node)), table)
+        self.assertIn("Of the first run", self.ui.warningText.text)
         np.testing.assert_array_equal(self.array(self.node, "WM") != 0, before != 0)
         np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
         self.assertFalse(self.ui.undoButton.enabled)
@@ -62,13 +72,19 @@ class TestEdits(PanelTestCase):
         other.CreateDefaultDisplayNodes()
         volume = self.parameters.volume("t1")
         other.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        other.GetSegmentation().AddEmptySegment("GM", "GM")
+        other.GetSegmentation().AddEmptySegment("GM", "my grey matter")
         slicer.util.updateSegmentBinaryLabelmapFromArray(self.edited.astype(np.uint8), other, "GM", volume)
         self.ui.outputSelector.setCurrentNode(other)
         self.dialogs.answer = False
         self.segment()
-        self.assertIn("did not make", self.dialogs.said[-1])
+        self.assertIn("did not make: my grey matter.", self.dialogs.said[-1])
         np.testing.assert_array_equal(self.array(other, "GM"), self.edited)
+        self.assertIn("my grey matter", self.ui.statusLabel.text)
+        self.dialogs.answer = True
+        self.segment()
+        self.assertTrue((self.array(other, "GM") != self.edited).any())
+        self.ui.undoButton.click()
+        np.testing.assert_array_equal(self.array(other, "GM") != 0, self.edited != 0)
 
     def test_scene_saved_and_read_again(self) -> None:
         self.ui.outputSelector.setCurrentNode(self.node)
@@ -80,7 +96,7 @@ class TestEdits(PanelTestCase):
             wait_for(lambda: self.parameters.segmentation is not None)
             self.node = self.parameters.segmentation
             self.assertEqual(self.ui.modalitySelector0.currentNode().GetName(), "T1")
-            self.assertEqual(self.ui.volumesTable.rowCount, 4)
+            self.assertEqual(self.ui.volumesTable.rowCount, 5)
             self.assertIn("Thick slices", self.ui.warningText.text)
             self.segment()
         np.testing.assert_array_equal(self.array(self.node, "GM") != 0, self.edited != 0)

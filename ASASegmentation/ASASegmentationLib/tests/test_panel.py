@@ -68,9 +68,25 @@ class TestBeforeSegmenting(PanelTestCase):
         self.assertFalse(self.ui.segmentButton.enabled)
 
     def test_what_is_no_image_is_refused(self) -> None:
-        for kind, words in (("vtkMRMLLabelMapVolumeNode", "label map"), ("vtkMRMLVectorVolumeNode", "no voxels")):
-            self.parameters.set_volume("t1", slicer.mrmlScene.AddNewNodeByClass(kind))
+        volume, series = (add_head(name) for name in ("T1", "four time points"))
+        for kind, values, words in (
+            ("vtkMRMLLabelMapVolumeNode", 1, "label map"),
+            ("vtkMRMLVectorVolumeNode", 3, "several values"),
+            ("vtkMRMLDiffusionWeightedVolumeNode", 7, "several values"),
+            ("vtkMRMLScalarVolumeNode", 0, "no voxels"),
+        ):
+            node = slicer.mrmlScene.AddNewNodeByClass(kind)
+            if values:
+                node.SetAndObserveImageData(volume_image((8, 8, 8), values))
+            self.parameters.set_volume("t1", node)
             self.assertIn(words, self.ui.segmentButton.toolTip)
+            self.assertFalse(self.ui.segmentButton.enabled)
+        series.SetAndObserveImageData(volume_image((8, 8, 8), 4))  # 4-D: the time points as components
+        volume.SetAndObserveImageData(volume_image((8, 8, 1), 1))
+        for node, words in ((series, "such as a single time point"), (volume, "single slice")):
+            self.parameters.set_volume("t1", node)
+            self.assertIn(words, self.ui.segmentButton.toolTip)
+            self.assertFalse(self.ui.segmentButton.enabled)
 
     def test_a_volume_under_a_curved_transform_is_refused(self) -> None:
         volume = self.add_proposed()
@@ -95,11 +111,11 @@ class TestBeforeSegmenting(PanelTestCase):
                 self.assertTrue(kind in silent or getattr(self.ui, name).toolTip)
 
     def test_every_control_is_reached_by_the_keyboard(self) -> None:
-        for name, control in vars(self.ui).items():
-            if name.endswith(("Button", "ComboBox", "CheckBox", "SpinBox")) and not name.startswith("qt_"):
-                with self.subTest(control=name):
-                    self.assertTrue(int(control.focusPolicy) & int(qt.Qt.TabFocus))
-        letters = re.findall(r"<string>[^<]*&amp;(\w)", UI_FILE.read_text(encoding="utf-8").lower())
+        text = UI_FILE.read_text(encoding="utf-8")  # its own controls; those inside of CTK's widgets are CTK's
+        for name in re.findall(r'name="(\w+(?:Button|ComboBox|CheckBox|SpinBox))"', text):
+            with self.subTest(control=name):
+                self.assertTrue(int(getattr(self.ui, name).focusPolicy) & int(qt.Qt.TabFocus))
+        letters = re.findall(r"<string>[^<]*&amp;(\w)", text.lower())
         self.assertEqual(len(letters), len(set(letters)), letters)
 
     def test_the_card_of_the_model_is_shown(self) -> None:
@@ -121,6 +137,14 @@ class TestBeforeSegmenting(PanelTestCase):
         self.assertEqual(self.installer.installed, [])
         self.assertFalse(self.panel.logic.running)
         self.assertIn("packages", self.ui.statusLabel.text)
+
+
+def volume_image(size: tuple[int, int, int], values: int) -> vtk.vtkImageData:
+    """Voxels with so many values each."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(size)
+    image.AllocateScalars(vtk.VTK_SHORT, values)
+    return image
 
 
 def bent_transform() -> vtk.vtkThinPlateSplineTransform:
@@ -180,7 +204,7 @@ class TestSegmenting(PanelTestCase):
     def test_volumes_are_shown_and_kept_in_the_scene(self) -> None:
         self.add_proposed()
         node = self.segment()
-        self.assertEqual(self.ui.volumesTable.rowCount, 4)
+        self.assertEqual(self.ui.volumesTable.rowCount, 5)
         self.assertEqual(scene.table_cells(scene.volume_table(node))[0][0], "Structure")
         self.assertTrue(self.ui.resultsSection.isVisible())
 
@@ -249,6 +273,18 @@ class TestSegmenting(PanelTestCase):
         self.panel.close()
         self.open()
         self.assertAlmostEqual(self.ui.thresholdSpinBox.value, 0.35)
+
+    def test_volumes_on_other_grids_are_resampled_and_said(self) -> None:
+        self.choose_task("tumour")
+        moved = np.array([[-2.0, 0, 0, 9], [0, -2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1]])
+        for name in ("pat_t1", "pat_t1ce", "pat_t2", "pat_flair"):
+            add_head(name, moved if name == "pat_t2" else None)
+        wait_for(lambda: len(self.parameters.volumes()) == 4)
+        node = self.segment()
+        said = self.ui.logText.plainText
+        self.assertIn("pat_t2 has another grid than pat_t1ce and will be resampled.", said)
+        self.assertEqual(said.count("another grid"), 1)
+        self.assertGreater(self.array(node, "WT").sum(), 0)
 
     def test_voxels_changed_while_they_are_read_are_noticed(self) -> None:
         volume = self.add_proposed()
