@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+
+_ATTEMPTS, _PAUSE_S = 20, 0.05
 
 
 @contextmanager
@@ -31,11 +34,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
             _flush_to_disk(temporary)
-            temporary.replace(final)
+            _replace(temporary, final)
         finally:
             _remove(temporary)
     except OSError as error:
         raise OutputError(f"Cannot write {final}: {(error.strerror or str(error)).lower()}.") from error
+
+
+def _replace(temporary: Path, final: Path) -> None:
+    """On Windows a file that somebody is reading cannot be replaced: the reader is waited for, up to a second."""
+    for _attempt in range(_ATTEMPTS if os.name == "nt" else 0):
+        try:
+            temporary.replace(final)
+        except PermissionError:
+            time.sleep(_PAUSE_S)
+        else:
+            return
+    temporary.replace(final)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

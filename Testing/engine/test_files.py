@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from asa import files
 from asa.errors import OutputError
 from asa.files import atomic_path, write_json, write_text
 
@@ -52,6 +54,26 @@ def test_the_disk_says_no(tmp_path: Path, code: int, words: str) -> None:
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 4
     assert names(tmp_path) == []
+
+
+def test_on_windows_a_reader_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a panel looks at state.json or at a checkpoint just while a run writes it anew."""
+    refusals, replace = [PermissionError(13, "in use")] * 3, Path.replace
+
+    def sometimes(self: Path, target: Path) -> Path:
+        if refusals:
+            raise refusals.pop()
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", sometimes)
+    monkeypatch.setattr(files, "os", SimpleNamespace(name="nt", umask=os.umask, fsync=os.fsync))
+    write_text(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text" and not refusals
+    refusals += [PermissionError(13, "in use")] * 100
+    monkeypatch.setattr(files, "_PAUSE_S", 0.0)
+    with pytest.raises(OutputError, match="in use"):
+        write_text(tmp_path / "a.txt", "other")
+    assert names(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

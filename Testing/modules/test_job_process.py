@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from ASASegmentationLib import process as process_module
+from ASASegmentationLib.engine_job import CleanUp, EngineJob
 from ASASegmentationLib.nifti import read_nifti, write_nifti
 from ASASegmentationLib.process import PythonRunner, RunningProcess
 from ASASegmentationLib.steps import finish
@@ -106,6 +110,62 @@ def test_the_engine_is_found_and_the_environment_kept(tmp_path: Path, monkeypatc
     assert all_lines(process) == [("stdout", os.pathsep.join([str(tmp_path), "/elsewhere"]))]
 
 
+_NO_WINDOW, _NEW_GROUP = 0x08000000, 0x00000200  # of CreateProcess
+
+
+class Recorded:
+    """Instead of a program: how it was to be started."""
+
+    calls: ClassVar[list[tuple[list[str], dict[str, Any]]]] = []
+    pid = 4711
+
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        self.calls.append((list(command), options))
+        self.stdout = self.stderr = SimpleNamespace(fileno=lambda: -1)
+
+    def poll(self) -> None:
+        return None
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, Any]]]:
+    """The process module as it is on Windows; the calls of CreateProcess."""
+    Recorded.calls.clear()
+    monkeypatch.setattr(process_module, "_POSIX", False)
+    monkeypatch.setattr(process_module, "_FLAGS", _NO_WINDOW)
+    monkeypatch.setattr(process_module.subprocess, "CREATE_NEW_PROCESS_GROUP", _NEW_GROUP, raising=False)
+    monkeypatch.setattr(process_module.subprocess, "Popen", Recorded)
+    return Recorded.calls
+
+
+def test_programs_on_windows(windows: list[tuple[list[str], dict[str, Any]]], tmp_path: Path) -> None:
+    runner = PythonRunner(tmp_path)
+    runner.start(["-m", "asa.job", "request.json"], tmp_path).stop()
+    runner.detach(["-m", "asa", "pretrain"], tmp_path, tmp_path / "console.txt")
+    (_job, job), (killer, kill), (_run, run) = windows
+    assert killer == ["taskkill", "/F", "/T", "/PID", "4711"]  # with all that it started
+    flags = [options["creationflags"] for options in (job, kill, run)]
+    assert flags == [_NO_WINDOW, _NO_WINDOW, _NO_WINDOW | _NEW_GROUP]
+    assert not job["start_new_session"] and not run["start_new_session"]
+
+
+class HeldFolder(EngineJob[None]):
+    """A job whose process never started."""
+
+
+def test_a_folder_that_is_held_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where what a program has open cannot be removed."""
+    job, ended = HeldFolder(PythonRunner(Path())), CleanUp()
+    job.cancel()
+    ended.add(job)
+    with monkeypatch.context() as held:
+        held.setattr("shutil.rmtree", lambda *_args, **_options: None)
+        ended.go_on()
+        assert ended and job.folder.is_dir()
+    ended.go_on()
+    assert not ended and not job.folder.exists()
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.uint16, np.int64])
 def test_nifti_there_and_back(tmp_path: Path, kind: type) -> None:
     array = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(kind)
@@ -137,9 +197,7 @@ def test_what_is_no_nifti_is_said(tmp_path: Path) -> None:
 
 
 def test_python_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ASASegmentationLib import process
-
-    monkeypatch.setattr(process.shutil, "which", lambda name: f"/bin/{name}")
-    assert process.python_executable() == "/bin/PythonSlicer"
-    monkeypatch.setattr(process.shutil, "which", lambda name: None)
-    assert process.python_executable() == sys.executable
+    monkeypatch.setattr(process_module.shutil, "which", lambda name: f"/bin/{name}")
+    assert process_module.python_executable() == "/bin/PythonSlicer"
+    monkeypatch.setattr(process_module.shutil, "which", lambda name: None)
+    assert process_module.python_executable() == sys.executable

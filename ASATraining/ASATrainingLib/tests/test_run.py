@@ -9,10 +9,13 @@ import subprocess
 import sys
 import unittest
 from typing import Any
+from unittest import mock
 
 from ASASegmentationLib.tests.case import wait_for
 
+from .. import control
 from ..control import RunControl
+from ..liveness import process_alive
 from ..run_folder import Status, read_run
 from ..setting import Setting, nested
 from .case import FolderTestCase, PanelTestCase, write_run, write_state
@@ -99,6 +102,7 @@ class TestForm(RunTestCase):
         self.assertEqual(self.controls.faultLabel.text, "mask_ratio must be more than 0 and less than 1.")
         self.assertFalse(self.controls.startButton.enabled)
         self.assertFalse(self.controls.estimateButton.enabled)
+        self.assertIn("mask_ratio must be", self.controls.startButton.toolTip)
         self.control("mask_ratio").setText("0.5")
         self.assertTrue(self.controls.startButton.enabled)
         self.assertEqual(self.tab.values()["mask_ratio"], 0.5)
@@ -190,6 +194,13 @@ class TestStarting(RunTestCase):
         self.controls.deviceComboBox.setCurrentIndex(1)
         self.assertEqual(self.controls.startButton.text, "Start")
 
+    def test_a_run_folder_that_cannot_be_made_is_a_sentence(self) -> None:
+        (self.folder / "file").write_text("in the way", encoding="utf-8")
+        self.controls.runFolderPathLineEdit.setCurrentPath(str(self.folder / "file" / "run"))
+        self.start()
+        self.assertIn("cannot be written to", self.dialogs.said[-1])
+        self.assertEqual(self.launcher.launched, [])
+
     def test_a_program_that_cannot_be_started_is_a_sentence(self) -> None:
         self.launcher.reason = "no such program"
         self.start()
@@ -259,6 +270,39 @@ class TestControlling(RunTestCase):
         self.logic.poll()
         self.assertIs(self.logic.current_run.status, Status.DIED)
         self.assertTrue(self.controls.resumeButton.enabled)
+
+    @unittest.skipUnless(os.name == "posix", "by its session")
+    def test_killing_ends_the_launcher_and_the_children_too(self) -> None:
+        """In Slicer a launcher starts Python, which writes its own id; with several GPUs it starts further ones."""
+        sleep = "import time; time.sleep(60)"
+        begin = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {!r}]); "
+        run = begin.format(sleep) + "print(child.pid, flush=True); child.wait()"
+        launcher = begin.format(run) + "child.wait()"
+        first = subprocess.Popen([sys.executable, "-c", launcher], start_new_session=True, stdout=subprocess.PIPE)
+        self.addCleanup(first.stdout.close)
+        last = int(first.stdout.readline())
+        self.look_at("running", pid=last)  # neither the launcher's nor its group's
+        self.controls.killButton.click()
+        self.assertEqual(first.wait(20), -signal.SIGKILL)
+        wait_for(lambda: not process_alive(last))
+
+    def test_killing_on_windows(self) -> None:
+        self.look_at("running")
+        with mock.patch.object(control, "_POSIX", False), mock.patch.object(control, "end_tree") as end_tree:
+            self.controls.killButton.click()
+        end_tree.assert_called_once_with(os.getpid())
+
+    def test_a_folder_that_cannot_be_written_is_a_sentence(self) -> None:
+        denied = PermissionError(13, "Permission denied")
+        self.look_at("running")
+        with mock.patch("pathlib.Path.touch", side_effect=denied):
+            self.controls.stopButton.click()
+        self.look_at("stopped")
+        with mock.patch("pathlib.Path.write_text", side_effect=denied):
+            self.controls.resumeButton.click()
+        words = f"{self.folder / 'old'} cannot be written to: Permission denied."
+        self.assertEqual([said for said in self.dialogs.said if said == words], [words, words])
+        self.assertEqual(self.launcher.launched, [])
 
     def test_two_panels_on_one_run_agree(self) -> None:
         self.look_at("running")
