@@ -5,7 +5,8 @@
 Evaluation mode, no gradients, random weights and input; in float32 and, where the processor has the instructions, under
 bfloat16 autocast. The yardsticks see one window of 128x128x128 voxels with 4 channels and give 4 classes; ``starter``
 sees the whole brain frame, 160x192x160 with one channel. Ours are prepared as the predictor does: norms folded into the
-convolutions, channels last where that is faster.
+convolutions, channels last where that is faster. Then all of it again with freed memory kept (asa.nn.allocation), which
+is how ``asa segment`` runs and which any network gains from.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import nn
 
 from asa.geometry import FRAME
 from asa.nn import Segmenter, segmenter_preset
+from asa.nn.allocation import keep_freed_memory
 from asa.nn.precision import native_bf16
 from asa.tasks import TASKS
 
@@ -99,9 +101,14 @@ def main() -> None:
     image = torch.randn(1, channels, *shape)
     if arguments.network == STARTER:
         image = image.contiguous(memory_format=torch.channels_last_3d)
-    seconds = {"seconds": timed_passes(network, image, arguments.passes, bf16=False)}
-    if native_bf16(torch.device("cpu")):
-        seconds["bf16_seconds"] = timed_passes(network, image, arguments.passes, bf16=True)
+    half = native_bf16(torch.device("cpu"))
+    seconds = {}
+    for suffix in ("", "_kept"):
+        if suffix and not keep_freed_memory():
+            break
+        seconds["seconds" + suffix] = timed_passes(network, image, arguments.passes, bf16=False)
+        if half:
+            seconds["bf16_seconds" + suffix] = timed_passes(network, image, arguments.passes, bf16=True)
     record = {
         "network": arguments.network,
         "shape": [channels, *shape],
