@@ -34,7 +34,7 @@ def test_rings_of_nested_regions() -> None:
 
 
 def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
-    settled = settle_regions(nested(40, 20, 8), TUMOUR, {}, {}, 0.001)
+    settled = settle_regions(nested(40, 20, 8), TUMOUR, {}, {}, 0.001, {})
     labels, kept = label_regions(settled, TUMOUR, HERE, FRAME, keep=True)
     assert {v: int((labels == v).sum()) for v in (ED, NCR, ET)} == {
         ED: 40**3 - 20**3,
@@ -47,26 +47,38 @@ def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
 
 
 def test_an_inner_region_stays_within_the_outer() -> None:
-    settled = settle_regions(nested(10, 20, 30), TUMOUR, {}, {}, 0.001)
+    settled = settle_regions(nested(10, 20, 30), TUMOUR, {}, {}, 0.001, {})
     labels, _ = label_regions(settled, TUMOUR, HERE, FRAME)
     assert (labels == ET).sum() == 10**3 and not (labels == ED).any()
 
 
 def test_thresholds_move_the_border_of_their_region_only() -> None:
     regions = nested(40, 20, 8, likely=0.6)
-    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"ET": 0.7}, {}, 0.001), TUMOUR, HERE, FRAME)
+    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"ET": 0.7}, {}, 0.001, {}), TUMOUR, HERE, FRAME)
     assert not (labels == ET).any() and (labels == NCR).sum() == 20**3
-    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"WT": 0.7}, {}, 0.001), TUMOUR, HERE, FRAME)
+    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"WT": 0.7}, {}, 0.001, {}), TUMOUR, HERE, FRAME)
     assert not labels.any(), "what is in no tumour is in no part of it"
 
 
 def test_specks_go_by_their_size_in_the_scan() -> None:
     regions = nested(40, 20, 8)
     regions[:, 5:9, 5:9, 5:9] = 0.9
-    with_speck, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.001), TUMOUR, HERE, FRAME)
+    with_speck, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.001, {}), TUMOUR, HERE, FRAME)
     assert with_speck[6, 6, 6] == ET, "64 voxels of 1 microlitre are more than 0.05 mL"
-    without, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.0005), TUMOUR, HERE, FRAME)
+    without, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.0005, {}), TUMOUR, HERE, FRAME)
     assert without[6, 6, 6] == 0 and (without > 0).sum() == 40**3
+
+
+def test_parts_far_less_certain_than_the_tumour_go() -> None:
+    regions = nested(40, 20, 8)
+    centre = tuple(n // 2 for n in FRAME.shape)
+    regions[0][regions[0] > 0.5] = 0.99
+    regions[:, 4:12, 4:12, 4:12] = 0.7  # log-odds 0.85; the tumour's are 4.6
+    regions[0, 20:28, 4:12, 4:12] = 0.95  # 2.9: another tumour
+    kept = settle_regions(regions, TUMOUR, {}, {}, 0.001, {"WT": 0.4})
+    assert not (kept[:, 4:12, 4:12, 4:12] > 0.5).any() and kept[0, 24, 8, 8] > 0.5 and kept[0][centre] > 0.5
+    everything = settle_regions(regions, TUMOUR, {}, {}, 0.001, {})
+    np.testing.assert_array_equal(everything[0, 4:12, 4:12, 4:12], np.float32(0.7))
 
 
 def test_zscore_within_the_brain() -> None:

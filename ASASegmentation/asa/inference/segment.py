@@ -209,7 +209,8 @@ def settle(
         thresholds = info.get("thresholds", {})
         if threshold is not None:
             thresholds = dict.fromkeys((region.name for region in task.regions), threshold)
-        return settle_regions(posterior, task, thresholds, info.get("min_component_ml", {}), voxel_ml)
+        least, certainty = info.get("min_component_ml", {}), info.get("min_component_certainty", {})
+        return settle_regions(posterior, task, thresholds, least, voxel_ml, certainty)
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
     posterior = reweight(posterior, info.get("class_weights"))

@@ -17,9 +17,10 @@ import torch
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
-from asa.inference.labelling import label_regions, settle_regions
-from asa.inference.normalise import stripped_brain, zscore_brain
+from asa.inference.labelling import label_regions
+from asa.inference.normalise import stripped_brain, zscore_stripped
 from asa.inference.predictor import Predictor
+from asa.inference.segment import settle
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.tasks import TASKS
@@ -68,8 +69,10 @@ class Prepared:
         truth = read_volume(case.labels, labels=True)
         self.truth = truth.with_array(dataset_by_name(dataset).to_task(truth.array))
         self.alignment: Alignment = align_to_frame(scans["flair"])
-        brain = stripped_brain(list(scans.values()), self.alignment)
-        self.seen = {key: zscore_brain(to_frame(scan, self.alignment).array, brain) for key, scan in scans.items()}
+        self.seen = {}
+        for key, scan in scans.items():
+            own = stripped_brain(scan, self.alignment)
+            self.seen[key] = zscore_stripped(np.where(own, to_frame(scan, self.alignment).array, 0))
 
     def label(self, model: ModelFolder, predictor: Predictor, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Label map (T, H, W) on the grid of the case, of the modalities ``shown`` only."""
@@ -77,9 +80,7 @@ class Prepared:
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
         answer = predictor.posterior(image, tta=bool(model.info.get("flip_averaging", False)))
-        voxel_ml = abs(float(np.linalg.det(self.alignment.matrix[:3, :3]))) / 1000
-        rules = model.info.get("thresholds", {}), model.info.get("min_component_ml", {})
-        settled = settle_regions(answer, task, *rules, voxel_ml)
+        settled = settle(answer, image, model, task, self.alignment, None)
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
 
