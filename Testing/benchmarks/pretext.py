@@ -33,6 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from asa.data.store import ScanRecord, ScanStore, write_index, write_scan
 from asa.inference.predictor import free_memory
 from asa.nn import autoencoder_preset
+from asa.nn.allocation import keep_freed_memory
 from asa.pretext import Reconstruction, ReconstructionOptions, importance, make_objective
 from asa.training.sampling import StoredScans
 
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="also write the tables here (Markdown)")
     parser.add_argument("--child", nargs=2, metavar=("SYSTEM", "EDGE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    keep_freed_memory()  # as the trainer does, for whoever is measured
     if options.child:
         print(seconds(STEPS[options.child[0]](int(options.child[1])), 1))
         return
