@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from asa.synth import to_structures
-from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant
+from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour, scan_anchors
 from asa.synth.intensity import smooth_field
 from asa.synth.lesions import grow_lesions, lesion_appearance
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE, draw_anchors
@@ -177,7 +177,7 @@ def test_a_tumour_grows_in_a_real_scan():
     image, labels = real_case()
     seen = 0
     for seed in range(8):
-        changed, found = implant(rng(seed), image, labels, ("t1", "flair"))
+        changed, found = implant_tumour(rng(seed), image, labels, ("t1", "flair"))
         assert not found[:4].any() and not changed[:, :4].any()
         untouched = ndimage.binary_dilation(found.numpy() > 0, iterations=1)
         assert torch.equal(changed[:, ~torch.from_numpy(untouched)], image[:, ~torch.from_numpy(untouched)])
@@ -191,9 +191,27 @@ def test_a_tumour_grows_in_a_real_scan():
 def test_an_implant_spares_the_lesion_that_is_there_and_needs_tissue():
     image, labels = real_case()
     labels[10:20, 10:20, 10:20] = 1
-    _, found = implant(rng(1), image, labels, ("t1", "flair"))
+    _, found = implant_tumour(rng(1), image, labels, ("t1", "flair"))
     assert (found[10:20, 10:20, 10:20] == 1).all()
-    empty, nothing = implant(rng(1), torch.zeros_like(image), torch.zeros_like(labels), ("t1", "flair"))
+    empty, nothing = implant_tumour(rng(1), torch.zeros_like(image), torch.zeros_like(labels), ("t1", "flair"))
+    assert not empty.any() and not nothing.any()
+
+
+def test_lesions_are_added_to_the_white_matter_of_a_real_scan():
+    image, labels = real_case()
+    labels[20:24, 20:24, 20:24] = 1
+    _, grey, white = scan_anchors(image, ("t1", "flair"))[0].tolist()
+    drawn = 0
+    for seed in range(6):
+        changed, found = implant_lesions(rng(seed), image, labels, ("t1", "flair"))
+        new = (found == 1) & (labels == 0)
+        assert (found[labels == 1] == 1).all() and (image[0][new] > 0.5 * (grey + white)).all()
+        assert not changed[:, :4].any()
+        if new.sum() > 5:
+            drawn += 1
+            assert changed[1][new].mean() > image[1][new].mean()
+    assert drawn >= 3
+    empty, nothing = implant_lesions(rng(1), torch.zeros_like(image), torch.zeros_like(labels), ("t1", "flair"))
     assert not empty.any() and not nothing.any()
 
 

@@ -201,7 +201,7 @@ def scan_anchors(image: Tensor, modalities: Sequence[str]) -> Tensor:
     return anchors
 
 
-def implant(rng: Generator, image: Tensor, labels: Tensor, modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
+def implant_tumour(rng: Generator, image: Tensor, labels: Tensor, modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Grow a synthetic tumour in a real, stripped, z-scored crop, beside what it has; T1 says where tissue is.
 
     Args:
@@ -225,4 +225,27 @@ def implant(rng: Generator, image: Tensor, labels: Tensor, modalities: Sequence[
     channels = [MODALITIES.index(m) for m in modalities]
     full[channels] = image
     tumour.paint(rng, full, grown, tumour.appearance(rng, anchors, mass.kind))
+    return full[channels].clamp(-5, 5) * (image != 0), torch.where(grown > 0, grown, labels)
+
+
+def implant_lesions(rng: Generator, image: Tensor, labels: Tensor, modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Add white-matter lesions to a real, stripped, z-scored crop; T1 says where white matter and ventricles are.
+
+    Arguments and result as for :func:`implant_tumour`.
+    """
+    anchors = scan_anchors(image, modalities)
+    t1 = image[list(modalities).index("t1")]
+    csf, grey, white = (float(anchors[0, tissue]) for tissue in (CSF, GREY, WHITE))
+    inside = t1 != 0
+    fluid = inside & (t1 < 0.5 * (csf + grey))
+    matter = inside & (t1 > 0.5 * (grey + white)) & (labels == 0)
+    if int(matter.sum()) < CLEAN_VOXELS * 100:
+        return image, labels
+    thick = torch.nn.functional.avg_pool3d(fluid.float()[None, None], 5, 1, 2)[0, 0] > 0.8  # sulci are thin
+    ventricles = fluid & lesions.near(thick, 3).gt(0.2)
+    grown = lesions.grow_lesions(rng, matter, ventricles, inside & ~fluid & ~matter, lesions.draw_share(rng))
+    full = torch.zeros(4, *labels.shape)
+    channels = [MODALITIES.index(m) for m in modalities]
+    full[channels] = image
+    lesions.paint_lesions(rng, full, grown, lesions.lesion_appearance(rng, anchors))
     return full[channels].clamp(-5, 5) * (image != 0), torch.where(grown > 0, grown, labels)

@@ -21,7 +21,7 @@ from asa.nn import Segmenter, inflate_channels, segmenter_preset
 from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
-from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant
+from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour
 from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS, Task
 from asa.training.distributed import World
@@ -33,6 +33,7 @@ from asa.training.tissue import open_heads, start_from
 from asa.training.trainer import Batch, Trainer
 
 DISEASES = {"tumour": Tumours, "wmh": WhiteMatterLesions}
+IMPLANTS = {"tumour": implant_tumour, "wmh": implant_lesions}
 
 
 class LesionSettings(Settings):
@@ -44,7 +45,7 @@ class LesionSettings(Settings):
     split: str = Field("", description="JSON file of folds; made, leaving one out, if missing. Empty: all cases train")
     fold: int = Field(0, ge=0, description="which fold of the split, from 0")
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
-    implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples that get one more, drawn, tumour")
+    implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples to which more disease is added")
     network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
     crop: tuple[int, int, int] = (64, 80, 64)
     foreground: float = Field(0.6, ge=0, le=1, description="share of real crops centred on a labelled voxel")
@@ -125,7 +126,7 @@ class LesionObjective(SegmentationObjective):
 
 
 class RealCrops(LabelledCrops):
-    """Augmented crops of real cases, some with a tumour grown in; the background stays 0."""
+    """Augmented crops of real cases, some with more of the disease grown in; the background stays 0."""
 
     def __init__(self, store: CaseStore, numbers: Sequence[int], frame: Grid3, settings: LesionSettings) -> None:
         super().__init__(
@@ -140,16 +141,16 @@ class RealCrops(LabelledCrops):
                 optimisation=settings.optimisation,
             ),
         )
-        self.implant_share, self.bias = settings.implant_share, settings.bias
+        self.implant, self.implant_share, self.bias = IMPLANTS[settings.task], settings.implant_share, settings.bias
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Another tumour sometimes, then intensities, of each modality on its own.
+        """More of the disease sometimes, then intensities, of each modality on its own.
 
         Six cases do not show how differently coils shade a brain; without the field, what lies nearest to the coil
         (cerebellum, temporal lobes) was taken for oedema in cases the model had not seen.
         """
         if chance(rng, self.implant_share):
-            image, labels = implant(rng, image, labels, self.store.modalities)
+            image, labels = self.implant(rng, image, labels, self.store.modalities)
         inside = (image != 0).any(0)
         for number, channel in enumerate(image):
             changed = intensities(rng, channel[None], self.s.augment)[0]
