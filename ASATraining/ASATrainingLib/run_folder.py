@@ -179,5 +179,8 @@ def _parse(text: str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _scalar(value: str) -> int | str:
-    return int(value) if value.strip().isdigit() else value.strip()
+def _scalar(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value.strip()

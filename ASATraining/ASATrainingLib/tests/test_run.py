@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import unittest
 from typing import Any
 from unittest import mock
 
+from ASASegmentationLib.process import python_executable
 from ASASegmentationLib.tests.case import wait_for
 
 from .. import control
@@ -258,7 +258,7 @@ class TestControlling(RunTestCase):
 
     @unittest.skipUnless(os.name == "posix", "by its process group")
     def test_killing_ends_the_process_once_confirmed(self) -> None:
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        child = subprocess.Popen([python_executable(), "-c", "import time; time.sleep(60)"], start_new_session=True)
         self.addCleanup(child.kill)
         self.look_at("running", pid=child.pid)
         self.dialogs.answer = False
@@ -278,7 +278,7 @@ class TestControlling(RunTestCase):
         begin = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {!r}]); "
         run = begin.format(sleep) + "print(child.pid, flush=True); child.wait()"
         launcher = begin.format(run) + "child.wait()"
-        first = subprocess.Popen([sys.executable, "-c", launcher], start_new_session=True, stdout=subprocess.PIPE)
+        first = subprocess.Popen([python_executable(), "-c", launcher], start_new_session=True, stdout=subprocess.PIPE)
         self.addCleanup(first.stdout.close)
         last = int(first.stdout.readline())
         self.look_at("running", pid=last)  # neither the launcher's nor its group's

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 import unittest
 from unittest import mock
+
+from ASASegmentationLib.process import python_executable
 
 from .. import run_folder
 from ..liveness import process_alive
@@ -25,7 +26,8 @@ class TestRunFolder(FolderTestCase):
         self.assertEqual(run.settings["optimisation"]["steps"], 7)
 
     def test_without_a_yaml_reader_the_kind_is_known(self) -> None:
-        write_run(self.folder, "finetuning", store="x")
+        write_run(self.folder, "finetuning")
+        (self.folder / "run.yaml").write_text("format: 1\nkind: finetuning\nsettings:\n  store: x\n", encoding="utf-8")
         with mock.patch.object(run_folder.importlib, "import_module", side_effect=ImportError):
             run = read_run(self.folder)
         self.assertEqual((run.kind, run.settings, run.problem), ("finetuning", {}, ""))
@@ -46,7 +48,7 @@ class TestRunFolder(FolderTestCase):
     def test_a_process_that_is_gone_is_noticed(self) -> None:
         write_state(self.folder, "running")
         self.assertIs(read_state(self.folder).status, Status.RUNNING)
-        child = subprocess.Popen([sys.executable, "-c", "pass"])
+        child = subprocess.Popen([python_executable(), "-c", "pass"])
         child.wait()
         write_state(self.folder, "running", pid=child.pid)
         self.assertIs(read_state(self.folder).status, Status.DIED)
@@ -61,7 +63,7 @@ class TestRunFolder(FolderTestCase):
 
     @unittest.skipUnless(os.name == "posix", "zombies are POSIX's")
     def test_a_zombie_is_dead(self) -> None:
-        child = subprocess.Popen([sys.executable, "-c", "pass"])
+        child = subprocess.Popen([python_executable(), "-c", "pass"])
         deadline = time.monotonic() + 10
         while process_alive(child.pid) and time.monotonic() < deadline:
             time.sleep(0.02)
