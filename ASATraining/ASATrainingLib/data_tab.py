@@ -170,12 +170,13 @@ class DataTab:
         ui, tuning, scene = self.ui, self.purpose == FINETUNE, self.from_scene
         for control, shown in (
             ((ui.datasetLabel, ui.datasetComboBox), tuning),
-            ((ui.folderLabel, ui.folderPathLineEdit, ui.lookButton), not scene),
+            ((ui.folderLabel, ui.folderPathLineEdit, ui.lookButton, ui.foundTable, ui.foundLabel), not scene),
             ((ui.volumesLabel, ui.volumesList), scene),
             ((ui.jobsLabel, ui.jobsSpinBox), not tuning),
         ):
             for one in control:
                 one.setVisible(shown)
+        ui.datasetLabel.setText(_("Task:") if scene else _("&Data set:"))
         ui.volumesLabel.setText(_("Cases:") if tuning else _("Volumes:"))
         self._list_datasets()
         self._list_scene()

@@ -92,6 +92,10 @@ def main(head: Path, folder: Path) -> None:
     panel.ui.advancedSection.setCollapsed(False)
     camera.take("panel_2_ready")
     panel.ui.advancedSection.setCollapsed(True)
+    panel.ui.taskComboBox.setCurrentIndex(panel.ui.taskComboBox.findData("tumour"))
+    panel.ui.modalitySelector2.setCurrentNode(volume)  # for T2 too
+    camera.take("panel_6_refused")
+    panel.ui.taskComboBox.setCurrentIndex(panel.ui.taskComboBox.findData("tissue"))
     panel.ui.segmentButton.click()
     driving.wait_for(lambda: panel.ui.progressBar.value > 400 or not panel.logic.running, 900)
     camera.take("panel_3_running")
@@ -105,8 +109,6 @@ def main(head: Path, folder: Path) -> None:
     panel.ui.segmentButton.click()
     driving.wait_for(lambda: not panel.logic.running, 900)
     camera.take("panel_5_warning")
-    panel.ui.taskComboBox.setCurrentIndex(1)
-    camera.take("panel_6_refused")
     module.close()
 
 

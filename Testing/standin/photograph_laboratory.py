@@ -16,6 +16,7 @@ from typing import Any
 
 import driving
 import qt
+import slicer
 from photograph import Photographer
 
 _PATIENCE_S = 600.0
@@ -34,6 +35,26 @@ def data(panel: Any, scans: Path, store: Path) -> None:
     tab.ui.storePathLineEdit.setCurrentPath(str(store))
     tab.ui.lookButton.click()
     driving.wait_for(lambda: not tab.busy, _PATIENCE_S)
+
+
+def scene(panel: Any, scans: Path) -> None:
+    """Labelled cases of the scene: two segmentations with the scans they were drawn on, and one of another task."""
+    tab = show_tab(panel, "Data")
+    for control, value in ((tab.ui.purposeComboBox, "finetune"), (tab.ui.sourceComboBox, "scene")):
+        control.setCurrentIndex(control.findData(value))
+    tab.ui.datasetComboBox.setCurrentIndex(tab.ui.datasetComboBox.findData("tissue"))
+    heads = sorted(scans.rglob("*_T1w.nii.gz"))[:3]
+    for path, names in zip(heads, (["Grey matter", "White matter"], ["GM", "WM"], ["Pons"]), strict=True):
+        volume = slicer.util.loadVolume(str(path))
+        volume.SetName(path.name.removesuffix(".nii.gz"))
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} manual")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for name in names:
+            node.GetSegmentation().AddEmptySegment("", name)
+    driving.wait_for(lambda: tab.ui.volumesList.count == len(heads), 60)
+    for row in range(2):
+        tab.ui.volumesList.item(row).setCheckState(2)
+    slicer.app.processEvents()
 
 
 def run(panel: Any, store: Path) -> None:
@@ -57,6 +78,9 @@ def main(scans: Path, store: Path, tuned: Path, folder: Path) -> None:
     panel.logic.open_run(tuned)
     data(panel, scans, store)
     camera.take("training_data")
+    scene(panel, scans)
+    camera.take("training_data_scene")
+    slicer.mrmlScene.Clear(0)
     run(panel, store)
     camera.take("training_run")
     form = panel.tabs["Run"]
