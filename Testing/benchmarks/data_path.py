@@ -1,11 +1,13 @@
 """Augmented crops per second of one core: our data path beside MONAI's dictionary transforms.
 
-    python -m Testing.benchmarks.data_path [--crops 40] [--case FOLDER]
+    python -m Testing.benchmarks.data_path [--crops N] [--case FOLDER]
 
 Both do the same to the same BraTS case: a random 128^3 crop of four modalities and their labels, rotation and scaling
 (p 0.2 each), left-right mirroring, gamma (p 0.3). Ours reads float16 from memory-mapped files; MONAI is given float32
-arrays that lie in memory. In turns, medians of processor time, so that other work on the machine disturbs less. Ours
-lets the C library keep large blocks, as our trainer does; MONAI is measured as it comes, and with the same setting.
+arrays that lie in memory, as its CacheDataset would. Crops that are turned cost many times what others do, so a mean
+over few random crops says more about luck than about speed: every kind of crop is timed by itself (means of processor
+time, systems in turns), and the recipe's probabilities weigh them. Ours lets the C library keep large blocks, as our
+trainer does; MONAI is measured as it comes, and with the same setting.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.inference.normalise import zscore
@@ -33,85 +36,117 @@ from .heads import RESULTS, data_root
 from .tables import Cell, markdown, provenance
 
 CROP = (128, 128, 128)
+RECIPE = AugmentSettings()
+# Kinds of crops: probabilities of rotation, scaling and gamma. All of them are mirrored half of the time.
+KINDS = {"cut": (0, 0, 0), "rotation": (1, 0, 0), "scaling": (0, 1, 0), "both": (1, 1, 0), "gamma": (0, 0, 1)}
+MONAI = ("rotation and zoom", "one affine transform", "one affine transform, lazy")
+CHEAP = 6  # times as many crops that are only cut
+OURS, KEPT = "ours", ", large blocks kept"
+Draw = Callable[[int], Any]
 
 
-def per_second(draw: Callable[[int], Any], count: int) -> float:
-    """Calls of ``draw`` per second of processor time, after two that do not count."""
-    for index in range(2):
-        draw(index)
-    started = time.process_time()
-    for index in range(2, count + 2):
-        draw(index)
-    return count / (time.process_time() - started)
+def expected(seconds: dict[str, float]) -> float:
+    """Seconds of a crop under the recipe's probabilities, from those of each kind."""
+    turned, scaled = RECIPE.rotation_p, RECIPE.scale_p
+    shares = {
+        "cut": (1 - turned) * (1 - scaled),
+        "rotation": turned * (1 - scaled),
+        "scaling": (1 - turned) * scaled,
+        "both": turned * scaled,
+    }
+    geometry = sum(share * seconds[kind] for kind, share in shares.items())
+    return geometry + RECIPE.gamma_p * (seconds["gamma"] - seconds["cut"])
 
 
-def ours(store: CaseStore) -> Callable[[int], Any]:
+def ours(store: CaseStore, kind: str) -> Draw:
     """Our source with the settings of the published fine-tuning."""
-    settings = FinetuneSettings(store=str(store.folder), crop=CROP, foreground=0.0)
+    turned, scaled, gamma = KINDS[kind]
+    augment = AugmentSettings(rotation_p=turned, scale_p=scaled, gamma_p=gamma)
+    settings = FinetuneSettings(store=str(store.folder), crop=CROP, foreground=0.0, augment=augment)
     frame = (store.shape[0] // 8, store.shape[1] // 8, store.shape[2] // 8)
     return LabelledCrops(store, range(len(store.cases)), frame, settings).sample
 
 
-def monai(store: CaseStore, *, one_affine: bool) -> Callable[[int], Any]:
-    """MONAI's transforms for the same; ``one_affine`` joins rotation and scaling in one transform."""
+def monai(store: CaseStore, system: str, kind: str) -> Draw:
+    """MONAI's transforms for the same, with rotation and scaling in one transform or in two."""
     from monai import transforms as m
 
-    keys, angle = ["image", "label"], math.radians(30)
+    turned, scaled, gamma = KINDS[kind]
+    keys, angle = ["image", "label"], math.radians(RECIPE.rotation_deg)
     modes = {"mode": ["bilinear", "nearest"], "padding_mode": "border"}
-    if one_affine:
-        # scale ranges of RandAffine are added to 1 and pull, so 1/1.4 ... 1/0.7
-        scale, turn = (1 / 1.4 - 1, 1 / 0.7 - 1), (angle, angle, angle)
-        geometry = [m.RandAffined(keys, prob=0.36, rotate_range=turn, scale_range=[scale] * 3, **modes)]
-    else:
+    low, high = RECIPE.scale
+    geometry: list[Any] = []
+    if system == MONAI[0]:
         turns = {f"range_{axis}": angle for axis in "xyz"}
-        zoom = {"min_zoom": 0.7, "max_zoom": 1.4, "mode": ["trilinear", "nearest"]}
-        geometry = [m.RandRotated(keys, prob=0.2, **turns, **modes), m.RandZoomd(keys, prob=0.2, **zoom)]
-    pipeline = m.Compose(
-        [
-            m.RandSpatialCropd(keys, CROP, random_size=False),
-            *geometry,
-            m.RandFlipd(keys, prob=0.5, spatial_axis=2),
-            m.RandAdjustContrastd("image", prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
+        zoom = {"min_zoom": low, "max_zoom": high, "mode": ["trilinear", "nearest"]}
+        geometry = [m.RandRotated(keys, prob=turned, **turns, **modes), m.RandZoomd(keys, prob=scaled, **zoom)]
+    else:
+        # scale ranges of RandAffine are added to 1 and pull
+        scale = [(1 / high - 1, 1 / low - 1)] * 3 if scaled else None
+        turn = (angle, angle, angle) if turned else None
+        geometry = [
+            m.RandAffined(keys, prob=max(turned, scaled), rotate_range=turn, scale_range=scale, **modes)
         ]
-    ).set_random_state(0)
+    steps = [
+        m.RandSpatialCropd(keys, CROP, random_size=False),
+        *geometry,
+        m.RandFlipd(keys, prob=0.5, spatial_axis=2),
+        m.RandAdjustContrastd("image", prob=gamma, gamma=RECIPE.gamma, retain_stats=True),
+    ]
+    pipeline = m.Compose(steps, lazy=system.endswith("lazy")).set_random_state(0)
     image, labels = (torch.from_numpy(array.astype(np.float32)) for array in store.read(0))
     return lambda _index: pipeline({"image": image, "label": labels[None]})
+
+
+def means(systems: dict[str, Draw], crops: int) -> dict[str, float]:
+    """Mean processor time of each, one crop in turn; the first crop does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for index in range(crops + 1):
+        for name, draw in systems.items():
+            started = time.process_time()
+            draw(index)
+            seconds[name].append(time.process_time() - started)
+    return {name: statistics.fmean(values[1:]) for name, values in seconds.items()}
+
+
+def measure(store: CaseStore, crops: int) -> dict[str, dict[str, float]]:
+    """System -> kind of crop -> seconds."""
+    found: dict[str, dict[str, float]] = {}
+    for setting in ("", KEPT):
+        if setting:
+            keep_freed_memory()
+        for kind in KINDS:
+            systems = {f"MONAI, {name}{setting}": monai(store, name, kind) for name in MONAI}
+            systems |= {OURS: ours(store, kind)} if setting else {}
+            for name, seconds in means(systems, CHEAP * crops if kind == "cut" else crops).items():
+                found.setdefault(name, {})[kind] = seconds
+            print(f"{kind}{setting}: {[found[name][kind] for name in systems]}", file=sys.stderr)
+    return dict(sorted(found.items(), key=lambda item: item[0] != OURS))
 
 
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crops", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--crops", type=int, default=7, help="of each kind")
     parser.add_argument("--case", type=Path, default=None, help="folder of one BraTS 2021 case")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     case = arguments.case or data_root() / "brats" / "BraTS2021_01479"
-    found: dict[str, list[float]] = {"ours": []}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
         source.mkdir()
         (source / case.name).symlink_to(case.resolve(), target_is_directory=True)
         store = prepare_cases(DATASETS["brats2021"], source, Path(folder) / "store", zscore)
-        theirs = {
-            "MONAI, one affine transform": monai(store, one_affine=True),
-            "MONAI, rotation and zoom": monai(store, one_affine=False),
-        }
-        for setting in ("", ", large blocks kept"):
-            if setting:
-                keep_freed_memory()
-            systems = {name + setting: draw for name, draw in theirs.items()}
-            systems |= {"ours": ours(store)} if setting else {}
-            for _ in range(arguments.rounds):
-                for name, draw in systems.items():
-                    found.setdefault(name, []).append(per_second(draw, arguments.crops))
-                    print(f"{name}: {found[name][-1]:.2f}", file=sys.stderr)
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    rows: list[list[Cell]] = [[name, value, medians["ours"] / value] for name, value in medians.items()]
-    text = "# Augmented 128³ crops of four modalities per second of one core\n\n"
-    text += markdown(["data path", "crops/s", "ours is faster by"], rows, 2)
-    text += f"\nMedians of {arguments.rounds} rounds of {arguments.crops} crops; asked for: 3 times. "
-    text += f"{provenance('torch', 'monai')}.\n"
+        found = measure(store, arguments.crops)
+    mean = {name: expected(kinds) for name, kinds in found.items()}
+    rows: list[list[Cell]] = [
+        [name, *(1e3 * seconds for seconds in kinds.values()), 1 / mean[name], mean[name] / mean[OURS]]
+        for name, kinds in found.items()
+    ]
+    text = "# Augmented 128³ crops of four modalities on one core\n\n"
+    text += markdown(["data path", *(f"{kind} (ms)" for kind in KINDS), "crops/s", "ours is faster by"], rows, 1)
+    text += f"\nMeans of {arguments.crops} crops of each kind, in turns; crops/s: weighed with the recipe's "
+    text += f"probabilities. Asked for: 3 times. {provenance('torch', 'monai')}.\n"
     (RESULTS / "data_path.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -18,6 +18,7 @@ from asa.data.augment import (
     intensities,
     mirrored_start,
     power,
+    turned,
 )
 from asa.nn import PositionEncoding
 
@@ -86,6 +87,17 @@ def test_scaling_by_axes_is_the_grid_without_its_cost(scan):
         general = cut(*scan, START, CROP, tiny / factor, flips)
         assert torch.allclose(separable[0], general[0], atol=2e-3)
         assert float((separable[1] != general[1]).float().mean()) < 0.01  # halves may be rounded either way
+
+
+def test_sampling_two_slices_is_sampling_in_three_dimensions():
+    """Also beyond the scan's borders, which are repeated; a ramp shows where each voxel was taken from."""
+    scan = torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in SCAN), indexing="ij"))
+    crop, start = (20, 24, 40), np.array([12.0, 22.0, 20.5])
+    for seed in range(5):
+        pull = draw_matrix(rng(seed), AugmentSettings(rotation_p=1, scale_p=1))
+        grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in crop), indexing="ij"), -1) @ pull.T + start
+        wanted = torch.from_numpy(np.clip(grid, 0, np.array(SCAN) - 1)).float().movedim(-1, 0)
+        assert torch.allclose(turned(scan, pull, start, crop), wanted, atol=0.01)  # the last row meets the next slice
 
 
 def test_labels_are_only_looked_for_where_they_can_be(scan):
