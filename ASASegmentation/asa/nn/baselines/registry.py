@@ -150,7 +150,13 @@ def unetr(spec: NetworkSpec) -> PlainNetwork:
 
 
 def swinunetr(spec: NetworkSpec) -> PlainNetwork:
-    """SwinUNETR (Hatamizadeh et al., BrainLes 2021), from MONAI."""
+    """SwinUNETR (Hatamizadeh et al., BrainLes 2021), from MONAI.
+
+    Raises:
+        InputError: a crop of which its deepest level keeps one voxel, which has no spread to normalise by.
+    """
+    if all(side <= MULTIPLE for side in spec.crop):
+        raise InputError(f"swinunetr needs a crop of more than {MULTIPLE} voxels along one axis or more")
     return monai_network(
         "SwinUNETR",
         in_channels=spec.in_channels,
@@ -160,8 +166,10 @@ def swinunetr(spec: NetworkSpec) -> PlainNetwork:
 
 
 def dynunet(spec: NetworkSpec) -> PlainNetwork:
-    """The residual U-Net that nnU-Net plans for a crop of 128^3 voxels, from MONAI."""
-    strides = [1, 2, 2, 2, 2, 2]
+    """The residual U-Net that nnU-Net plans for a crop, from MONAI: halved while 4 voxels are left, 5 times at most."""
+    halvings = min(5, (min(spec.crop) // 4).bit_length() - 1)
+    strides = [1] + [2] * halvings
+    filters = (32, 64, 128, 256, 320, 320) if spec.size == "paper" else (8, 12, 16, 24, 32, 32)
     return monai_network(
         "DynUNet",
         spatial_dims=3,
@@ -170,10 +178,10 @@ def dynunet(spec: NetworkSpec) -> PlainNetwork:
         kernel_size=[3] * len(strides),
         strides=strides,
         upsample_kernel_size=strides[1:],
-        filters=(32, 64, 128, 256, 320, 320) if spec.size == "paper" else (8, 12, 16, 24, 32, 32),
+        filters=filters[: len(strides)],
         res_block=True,
         deep_supervision=True,
-        deep_supr_num=3,
+        deep_supr_num=min(3, halvings - 1),
     )
 
 

@@ -1,7 +1,8 @@
 """TransBTS (Wang et al., MICCAI 2021), written from its description: a transformer between two halves of a CNN.
 
-Of the published 33.0 million parameters it has 32.7 with four channels at 128^3; what the description leaves open
-(biases, the final LayerNorm that the decoder does not read) is the difference.
+It has 32.72 of the published 32.99 million parameters (four channels, 128^3). The other 0.26 million are counted there
+and have no effect: a linear patch embedding (512 x 512) that the convolution replaced, and a last LayerNorm, behind
+what the decoder reads.
 """
 
 from __future__ import annotations
