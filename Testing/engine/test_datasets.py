@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from Testing.engine.labelled_files import SHAPE, brats_case, image, label_map, new_brats_case, save
 
+from asa.cli import main
 from asa.data.cases import IGNORED, load_dataset
 from asa.data.datasets import DATASETS, dataset_by_name
 from asa.errors import InputError
@@ -104,7 +105,7 @@ def test_a_folder_and_a_csv_of_ones_own(tmp_path):
         load_dataset(DATASETS["wmh"], table, ["flair", "t1"])
 
 
-def test_one_error_lists_every_offender(tmp_path):
+def test_one_error_lists_every_offender(tmp_path, capsys):
     brats_case(tmp_path, "BraTS2021_00001")
     missing = brats_case(tmp_path, "BraTS2021_00002")
     (missing / "BraTS2021_00002_t1ce.nii.gz").unlink()
@@ -117,9 +118,12 @@ def test_one_error_lists_every_offender(tmp_path):
     brats_case(tmp_path / "again", "BraTS2021_00001")
     broken = brats_case(tmp_path, "BraTS2021_00007")
     (broken / "BraTS2021_00007_flair.nii.gz").write_bytes(b"not gzip")
-    with pytest.raises(InputError) as caught:
-        load_dataset(DATASETS["brats2021"], tmp_path)
-    text = str(caught.value)
+    command = ["prepare", "finetune", "--data", str(tmp_path), "--dataset", "brats2021", "-o", str(tmp_path / "store")]
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 3
+    assert not (tmp_path / "store").exists()
+    text = capsys.readouterr().err
     for part in (
         "7 problems in BraTS 2021:",
         "BraTS2021_00001: 2 cases have this name",
@@ -134,9 +138,18 @@ def test_one_error_lists_every_offender(tmp_path):
 
 
 def test_a_wrong_release_is_said(tmp_path):
-    brats_case(tmp_path, "BraTS2021_00001")
-    with pytest.raises(InputError, match="no case of BraTS 2020"):
-        load_dataset(DATASETS["brats2020"], tmp_path)
+    brats_case(tmp_path / "old", "BraTS2021_00001")
+    with pytest.raises(InputError, match=r"no case of BraTS 2020; its cases are named as those of brats2021$"):
+        load_dataset(DATASETS["brats2020"], tmp_path / "old")
+    new_brats_case(tmp_path / "new", "BraTS-GLI-00001-000")
+    with pytest.raises(InputError, match=r"no case of BraTS 2021; its cases .* brats2023 or brats2024$"):
+        load_dataset(DATASETS["brats2021"], tmp_path / "new")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"no case of BraTS 2021; is it another"):
+        load_dataset(DATASETS["brats2021"], tmp_path / "none")
+    post = new_brats_case(tmp_path / "post", "BraTS-GLI-00002-100", values=(1, 2, 3, 4))  # 4: resection cavity
+    with pytest.raises(InputError, match=rf"{post.name}: labels hold 4; BraTS 2023 knows 0, 1, 2, 3"):
+        load_dataset(DATASETS["brats2023"], tmp_path / "post")
     with pytest.raises(InputError, match=r"unknown data set 'brats'.*brats2021"):
         dataset_by_name("brats")
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 from Testing.engine.labelled_files import tumour_head
 
-from asa.cli import build
+from asa.cli import build, main
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError, ResourceError
@@ -349,6 +349,19 @@ def test_what_cannot_work_is_said_before_training(store, tmp_path, changes, mess
     choose_split(settings(store), CaseStore.open(store))
     with pytest.raises(InputError, match=message):
         finetune(settings(store, **changes), tmp_path / "run", HERE)
+
+
+def test_a_split_of_other_cases_stops_the_command(store, tmp_path, capsys):
+    config, split = tmp_path / "finetune.yaml", tmp_path / "split.json"
+    fold = {"train": ["BraTS2021_00000", "gone"], "validation": [], "test": ["lost"]}
+    split.write_text(json.dumps({"folds": [fold]}))
+    config.write_text(yaml.safe_dump(settings(store, split=str(split)).model_dump(mode="json")))
+    with pytest.raises(SystemExit, match="3"):
+        main(["finetune", str(config), "-o", str(tmp_path / "run"), "--device", "cpu"])
+    said = capsys.readouterr().err
+    assert all(f"{name} is not among the cases" in said for name in ("gone", "lost"))
+    assert all(f"BraTS2021_0000{number} is in no part" in said for number in (1, 2, 3, 4))
+    assert not (tmp_path / "run").exists()
 
 
 def test_commands(heads, tmp_path, capsys):

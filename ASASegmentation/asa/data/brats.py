@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asa.data.cases import Dataset, LabelledCase, find_image, find_images
+from asa.errors import InputError
 
 OLD_FILES = {"t1": "_t1", "t1gd": "_t1ce", "t2": "_t2", "flair": "_flair", "labels": "_seg"}
 NEW_FILES = {"t1": "-t1n", "t1gd": "-t1c", "t2": "-t2w", "flair": "-t2f", "labels": "-seg"}
@@ -59,13 +60,20 @@ def case_folders(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
                 yield Path(folder) / name, match["subject"]
 
 
-def find_brats(root: Path, release: Release) -> list[LabelledCase]:
-    """Cases of one release under ``root`` (HGG and LGG folders of early years included), by name."""
-    cases = []
+def find_brats(root: Path, year: str) -> list[LabelledCase]:
+    """Cases of one release under ``root`` (HGG and LGG folders of early years included), by name.
+
+    Raises:
+        InputError: all cases there are named as other releases name them.
+    """
+    release, cases = RELEASES[year], []
     for folder, subject in case_folders(root, release.pattern):
         stems = {key: folder / (folder.name + suffix) for key, suffix in release.files.items()}
         labels = find_image(stems.pop("labels")) or next(iter(sorted(folder.glob(MISNAMED_LABELS))), None)
         cases.append(LabelledCase(folder.name, subject, find_images(stems), labels))
+    if not cases and (others := [y for y, r in RELEASES.items() if any(case_folders(root, r.pattern))]):
+        named = " or ".join(f"brats{other}" for other in others)
+        raise InputError(f"{root} holds no case of BraTS {year}; its cases are named as those of {named}")
     return sorted(cases, key=lambda case: case.name)
 
 
@@ -78,5 +86,5 @@ def brats(year: str) -> Dataset:
         task="tumour",
         modalities=("t1", "t1gd", "t2", "flair"),
         values=release.values,
-        find=lambda root: find_brats(root, release),
+        find=lambda root: find_brats(root, year),
     )
