@@ -1,0 +1,87 @@
+"""From fine-tuned runs to label maps on the scans' own grids, and from these to scores: finetune, predict, evaluate."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from Testing.engine.labelled_files import tumour_head
+
+from asa.cli import main
+from asa.data.case_store import prepare_cases
+from asa.data.datasets import DATASETS
+from asa.inference.normalise import zscore
+from asa.metrics.overlap import dice
+from asa.volume import read_volume
+
+LEARNT = 0.5  # Dice that no prediction on another grid, or mirrored, reaches
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Three BraTS cases on disk, of 2 mm voxels."""
+    root = tmp_path_factory.mktemp("brats")
+    for seed in range(3):
+        tumour_head(root, f"BraTS2021_{seed:05d}", seed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(heads, tmp_path_factory):
+    """Runs long enough to find the tumours: one of classes, one of regions, and one of another fold."""
+    root = tmp_path_factory.mktemp("runs")
+    prepare_cases(DATASETS["brats2021"], heads, root / "store", zscore, shape=(32, 32, 32), align=False)
+    optimisation = {"optimiser": "adamw", "lr": 0.01, "weight_decay": 0, "batch": 1, "precision": "fp32"}
+    settings = {
+        "store": str(root / "store"),
+        "split": str(root / "split.json"),
+        "folds": 3,
+        "shares": [1, 0, 1],
+        "size": "small",
+        "crop": [32, 32, 32],
+        "augment": {"rotation_p": 0, "scale_p": 0},
+        "schedule": {"validate_every": 0, "checkpoint_every": 0},
+    }
+    different = {"classes": (25, {}), "regions": (25, {"output": "regions"}), "other": (1, {"fold": 1})}
+    for name, (steps, changes) in different.items():
+        path = root / f"{name}.yaml"
+        values = {**settings, **changes, "optimisation": {**optimisation, "steps": steps}}
+        path.write_text(yaml.safe_dump(values))
+        leave(["finetune", path, "-o", root / name, "--device", "cpu", "--threads", "1"])
+    return root
+
+
+def leave(words, code=0):
+    """Run a command as from a shell."""
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert (left.value.code or 0) == code
+
+
+@pytest.mark.parametrize("output", ["classes", "regions"])
+def test_held_out_cases_are_predicted_on_their_own_grids_and_scored(heads, runs, tmp_path, output):
+    leave(["predict", runs / output, "-o", tmp_path / "predicted", "--device", "cpu", "--threads", "1"])
+    tested = json.loads((runs / "split.json").read_text())["folds"][0]["test"]
+    assert sorted(path.name for path in (tmp_path / "predicted").glob("*.nii.gz")) == [f"{n}.nii.gz" for n in tested]
+    scoring = ["--dataset", "brats2021", "--partial", "-o", tmp_path / "scores"]
+    leave(["evaluate", tmp_path / "predicted", heads, *scoring])
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert summary["cases"] == len(tested) == 1
+    found = []
+    for name in tested:
+        mine = read_volume(tmp_path / "predicted" / f"{name}.nii.gz", labels=True)
+        manual = read_volume(heads / name / f"{name}_seg.nii.gz", labels=True)
+        assert mine.grid.same_as(manual.grid)
+        assert set(mine.array.flat) <= {0, 1, 2, 3}
+        found.append(dice(mine.array > 0, manual.array > 0))
+    assert min(found) > LEARNT
+    assert summary["systems"]["ASA"]["WT"]["dice"]["mean"] == pytest.approx(sum(found) / len(found))
+
+
+def test_runs_that_do_not_belong_together_are_not_averaged(runs, tmp_path, capsys):
+    leave(["predict", runs / "classes", runs / "other", "-o", tmp_path / "a", "--device", "cpu"], code=3)
+    assert "different cases to test" in capsys.readouterr().err
+    leave(["predict", runs / "classes", runs / "regions", "-o", tmp_path / "a", "--device", "cpu"], code=3)
+    assert "for another output" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
