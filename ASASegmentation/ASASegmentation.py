@@ -64,8 +64,9 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
         )
 
     def cleanup(self):
-        if self.panel is not None:
-            self.panel.close()
+        panel, self.panel = self.panel, None  # some versions of Slicer call this twice as they end
+        if panel is not None:
+            panel.close()
 
     def onReload(self):
         """Forgets the library and the engine, so that they are read again from their files."""

@@ -52,8 +52,9 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
         self.panel.ask_engine()
 
     def cleanup(self):
-        if self.panel is not None:
-            self.panel.close()
+        panel, self.panel = self.panel, None  # some versions of Slicer call this twice as they end
+        if panel is not None:
+            panel.close()
 
     def onReload(self):
         """Forgets the library, so that it is read again from its files."""

@@ -13,13 +13,16 @@ from .dicom_tags import read_tags
 from .inputs import array_of
 from .matching import Candidate, propose
 
+DERIVED_ATTRIBUTE = "ASA.look"  # of volumes that a model made of a scan; they are called after it
+
 
 def usable_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """Single-valued image volumes that have voxels, in the scene's order."""
+    """Single-valued image volumes that have voxels, in the scene's order, without what a model made of one."""
     found = []
     for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
         image = volume.GetImageData()
         plain = volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
+        plain = plain and not volume.GetAttribute(DERIVED_ATTRIBUTE)
         if plain and image is not None and image.GetPointData().GetScalars() is not None:
             found.append(volume)
     return found

@@ -9,12 +9,13 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from ASASegmentationLib.proposal import DERIVED_ATTRIBUTE
 from ASASegmentationLib.scene import place_beside
 
 from .layouts import SLICE_VIEWS, slice_view
 from .look import Answer
 
-_ATTRIBUTE, _COLOURS = "ASA.look", "ASA.colours"
+_COLOURS = "ASA.colours"
 _PARTS = ("image", "hidden", "reconstruction", "error", "importance", "attention")
 # Dark violet, red, orange, pale yellow: brightness grows all the way, so that it reads in grey too.
 _HEAT = ((0.0, 0.12, 0.03, 0.30), (0.25, 0.46, 0.09, 0.43), (0.5, 0.80, 0.25, 0.30), (0.75, 0.97, 0.55, 0.08), (1.0, 0.99, 0.97, 0.66))  # fmt: skip  # noqa: E501
@@ -35,7 +36,7 @@ class LookScene:
     def node(self, name: str) -> slicer.vtkMRMLVolumeNode | None:
         """The volume of a part: image, hidden, reconstruction, error, importance or attention."""
         found = slicer.util.getNodesByClass("vtkMRMLVolumeNode", self._scene)
-        return next((node for node in found if node.GetAttribute(_ATTRIBUTE) == name), None)
+        return next((node for node in found if node.GetAttribute(DERIVED_ATTRIBUTE) == name), None)
 
     def show(self, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
         """Brings an answer into the scene, beside its scan and under its transforms; the GUI may go on in between."""
@@ -110,7 +111,7 @@ class LookScene:
     def _make(self, name: str) -> slicer.vtkMRMLVolumeNode:
         label = name == "hidden"
         node = self._scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode" if label else "vtkMRMLScalarVolumeNode")
-        node.SetAttribute(_ATTRIBUTE, name)
+        node.SetAttribute(DERIVED_ATTRIBUTE, name)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         if label:

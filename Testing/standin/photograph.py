@@ -86,6 +86,7 @@ def main(head: Path, folder: Path) -> None:
     panel = module.widgetRepresentation().self().panel
     camera = Photographer(module, folder)
     camera.take("panel_1_empty")
+    first_click(folder)
     volume = slicer.util.loadVolume(str(head))
     volume.SetName("head_T1")
     driving.wait_for(lambda: panel.ui.segmentButton.enabled, 20)
@@ -110,6 +111,21 @@ def main(head: Path, folder: Path) -> None:
     driving.wait_for(lambda: not panel.logic.running, 900)
     camera.take("panel_5_warning")
     module.close()
+
+
+def first_click(folder: Path) -> None:
+    """What is asked before packages are installed, on a computer with a graphics card."""
+    from ASASegmentationLib.dependencies import PACKAGES, Plan
+    from ASASegmentationLib.dialogs import SlicerDialogs
+
+    plan = Plan(PACKAGES[:3], True, None, "/opt/Slicer-5.12/lib/Python/lib/python3.12/site-packages")
+    answers: list[bool] = []
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.connect("timeout()", lambda: answers.append(SlicerDialogs().ask(plan.explanation())))
+    with dialogs_answered("No", folder / "dialog_packages"):
+        timer.start(0)
+        in_event_loop(lambda: bool(answers))
 
 
 def update(panel: Any, camera: Photographer, folder: Path, volume: Any) -> None:

@@ -14,6 +14,7 @@ import vtk
 
 from asa.models import list_models
 from ASASegmentationLib.inputs import ijk_to_ras
+from ASASegmentationLib.proposal import usable_volumes
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
 
@@ -114,6 +115,8 @@ class TestLooking(InspectTestCase):
         display = self.tab.shown.node("error").GetDisplayNode()
         self.assertEqual(display.GetWindowLevelMax(), ERROR_SD)
         self.assertTrue(display.GetApplyThreshold())
+        proposed = usable_volumes(slicer.mrmlScene)  # never what a model made of a scan
+        self.assertEqual([volume.GetID() for volume in proposed], [self.volume.GetID()])
 
     def test_four_linked_views(self) -> None:
         self.look()
@@ -295,36 +298,36 @@ class TestPatches(InspectTestCase):
     def test_a_large_scan_holds_nothing_up(self) -> None:
         """A click on a patch of a scan of 256 x 256 x 192 voxels."""
         array = np.ones((192, 256, 256), np.int16)
-        self.volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "large")
         slicer.util.updateVolumeFromArray(self.volume, array)
         self.controls.volumeSelector.setCurrentNode(self.volume)
         self.choose_mask("drawn")
-        slabs = np.arange(192)[:, None, None] // 3 % 64 + 1
-        numbers = np.broadcast_to(slabs, array.shape).astype(np.int32)
+        numbers = np.broadcast_to(np.arange(192)[:, None, None] // 3 % 64 + 1, array.shape).astype(np.int32)
         patches = Patches(numbers, GRID, np.eye(4), True)
         volumes = dict.fromkeys(("image", "importance", "hidden", "reconstruction", "error"), array)
         (self.folder / "look").mkdir()
         FakeLook([], self.folder).write_attention(self.folder / "look", 64)
-        attention = Attention(self.folder / "look")
-        answer = Answer(volumes, np.eye(4), patches, np.ones(64, bool), {}, attention)
-        self.tab._on_answer(answer)
-        self.assertLess(self.longest_poll(lambda: self.tab.answer is not answer), BUSY_S)
-        self.tab.tools.hide_nothing()
+        answer = Answer(volumes, np.eye(4), patches, np.ones(64, bool), {}, Attention(self.folder / "look"))
+        self.assert_quick(lambda _attempt: self.tab._on_answer(answer))
+        self.assertIs(self.tab.answer, answer)
         for points in (self.tab.tools.clicked, self.tab.tools.chosen):
-            self.click_patch(points, 21)
-            self.assertLess(self.longest_poll(), BUSY_S, points.node.GetName())
-        self.assertEqual(np.flatnonzero(self.tab.tools.hidden(self.volume)).tolist(), [21])
+            self.tab.tools.hide_nothing()
+            last = self.assert_quick(lambda attempt, points=points: self.click_patch(points, 21 + attempt))
+            hidden = [21, 22, 23][: last + 1] if points is self.tab.tools.clicked else []
+            self.assertEqual(np.flatnonzero(self.tab.tools.hidden(self.volume)).tolist(), hidden)
         self.assertIsNotNone(self.tab.shown.node("attention"))
 
-    def longest_poll(self, unfinished: Any = bool) -> float:
-        """Polls until it is finished; the longest that one call took, in s of this thread."""
-        longest = 0.0
-        while True:
-            started = time.thread_time()
-            self.tab.poll()
-            longest = max(longest, time.thread_time() - started)
-            if not unfinished():
-                return longest
+    def assert_quick(self, act: Any) -> int:
+        """Acts and polls; tries up to three times, as processor time too is longer on a busy machine. The last try."""
+        for attempt in range(3):
+            act(attempt)
+            longest = 0.0
+            for _poll in range(8):  # an answer comes in pieces
+                started = time.thread_time()
+                self.tab.poll()
+                longest = max(longest, time.thread_time() - started)
+            if longest < BUSY_S:
+                return attempt
+        raise AssertionError(f"busy for {1000 * longest:.0f} ms")
 
 
 class TestBadInput(InspectTestCase):
