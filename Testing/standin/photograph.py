@@ -118,7 +118,7 @@ def first_click(folder: Path) -> None:
     from ASASegmentationLib.dependencies import PACKAGES, Plan
     from ASASegmentationLib.dialogs import SlicerDialogs
 
-    plan = Plan(PACKAGES[:3], True, None, "/opt/Slicer-5.12/lib/Python/lib/python3.12/site-packages")
+    plan = Plan(PACKAGES[:3], True, None, "Slicer-5.12/lib/Python/lib/python3.12/site-packages")
     answers: list[bool] = []
     timer = qt.QTimer()
     timer.setSingleShot(True)
