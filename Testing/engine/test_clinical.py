@@ -107,6 +107,23 @@ def test_the_result_lies_on_the_series_of_choice(
     assert np.corrcoef(image[0][deep], image[2][deep])[0, 1] < -0.3, "what is bright in T1 is dark in T2"
 
 
+def test_coil_shading_is_taken_out_where_the_model_asks_for_it(
+    images: dict[str, Path], model: Path, shown: list[np.ndarray], tmp_path: Path
+) -> None:
+    scan = read_volume(images["flair"])
+    ramp = np.exp(np.linspace(-0.4, 0.4, scan.array.shape[0], dtype=np.float32))[:, None, None]
+    write_volume(scan.with_array(scan.array * ramp), tmp_path / "flair.nii.gz")
+    corrects = tmp_path / "corrects"
+    shutil.copytree(model, corrects)
+    info = json.loads((model / "model.json").read_text()) | {"normalisation": "N4, brain z-score"}
+    (corrects / "model.json").write_text(json.dumps(info))
+    run({"flair": images["flair"]}, model)
+    run({"flair": tmp_path / "flair.nii.gz"}, model)
+    run({"flair": tmp_path / "flair.nii.gz"}, corrects)
+    even, shaded, corrected = (image[3] for image in shown)
+    assert np.abs(corrected - even).mean() < 0.5 * np.abs(shaded - even).mean()
+
+
 def test_any_modality_will_do_and_what_is_not_known_is_said(
     images: dict[str, Path], model: Path, shown: list[np.ndarray]
 ) -> None:

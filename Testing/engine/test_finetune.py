@@ -17,13 +17,14 @@ from asa.cli import build, main
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError, ResourceError
-from asa.inference.normalise import zscore, zscore_stripped
+from asa.inference.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, zscore, zscore_corrected, zscore_stripped
 from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
 from asa.pretext import ReconstructionOptions, make_objective
 from asa.tasks import TASKS
 from asa.training import checkpoint
+from asa.training.card import normalisation
 from asa.training.distributed import World
 from asa.training.finetune import (
     FinetuneSettings,
@@ -129,6 +130,12 @@ def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
     inside = image[0][image[0] != 0].astype(np.float32)
     assert inside.size > 200_000 and abs(inside.mean()) < 0.02 and abs(inside.std() - 1) < 0.02
     assert inside.min() > -4.9  # no partial voxels, twenty deviations below
+    assert not store.corrected and normalisation(store.fingerprint()) == {"normalisation": BRAIN_ZSCORE}
+    even = prepare_cases(
+        DATASETS["brats2021"], root, tmp_path / "even", zscore_corrected, align=False, stripped=True, corrected=True
+    )
+    assert CaseStore.open(even.folder).corrected, "a model made from this store must be shown corrected images too"
+    assert normalisation(even.fingerprint()) == {"normalisation": CORRECTED_ZSCORE}
 
 
 def test_preparation_goes_on_and_keeps_its_settings(heads, store):

@@ -9,7 +9,7 @@ from scipy import ndimage
 from asa.errors import InputError, ModelError
 from asa.geometry import FRAME, Alignment
 from asa.inference.labelling import label_classes, label_regions, move_class, ring_values, settle_regions
-from asa.inference.normalise import stripped_brain, zscore_brain, zscore_stripped
+from asa.inference.normalise import correct_bias, stripped_brain, zscore_brain, zscore_stripped
 from asa.models import ModelFolder
 from asa.tasks import TISSUE, TUMOUR, WMH
 from asa.volume import Volume
@@ -108,6 +108,22 @@ def test_the_brain_of_a_stripped_scan_has_no_holes() -> None:
     grain = np.random.default_rng(0).normal(0, 0.1, array.shape).astype(np.float32)
     scaled = zscore_stripped((array + grain) * (array > 0))
     assert not scaled[~brain].any() and abs(scaled[brain].mean()) < 0.1
+
+
+def test_coil_shading_is_divided_out() -> None:
+    rng = np.random.default_rng(0)
+    t, h, w = np.meshgrid(*(np.linspace(-1, 1, n) for n in (60, 64, 60)), indexing="ij")
+    brain = t**2 + h**2 + w**2 < 0.8
+    tissue = np.where(ndimage.gaussian_filter(rng.normal(size=brain.shape), 3) > 0, 100.0, 140.0)
+    even = (tissue + rng.normal(0, 3, brain.shape)).astype(np.float32) * brain
+    shaded = even * np.exp(0.3 * t + 0.2 * h).astype(np.float32)
+    corrected = correct_bias(shaded, brain)
+    gain = (corrected / np.where(brain, even, 1))[brain]
+    assert gain.std() / gain.mean() < 0.25 * (shaded / np.where(brain, even, 1))[brain].std()
+    assert not corrected[~brain].any()
+    speck = np.zeros_like(brain)
+    speck[30:33, 30:33, 30:33] = True
+    np.testing.assert_array_equal(correct_bias(shaded, speck), shaded)
 
 
 def test_a_model_says_which_modalities_it_needs(tmp_path) -> None:

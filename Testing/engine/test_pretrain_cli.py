@@ -73,3 +73,9 @@ def test_unfit_settings_are_named(tmp_path, capsys):
 )
 def test_what_prepare_does_not_know(tmp_path, words):
     assert asa("prepare", words[0], "--bids", tmp_path, "-o", tmp_path / "store", *words[1:]) == 2
+
+
+def test_bias_correction_needs_a_brain(tmp_path, capsys):
+    words = ("prepare", "finetune", "--data", tmp_path, "--dataset", "brats2021", "-o", tmp_path / "store")
+    assert asa(*words, "--bias-correction") == 2
+    assert "--stripped" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import yaml
 from asa.errors import InputError, ModelError
 from asa.training import checkpoint
 from asa.training.distributed import World
+from asa.training.export import halve
 from asa.training.run import Run, read_events
 from asa.training.settings import Optimisation, Schedule, learning_rate
 from asa.training.trainer import Objective, Trainer, TrainingDiverged
@@ -180,3 +181,10 @@ def test_learning_rate_of_table_1a():
     assert learning_rate(o, 5000) == pytest.approx(5.625e-5)
     assert learning_rate(o, 27_500) == pytest.approx(5.625e-5 / 2)
     assert learning_rate(o, 49_999) < 1e-12
+
+
+def test_what_half_precision_cannot_hold_stays_as_it_is() -> None:
+    variances = torch.tensor([1.0, 1e5])
+    kept, halved = halve(variances), halve(variances[:1])
+    assert kept.dtype == torch.float32 and torch.equal(kept, variances), "1e5 would become infinite"
+    assert halved.dtype == torch.float16 and halve(torch.tensor(3)).dtype == torch.int64

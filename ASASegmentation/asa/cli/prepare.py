@@ -50,6 +50,13 @@ def command(
             rich_help_panel=_STRIPPING,
         ),
     ] = False,
+    bias_correction: Annotated[
+        bool, typer.Option(
+            "--bias-correction",
+            help="Labelled cases, with --stripped: N4 before the z-score, as the recipes of 'asa train' want.",
+            rich_help_panel=_LABELLED,
+        ),
+    ] = False,
     masks: Annotated[
         str,
         typer.Option(
@@ -99,8 +106,10 @@ def command(
     if what == "finetune":
         if data is None:
             raise typer.BadParameter("finetune needs --data and --dataset.")
+        if bias_correction and not stripped:
+            raise typer.BadParameter("--bias-correction needs the brain: give stripped scans, and --stripped.")
         keys = [key.strip() for key in modalities.split(",") if key.strip()]
-        from asa.inference.normalise import zscore, zscore_stripped
+        from asa.inference.normalise import zscore, zscore_corrected, zscore_stripped
 
         if dry_run:
             from asa.data.datasets import dataset_by_name
@@ -108,8 +117,10 @@ def command(
 
             teller.survey(survey_cases(dataset_by_name(dataset), data, keys))
         else:
-            normalise = zscore_stripped if stripped else zscore
-            _labelled(teller, data, dataset, keys, output, shapes[size], normalise, align=align, stripped=stripped)
+            how = Intensities(zscore, False, False)
+            if stripped:
+                how = Intensities(zscore_corrected if bias_correction else zscore_stripped, True, bias_correction)
+            _labelled(teller, data, dataset, keys, output, shapes[size], how, align=align)
         return
     if bids is None:
         raise typer.BadParameter("pretrain needs --bids.")
@@ -144,6 +155,15 @@ def command(
         f"{doubted} to look at, {len(failed)} left out; see {output / 'quality' / SHEET}",
         sheet=str(output.resolve() / "quality" / SHEET),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Intensities:
+    """How a network will see the scans: what normalises them, and what a store notes about it."""
+
+    normalise: Normalise
+    stripped: bool
+    corrected: bool
 
 
 class _Teller:
@@ -183,10 +203,9 @@ def _labelled(
     modalities: list[str],
     output: Path,
     shape: Shape,
-    normalise: Normalise,
+    intensities: Intensities,
     *,
     align: bool,
-    stripped: bool,
 ) -> None:
     from asa.data.case_store import prepare_cases
     from asa.data.datasets import dataset_by_name
@@ -195,11 +214,12 @@ def _labelled(
         dataset_by_name(dataset),
         data,
         output,
-        normalise,
+        intensities.normalise,
         modalities=modalities,
         shape=shape,
         align=align,
-        stripped=stripped,
+        stripped=intensities.stripped,
+        corrected=intensities.corrected,
         progress=teller.progress,
     )
     doubted = ", ".join(case.name for case in store.cases if case.warnings or case.cut > 0.01)

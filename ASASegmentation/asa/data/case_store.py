@@ -64,7 +64,10 @@ class StoredCase:
 
 @dataclass(frozen=True)
 class CaseStore:
-    """Reads a store; arrays are memory-mapped. ``stripped``: its images show, and were normalised within, the brain."""
+    """Reads a store; arrays are memory-mapped.
+
+    ``stripped``: its images show, and were normalised within, the brain; ``corrected``: after N4 bias correction.
+    """
 
     folder: Path
     dataset: Dataset
@@ -72,6 +75,7 @@ class CaseStore:
     cases: tuple[StoredCase, ...]
     shape: Shape
     stripped: bool = False
+    corrected: bool = False
 
     @staticmethod
     def open(folder: Path) -> CaseStore:
@@ -87,8 +91,9 @@ class CaseStore:
                 raise InputError(f"{folder} was written by a newer version of ASA; update ASA")
             cases = tuple(StoredCase.from_json(values) for values in index["cases"])
             t, h, w = index["shape"]
-            dataset, stripped = dataset_by_name(index["dataset"]), bool(index.get("stripped", False))
-            return CaseStore(folder, dataset, tuple(index["modalities"]), cases, (t, h, w), stripped)
+            dataset = dataset_by_name(index["dataset"])
+            how = [bool(index.get(key, False)) for key in ("stripped", "corrected")]
+            return CaseStore(folder, dataset, tuple(index["modalities"]), cases, (t, h, w), *how)
         except FileNotFoundError:
             raise InputError(f"{folder} is no store of cases: make one with 'asa prepare finetune'") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -134,7 +139,7 @@ class CaseStore:
             for label, count in case.voxels.items():
                 voxels[label] = voxels.get(label, 0) + count
         found = {"dataset": self.dataset.name, "modalities": list(self.modalities), "cases": len(self.cases)}
-        return {**found, "stripped": self.stripped, "voxels": voxels}
+        return {**found, "stripped": self.stripped, "corrected": self.corrected, "voxels": voxels}
 
     def _map(self, kind: str, number: int) -> npt.NDArray[Any]:
         path = array_path(self.folder, kind, self.cases[number].name)
@@ -160,6 +165,7 @@ def prepare_cases(
     shape: Shape = FRAME.shape,
     align: bool = True,
     stripped: bool = False,
+    corrected: bool = False,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> CaseStore:
     """Check every case of a data set, bring it into the brain frame and store it; what is stored already stays.
@@ -170,6 +176,7 @@ def prepare_cases(
         shape: voxels (T, H, W) that are kept around the centre of the brain frame.
         align: False trusts the images to lie in MNI152 space.
         stripped: the images show the brain only; the rim that resampling makes around it is set to 0 again.
+        corrected: ``normalise`` corrects the bias field; noted, so that a model made from the store does so at use.
         progress: called with cases done, cases in all, and the name.
 
     Raises:
@@ -181,6 +188,8 @@ def prepare_cases(
     settings = {"dataset": dataset.name, "modalities": list(channels), "shape": list(shape), "align": align}
     if stripped:
         settings["stripped"] = True
+    if corrected:
+        settings["corrected"] = True
     path = folder / "settings.json"
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise InputError(f"{folder} was begun with other settings ({path}); choose another folder")
@@ -202,7 +211,7 @@ def prepare_cases(
         progress(number, len(cases), case.name)
     raise_problems(problems, dataset.title)
     write_json(folder / INDEX, {"format": FORMAT, **settings, "cases": [dataclasses.asdict(case) for case in done]})
-    return CaseStore(folder, dataset, channels, tuple(done), shape, stripped)
+    return CaseStore(folder, dataset, channels, tuple(done), shape, stripped, corrected)
 
 
 def _prepare(

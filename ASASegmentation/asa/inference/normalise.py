@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK as sitk
 from scipy import ndimage
 
 from asa.geometry import Alignment, to_frame
 from asa.volume import Volume
 
 LIMIT = 5.0  # standard deviations; what is further out is a vessel, an implant or noise
-BRAIN_ZSCORE = "brain z-score"  # `normalisation` of a model.json whose network wants zscore_brain
+# `normalisation` of a model.json whose network wants zscore_brain, and of one that wants correct_bias before it
+BRAIN_ZSCORE, CORRECTED_ZSCORE = "brain z-score", "N4, brain z-score"
+BIAS_STEP = 4  # voxels of the grid on which the bias field is found: it is smooth, and N4 on all voxels takes minutes
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -60,6 +63,36 @@ def zscore_brain(image: Map, brain: Mask) -> Map:
 def zscore_stripped(image: Map) -> Map:
     """:func:`zscore_brain` of a stripped scan in the brain frame: its brain is what is above zero, without holes."""
     return zscore_brain(image, without_holes(image > 0))
+
+
+def correct_bias(image: Map, brain: Mask) -> Map:
+    """Divide an image (T, H, W) by the shading of the coils, as N4 finds it within ``brain`` (T, H, W).
+
+    N4: Tustison et al., IEEE TMI 2010, as SimpleITK has it. Without it, what lies nearest to the coil (cerebellum,
+    temporal lobes) is as bright as oedema. Nothing changes where there is too little brain to tell.
+    """
+    every = (slice(None, None, BIAS_STEP),) * 3
+    small = brain[every]
+    if np.count_nonzero(small) < 100 or not (image[brain] > 0).any():
+        return image
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations([20, 15, 10])
+    n4.SetNumberOfControlPoints([4, 4, 4])
+    n4.SetNumberOfThreads(1)  # its result depends on how many; series are corrected beside one another
+    whole = sitk.GetImageFromArray(np.ascontiguousarray(image, np.float32))
+    coarse = sitk.GetImageFromArray(np.ascontiguousarray(image[every], np.float32))
+    mask = sitk.GetImageFromArray(np.ascontiguousarray(small, np.uint8))
+    for one in (coarse, mask):
+        one.SetSpacing([float(BIAS_STEP)] * 3)
+    n4.Execute(coarse, mask)
+    field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(whole))
+    corrected: Map = image / np.exp(field)
+    return corrected
+
+
+def zscore_corrected(image: Map) -> Map:
+    """:func:`zscore_stripped` after :func:`correct_bias`."""
+    return zscore_stripped(correct_bias(image, image > 0))
 
 
 def stripped_brain(scan: Volume, alignment: Alignment) -> Mask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,16 @@ from asa.inference.labelling import (
     reweight,
     settle_regions,
 )
-from asa.inference.normalise import BRAIN_ZSCORE, Mask, stripped_brain, zscore, zscore_brain, zscore_stripped
+from asa.inference.normalise import (
+    BRAIN_ZSCORE,
+    CORRECTED_ZSCORE,
+    Mask,
+    correct_bias,
+    stripped_brain,
+    zscore,
+    zscore_brain,
+    zscore_stripped,
+)
 from asa.inference.predictor import Predictor, choose_device
 from asa.inference.quality import (
     TITLES,
@@ -34,7 +44,7 @@ from asa.inference.quality import (
     swapped_reasons,
 )
 from asa.inference.request import SegmentRequest, SegmentResult
-from asa.inference.series import Placement, brain_on, check_one_patient, place_series, reached
+from asa.inference.series import Placement, Series, brain_on, check_one_patient, place_series, reached
 from asa.inference.stripping import TissueModel
 from asa.models import ModelFolder, find_model
 from asa.nn.allocation import keep_freed_memory
@@ -148,7 +158,7 @@ def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...])
 
 def by_brain(model: ModelFolder) -> bool:
     """Whether the network wants intensities normalised within the brain."""
-    return bool(model.info.get("normalisation") == BRAIN_ZSCORE)
+    return model.info.get("normalisation") in (BRAIN_ZSCORE, CORRECTED_ZSCORE)
 
 
 def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> Mask:
@@ -167,19 +177,23 @@ def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> 
 
 def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
     """What the network sees of each modality, (T, H, W) in the brain frame; ``brain`` where the model asks for it."""
-    found = {}
-    for key in model.modalities:
-        if (series := placement.series.get(key)) is not None:
-            framed = to_frame(series.scan, series.alignment).array
-            if brain is None:
-                found[key] = zscore(framed)
-            elif series.stripped:
-                # the rim that resampling makes is no brain: a voxel is where most of it is, in training too
-                own = stripped_brain(series.scan, series.alignment) if series.registered else brain
-                found[key] = zscore_stripped(np.where(own, framed, 0))
-            else:
-                found[key] = zscore_brain(framed, reached(series, brain))
-    return found
+    corrects = model.info.get("normalisation") == CORRECTED_ZSCORE
+
+    def seen(series: Series) -> npt.NDArray[np.float32]:
+        framed = to_frame(series.scan, series.alignment).array
+        if brain is None:
+            return zscore(framed)
+        if series.stripped:
+            # the rim that resampling makes is no brain: a voxel is where most of it is, in training too
+            own = stripped_brain(series.scan, series.alignment) if series.registered else brain
+            framed = np.where(own, framed, 0)
+            return zscore_stripped(correct_bias(framed, framed > 0) if corrects else framed)
+        inside = reached(series, brain)
+        return zscore_brain(correct_bias(framed, inside) if corrects else framed, inside)
+
+    given = [key for key in model.modalities if key in placement.series]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(given, pool.map(lambda key: seen(placement.series[key]), given), strict=True))
 
 
 def unknown_regions(model: ModelFolder, task: Task, used: tuple[str, ...]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import yaml
 
 from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
-from asa.inference.normalise import BRAIN_ZSCORE
+from asa.inference.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE
 from asa.models import user_models
 from asa.tasks import TASKS, Task
 from asa.training.export import export_model
@@ -85,7 +85,7 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
         "optional_modalities": modalities if dropped and len(modalities) > 1 else [],
         "output": settings.get("output", "classes"),
         "flip_averaging": True,
-        **({"normalisation": BRAIN_ZSCORE} if data.get("stripped") else {}),
+        **normalisation(data),
         **temperature(run),
         "training": {
             "recipe": recipe(settings),
@@ -150,3 +150,10 @@ def _table(found: dict[str, dict[str, float]]) -> Iterable[str]:
         yield "| " + " | ".join(values) + " |"
         yield "|" + "---|" * len(values)
         yield "| " + " | ".join(f"{value:.3f}" for value in values.values()) + " |"
+
+
+def normalisation(data: dict[str, Any]) -> dict[str, str]:
+    """What model.json says about intensities, from the fingerprint of the store; nothing where it is the default."""
+    if not data.get("stripped"):
+        return {}
+    return {"normalisation": CORRECTED_ZSCORE if data.get("corrected") else BRAIN_ZSCORE}

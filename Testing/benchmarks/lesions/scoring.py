@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
 from asa.inference.labelling import label_regions
-from asa.inference.normalise import stripped_brain, zscore_stripped
+from asa.inference.normalise import CORRECTED_ZSCORE, Map, stripped_brain, zscore_corrected, zscore_stripped
 from asa.inference.predictor import Predictor
 from asa.inference.segment import settle
 from asa.metrics import score_case
@@ -62,7 +62,7 @@ def find_ms(root: Path) -> list[LabelledCase]:
 class Prepared:
     """One case, read and aligned once for all subsets; its modalities share one grid and are stripped."""
 
-    def __init__(self, case: LabelledCase, dataset: str) -> None:
+    def __init__(self, case: LabelledCase, dataset: str, normalise: Callable[[Map], Map]) -> None:
         assert case.labels is not None
         self.name = case.name
         scans = {key: read_volume(path) for key, path in case.images.items()}
@@ -72,7 +72,7 @@ class Prepared:
         self.seen = {}
         for key, scan in scans.items():
             own = stripped_brain(scan, self.alignment)
-            self.seen[key] = zscore_stripped(np.where(own, to_frame(scan, self.alignment).array, 0))
+            self.seen[key] = normalise(np.where(own, to_frame(scan, self.alignment).array, 0))
 
     def label(self, model: ModelFolder, predictor: Predictor, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Label map (T, H, W) on the grid of the case, of the modalities ``shown`` only."""
@@ -115,6 +115,8 @@ def measure(
     """Each fold's model on the cases it did not see; folds are numbered from ``first``."""
     for number, (path, names) in enumerate(zip(models, tests, strict=True), start=first):
         model = open_model(path)
+        corrects = model.info.get("normalisation") == CORRECTED_ZSCORE
+        normalise = zscore_corrected if corrects else zscore_stripped
         for name in names:
-            for record in score(model, Prepared(cases[name], rules.dataset), rules):
+            for record in score(model, Prepared(cases[name], rules.dataset, normalise), rules):
                 yield {"fold": number, **record}
