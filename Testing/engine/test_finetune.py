@@ -199,9 +199,17 @@ def test_encoder_starts_from_pretraining_with_an_inflated_embedding(store, encod
         make_network(settings(store, init=str(encoder_run), size="paper"), NetworkSpec("asa", 4, 4))
 
 
-def test_a_run_validates_whole_volumes_and_can_be_exported(store, encoder_run, tmp_path):
-    run = tmp_path / "run"
+def test_a_run_validates_whole_volumes_and_can_be_exported(store, encoder_run, tmp_path, monkeypatch):
+    run, phases = tmp_path / "run", []
+    phase = lambda: json.loads((run / "state.json").read_text())["phase"]  # noqa: E731
+
+    def calibrate(*_args):
+        phases.append(phase())
+        return {"temperature": 1.0, "cases": []}
+
+    monkeypatch.setattr("asa.training.finetune.calibrate", calibrate)
     assert finetune(settings(store, init=str(encoder_run)), run, HERE) == "finished"
+    assert [*phases, phase()] == ["running", "finished"]  # who publishes it at once must not miss the temperature
     validations = [event for event in read_events(run / "events.jsonl") if event["event"] == "validation"]
     assert [event["step"] for event in validations] == [2, 4]
     assert {"dice WT", "dice TC", "dice ET", "score"} <= set(validations[0])

@@ -47,7 +47,7 @@ TUNED = {
     "size": "small", "crop": [32, 32, 32], "shares": [2, 1, 0], "optimisation.steps": 2, "optimisation.batch": 1,
     "optimisation.micro_batch": 1, "optimisation.ema": 0.0, "optimisation.warmup_steps": 0, "validation_cases": 1,
     "optimisation.precision": "fp32", "schedule.log_every": 1, "schedule.validate_every": 0,
-    "schedule.checkpoint_every": 0,
+    "schedule.checkpoint_every": 0, "calibrate": False,
 }  # fmt: skip
 
 

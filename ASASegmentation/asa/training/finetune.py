@@ -282,10 +282,12 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     trainer.resume()
     outcome = trainer.fit()
     if outcome != "stopped" and held_out and settings.calibrate and world.main:
+        trainer.beat("running")  # a model that is made of the run before that is over would lack it
         trainer.load_best()
         found = calibrate(network.eval(), store, held_out, settings, frame, task, world.device)
         write_json(folder / CALIBRATION, found)
         run.event("calibration", **{key: value for key, value in found.items() if key != "cases"})
+        trainer.beat(outcome)
     return outcome
 
 
