@@ -188,3 +188,11 @@ def test_what_half_precision_cannot_hold_stays_as_it_is() -> None:
     kept, halved = halve(variances), halve(variances[:1])
     assert kept.dtype == torch.float32 and torch.equal(kept, variances), "1e5 would become infinite"
     assert halved.dtype == torch.float16 and halve(torch.tensor(3)).dtype == torch.int64
+
+
+def test_a_weight_listed_under_two_names_is_saved_under_both(tmp_path) -> None:
+    weight = torch.arange(6.0)
+    checkpoint.save(tmp_path / "a.safetensors", {"one": weight, "two": weight, "view": weight[2:4]}, {})
+    tensors, _ = checkpoint.load(tmp_path / "a.safetensors")
+    assert torch.equal(tensors["one"], weight) and torch.equal(tensors["two"], weight)
+    assert torch.equal(tensors["view"], weight[2:4])

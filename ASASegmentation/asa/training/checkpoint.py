@@ -47,9 +47,20 @@ def save(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None
     Raises:
         OutputError: no room or no permission; what was there before is untouched.
     """
-    plain = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
+    plain = apart({name: t.detach().to("cpu").contiguous() for name, t in tensors.items()})
     with atomic_path(path) as temporary:
         save_file(plain, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
+
+
+def apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of which no two share memory, as safetensors wants it: networks may list a weight under two names."""
+    seen: set[int] = set()
+    own: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return own
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
