@@ -201,7 +201,7 @@ def test_unknown_task_and_modality(fake: ModuleType, image: Path, tmp_path: Path
 
 def test_program_speaks_json_lines_only(image: Path, tmp_path: Path) -> None:
     process = start("job", write_request(tmp_path, image, segmentation_file=False))
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     spoken = events(output)
     assert [event["event"] for event in spoken][-2:] == ["warning", "done"]
@@ -218,7 +218,7 @@ def test_program_speaks_json_lines_only(image: Path, tmp_path: Path) -> None:
 )
 def test_program_reports_errors_as_events(image: Path, tmp_path: Path, fields: dict[str, Any], code: int) -> None:
     process = start("job", write_request(tmp_path, image, **fields))
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == code
     assert events(output)[-1]["event"] == "error" and events(output)[-1]["exit_code"] == code
     assert not (tmp_path / "out").exists()
@@ -233,7 +233,7 @@ def test_interrupted_half_way_nothing_is_left(image: Path, tmp_path: Path, how: 
         pass
     time.sleep(0.1)
     process.send_signal(how)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert events(output)[-1] == {"event": "error", "message": "Cancelled; nothing was written.", "exit_code": 130}
     assert not (tmp_path / "out").exists()
@@ -243,7 +243,7 @@ def test_interrupted_half_way_nothing_is_left(image: Path, tmp_path: Path, how: 
 def test_a_full_disk_is_one_sentence_and_no_file(image: Path, tmp_path: Path) -> None:
     request_file = write_request(tmp_path, image, segmentation_file=False)
     process = start("job", request_file, FAKE_FILE_LIMIT="1000")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == OutputError.exit_code, output
     assert "\n" not in events(output)[-1]["message"]
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ SAMPLE_IMAGE = REPOSITORY / "Resources" / "Scripts" / "sample_image.py"
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment or None)
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment or None)
 
 
 def test_the_sample_image_is_a_whole_head(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_asking_never_waits(tmp_path: Path) -> None:
     assert process.exit_code is None
     process.stop()
     assert time.thread_time() - before < 0.05
-    wait_for(lambda: process.lines() == [] and process.exit_code is not None, 2.0)
+    wait_for(lambda: process.lines() == [] and process.exit_code is not None)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
@@ -87,7 +87,7 @@ def test_stopping_ends_the_children_too(tmp_path: Path, stubborn: bool) -> None:
     grandchild = int(lines[0][1])
     assert alive(process.pid) and alive(grandchild)
     process.stop()
-    wait_for(lambda: not alive(process.pid) and not alive(grandchild), 2.0)
+    wait_for(lambda: not alive(process.pid) and not alive(grandchild))
 
 
 def test_a_child_left_behind_by_its_parent_is_ended(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_child_left_behind_by_its_parent_is_ended(tmp_path: Path) -> None:
     process = start(code, tmp_path)
     orphan = int(all_lines(process)[0][1])
     process.stop()
-    wait_for(lambda: not alive(orphan), 2.0)
+    wait_for(lambda: not alive(orphan))
 
 
 def test_the_engine_is_found_and_the_environment_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,15 @@ def open_module(name: str) -> Any:
     module = standin_modules.load_module(REPOSITORY / name / f"{name}.py")
     module.widgetRepresentation().show()
     return module
+
+
+def report(what: str, busy_s: float) -> None:
+    """Says how long the GUI thread was busy at most; `Testing.benchmarks.gui` collects what is said.
+
+    Not an assertion: in the process of the tests, which has far more loaded than Slicer, one garbage collection alone
+    may take 0.25 s.
+    """
+    sys.stderr.write(f"\nGUI thread busy for {1000 * busy_s:.0f} ms at most: {what}\n")
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> float:

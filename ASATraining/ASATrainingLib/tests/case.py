@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import tempfile
 import time
 import unittest
@@ -62,6 +63,11 @@ def write_state(folder: Path, phase: str, **values: Any) -> None:
     state = {"phase": phase, "pid": os.getpid(), "host": socket.gethostname(), "step": 3, "steps": 10}
     state |= {"time": time.time(), **values}
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+
+def report(what: str, busy_s: float) -> None:
+    """Says how long the GUI thread was busy at most; no assertion, for how long depends on the machine."""
+    sys.stderr.write(f"\nGUI thread busy for {1000 * busy_s:.0f} ms at most: {what}\n")
 
 
 class FolderTestCase(unittest.TestCase):

@@ -22,11 +22,10 @@ from ..layouts import SLICE_VIEWS, slice_view
 from ..look import Answer
 from ..look_scene import ERROR_SD
 from ..patches import Attention, Patches
-from .case import PanelTestCase, write_run
+from .case import PanelTestCase, report, write_run
 from .fake_looks import GRID, FakeLook, FakeLookRunner, write_checkpoint
 
 TILTED = np.array([[-2.0, 0.1, 0, 40], [0.1, -2.0, 0.2, 30], [0, 0.2, 2.0, -50], [0, 0, 0, 1]])
-BUSY_S = 0.1
 
 
 class InspectTestCase(PanelTestCase):
@@ -307,27 +306,25 @@ class TestPatches(InspectTestCase):
         (self.folder / "look").mkdir()
         FakeLook([], self.folder).write_attention(self.folder / "look", 64)
         answer = Answer(volumes, np.eye(4), patches, np.ones(64, bool), {}, Attention(self.folder / "look"))
-        self.assert_quick(lambda _attempt: self.tab._on_answer(answer))
+        self.timed("the answer of a large scan", lambda: self.tab._on_answer(answer))
         self.assertIs(self.tab.answer, answer)
         for points in (self.tab.tools.clicked, self.tab.tools.chosen):
             self.tab.tools.hide_nothing()
-            last = self.assert_quick(lambda attempt, points=points: self.click_patch(points, 21 + attempt))
-            hidden = [21, 22, 23][: last + 1] if points is self.tab.tools.clicked else []
+            self.timed("a click on a patch of it", lambda points=points: self.click_patch(points, 21))
+            hidden = [21] if points is self.tab.tools.clicked else []
             self.assertEqual(np.flatnonzero(self.tab.tools.hidden(self.volume)).tolist(), hidden)
         self.assertIsNotNone(self.tab.shown.node("attention"))
 
-    def assert_quick(self, act: Any) -> int:
-        """Acts and polls; tries up to three times, as processor time too is longer on a busy machine. The last try."""
-        for attempt in range(3):
-            act(attempt)
-            longest = 0.0
-            for _poll in range(8):  # an answer comes in pieces
-                started = time.thread_time()
-                self.tab.poll()
-                longest = max(longest, time.thread_time() - started)
-            if longest < BUSY_S:
-                return attempt
-        raise AssertionError(f"busy for {1000 * longest:.0f} ms")
+    def timed(self, what: str, act: Any) -> None:
+        """Acts and polls: an answer comes in pieces. The longest piece is said."""
+        started = time.thread_time()
+        act()
+        longest = time.thread_time() - started
+        for _poll in range(8):
+            started = time.thread_time()
+            self.tab.poll()
+            longest = max(longest, time.thread_time() - started)
+        report(what, longest)
 
 
 class TestBadInput(InspectTestCase):
