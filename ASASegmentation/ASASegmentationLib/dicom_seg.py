@@ -28,9 +28,7 @@ class NotDicomError(Exception):
     """The scan did not come from DICOM, or is no longer as it was there; the text says so to the user."""
 
 
-def export_dicom_seg(
-    node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, path: Path
-) -> None:
+def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
     """Writes the segments of `node` as binary segments over the slices that `volume` was loaded from.
 
     Raises NotDicomError, OSError, and ImportError when highdicom is not installed.

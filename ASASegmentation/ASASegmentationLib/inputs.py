@@ -78,9 +78,7 @@ def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRML
     return ""
 
 
-def notes(
-    volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode | None
-) -> list[str]:
+def notes(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode | None) -> list[str]:
     """What the user should know although it can be segmented."""
     text = _("{volume} has another grid than {reference} and will be resampled.")
     return [
@@ -143,9 +141,7 @@ def _same_grid(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode
     return same_size and np.allclose(_in_space_of(first, volume), ijk_to_ras(first), atol=_SAME_MM)
 
 
-def snapshots(
-    volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode
-) -> list[Snapshot]:
+def snapshots(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode) -> list[Snapshot]:
     """All volumes. The untransformed space of the reference is common to all, and to the result."""
     return [Snapshot.of(key, volume, reference) for key, volume in volumes.items()]
 

@@ -217,9 +217,7 @@ class SegmentationLogic:
             scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
         return Outcome(node, volume, names, result.overview)
 
-    def _update(
-        self, node: slicer.vtkMRMLSegmentationNode, result: Result
-    ) -> Steps[dict[str, edits.Voxels | None]]:
+    def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[dict[str, edits.Voxels | None]]:
         """Brings a result into an existing node; returns the segments that stay as the user left them: id -> voxels,
         None for those that were removed."""
         found = {}

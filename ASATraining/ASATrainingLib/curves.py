@@ -92,9 +92,7 @@ def _scores(found: Curves) -> Chart:
 _NO_SCORES = ("loss", "score", "attentive_sum")
 
 
-def _single(
-    found: Curves, name: str, colour: tuple[float, float, float], scale: float = 1.0
-) -> tuple[Curve, ...]:
+def _single(found: Curves, name: str, colour: tuple[float, float, float], scale: float = 1.0) -> tuple[Curve, ...]:
     if ("step", name) not in found.series:
         return ()
     steps, values = found.series["step", name].arrays()

@@ -19,8 +19,10 @@ def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartN
     for name, chart in zip(PLOT_VIEWS, charts, strict=False):
         view = _view(scene, "vtkMRMLPlotViewNode", name)
         view.SetPlotChartNodeID(chart.GetID())
-    items = [_item("vtkMRMLPlotViewNode", name, f'<property name="viewlabel" action="default">{name[4:]}</property>')
-             for name in PLOT_VIEWS]
+    items = [
+        _item("vtkMRMLPlotViewNode", name, f'<property name="viewlabel" action="default">{name[4:]}</property>')
+        for name in PLOT_VIEWS
+    ]
     _arrange(scene, PLOTS, items)
 
 

@@ -26,9 +26,7 @@ class PatchTools:
     `drawn` is called after the hidden patches were changed by a click, `attended` when there is attention to be seen.
     """
 
-    def __init__(
-        self, ui: Any, shown: LookScene, drawn: Callable[[], object], attended: Callable[[], object]
-    ) -> None:
+    def __init__(self, ui: Any, shown: LookScene, drawn: Callable[[], object], attended: Callable[[], object]) -> None:
         self.ui = ui
         self.chosen = Points(slicer.mrmlScene, _("chosen patch"), _CHOSEN)
         self.partner = Points(slicer.mrmlScene, _("mirror partner"), _PARTNER)

@@ -39,9 +39,7 @@ def main() -> None:
     arguments = [options.what, str(options.settings.resolve()), "--output", str(options.output.resolve())]
     if options.store:
         arguments += ["--store", str(options.store.resolve())]
-    cluster = Cluster(
-        options.cluster, options.nodes, options.gpus, options.cpus, options.hours, options.partition
-    )
+    cluster = Cluster(options.cluster, options.nodes, options.gpus, options.cpus, options.hours, options.partition)
     job = cluster.executor(options.output / "jobs", f"asa-{options.what}").submit(
         NodeJob(arguments, options.gpus, options.port)
     )

@@ -84,9 +84,7 @@ def monai(store: CaseStore, system: str, kind: str) -> Draw:
         # scale ranges of RandAffine are added to 1 and pull
         scale = [(1 / high - 1, 1 / low - 1)] * 3 if scaled else None
         turn = (angle, angle, angle) if turned else None
-        geometry = [
-            m.RandAffined(keys, prob=max(turned, scaled), rotate_range=turn, scale_range=scale, **modes)
-        ]
+        geometry = [m.RandAffined(keys, prob=max(turned, scaled), rotate_range=turn, scale_range=scale, **modes)]
     steps = [
         m.RandSpatialCropd(keys, CROP, random_size=False),
         *geometry,

@@ -85,9 +85,7 @@ def run(images: dict[str, Path], model: Path, **settings: object) -> SegmentResu
     return segment(SegmentRequest(images, "tumour", str(model), "cpu", **settings))  # type: ignore[arg-type]
 
 
-def test_the_result_lies_on_the_series_of_choice(
-    images: dict[str, Path], model: Path, shown: list[np.ndarray]
-) -> None:
+def test_the_result_lies_on_the_series_of_choice(images: dict[str, Path], model: Path, shown: list[np.ndarray]) -> None:
     result = run(images, model, reference="flair", posterior=True)
     flair = read_volume(images["flair"])
     assert result.labels.grid.same_as(flair.grid) and result.reference == "flair"

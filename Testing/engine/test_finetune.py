@@ -399,7 +399,6 @@ def test_the_published_configuration_is_the_default(repository):
     import yaml
     from Testing.engine.test_house_rules import REPOSITORY
 
-
     path = REPOSITORY / "Resources" / "Configs" / "finetune_paper.yaml"
     written, default = read_settings(path, FinetuneSettings), FinetuneSettings(store="brats")
     written.foreground = default.foreground

@@ -86,9 +86,7 @@ def test_centre_crop_is_the_middle_of_the_frame(shape: tuple[int, int, int]) -> 
 
 
 @settings(max_examples=8, deadline=None)
-@given(
-    turn=st.floats(-0.35, 0.35), scale=st.floats(0.85, 1.15), move=st.tuples(*[st.floats(-15, 15)] * 3)
-)
+@given(turn=st.floats(-0.35, 0.35), scale=st.floats(0.85, 1.15), move=st.tuples(*[st.floats(-15, 15)] * 3))
 def test_there_and_back(turn: float, scale: float, move: tuple[float, float, float]) -> None:
     """A smooth image comes back, wherever the frame reached, through any alignment."""
     grid, there = scan_grid(), alignment(turn, scale, move)

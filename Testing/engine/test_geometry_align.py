@@ -76,9 +76,7 @@ def test_the_origin_does_not_matter(tilted: tuple[Volume, Alignment]) -> None:
     np.testing.assert_allclose(there[:3, 3] - here.matrix[:3, 3], (300, -500, 90), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("lowest_mm", "missing", "stripped"), [(-60, None, True), (-30, 15, False), (-10, 30, True)]
-)
+@pytest.mark.parametrize(("lowest_mm", "missing", "stripped"), [(-60, None, True), (-30, 15, False), (-10, 30, True)])
 def test_part_of_the_brain_is_outside(lowest_mm: float, missing: float | None, stripped: bool) -> None:
     """The scan ends at a height of the brain frame; how much is missing is told from a twentieth on."""
     true = true_matrix()

@@ -29,9 +29,7 @@ def volume(tmp_path: Path, array: np.ndarray) -> Volume:
 
 
 def rows(labels: Volume, brain: Volume, matrix: np.ndarray | None = None) -> dict[tuple[str, str], Measurement]:
-    alignment = Alignment(
-        matrix=np.eye(4) if matrix is None else matrix, method="identity", quality=1.0, warnings=()
-    )
+    alignment = Alignment(matrix=np.eye(4) if matrix is None else matrix, method="identity", quality=1.0, warnings=())
     return {(m.kind, m.name): m for m in measure(labels, brain, TISSUE, alignment)}
 
 

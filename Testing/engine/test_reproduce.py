@@ -336,9 +336,9 @@ def test_a_row_from_files_to_the_table(rehearsed):
     reference = read_volume(rehearsed / "brats" / case / f"{case}_seg.nii.gz", labels=True)
     assert predicted.grid.same_as(reference.grid)
     assert 0 <= json.loads((row / work.PREDICTIONS / "prediction.json").read_text())["expected_calibration_error"] <= 1
-    assert f"| Baseline | ours | **{100 * scores[case]['WT']['dice']:.2f}** |" in (
-        rehearsed / "out/table4.md"
-    ).read_text()
+    assert (
+        f"| Baseline | ours | **{100 * scores[case]['WT']['dice']:.2f}** |" in (rehearsed / "out/table4.md").read_text()
+    )
 
 
 def test_the_figure_shows_cases_by_systems(rehearsed, tmp_path):

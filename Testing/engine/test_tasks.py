@@ -1,4 +1,5 @@
 """Tasks are data that several programs rely on: values, codes and colours are checked as such."""
+
 from __future__ import annotations
 
 import itertools

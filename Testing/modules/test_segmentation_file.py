@@ -1,4 +1,5 @@
 """The .seg.nrrd file: segments lie where the label map's voxels lie, and carry names, colours and codes."""
+
 from __future__ import annotations
 
 import json

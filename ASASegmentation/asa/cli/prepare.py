@@ -36,22 +36,22 @@ def command(
             rich_help_panel=_LABELLED,
         ),
     ] = "",
-    modalities: Annotated[
-        str, typer.Option(help="Channels, if not all: 't1,flair'.", rich_help_panel=_LABELLED)
-    ] = "",
+    modalities: Annotated[str, typer.Option(help="Channels, if not all: 't1,flair'.", rich_help_panel=_LABELLED)] = "",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the store; what is done stays.")],
     size: Annotated[
         str, typer.Option(help="Voxels kept: 128 (the paper's cube), or frame (160x192x160, every adult head).")
     ] = "128",
     stripped: Annotated[
-        bool, typer.Option(
+        bool,
+        typer.Option(
             "--stripped",
             help="The scans are stripped already; labelled cases are z-scored within the brain, as 'asa train' wants.",
             rich_help_panel=_STRIPPING,
         ),
     ] = False,
     bias_correction: Annotated[
-        bool, typer.Option(
+        bool,
+        typer.Option(
             "--bias-correction",
             help="Labelled cases, with --stripped: N4 before the z-score, as the recipes of 'asa train' want.",
             rich_help_panel=_LABELLED,

@@ -98,9 +98,7 @@ def command(
         if slurm:
             from asa.training.cluster import Cluster
 
-            launcher = ClusterLauncher(
-                plan.folder, Cluster(gpus=gpus_per_job, hours=hours, partition=partition), jobs
-            )
+            launcher = ClusterLauncher(plan.folder, Cluster(gpus=gpus_per_job, hours=hours, partition=partition), jobs)
         elif (devices := gpus or _devices(jobs)) == ["cpu"]:
             launcher = InlineLauncher(plan, threads)
         else:

@@ -1,9 +1,9 @@
 """The store of labelled cases: memory-mapped arrays in the brain frame, and an index.
 
-    index.json             data set, modalities, cases
-    images/<case>.npy      (C, T, H, W) float16, normalised as at use (:func:`asa.inference.normalise.zscore`)
-    labels/<case>.npy      (T, H, W) uint8, values of the task
-    foreground/<case>.npy  (N, 4) int16: label, t, h, w of up to 2000 voxels of each label
+index.json             data set, modalities, cases
+images/<case>.npy      (C, T, H, W) float16, normalised as at use (:func:`asa.inference.normalise.zscore`)
+labels/<case>.npy      (T, H, W) uint8, values of the task
+foreground/<case>.npy  (N, 4) int16: label, t, h, w of up to 2000 voxels of each label
 """
 
 from __future__ import annotations
@@ -201,9 +201,7 @@ def prepare_cases(
         try:
             if not record.exists():
                 grid = centre_crop_grid(shape)
-                stored = _prepare(
-                    case, dataset, folder, channels, grid, normalise, align=align, stripped=stripped
-                )
+                stored = _prepare(case, dataset, folder, channels, grid, normalise, align=align, stripped=stripped)
                 write_json(record, dataclasses.asdict(stored))
             done.append(StoredCase.from_json(json.loads(record.read_text(encoding="utf-8"))))
         except InputError as error:

@@ -1,9 +1,9 @@
 """Cases of one's own: a folder of cases, or a CSV that lists their files.
 
-    cases/anna/{t1,t1gd,t2,flair,labels}.nii.gz        a folder a case, its files named by modality key
+cases/anna/{t1,t1gd,t2,flair,labels}.nii.gz        a folder a case, its files named by modality key
 
-    case,subject,t1,flair,labels                       CSV: paths relative to it; the column subject is optional
-    anna-1,anna,scans/a1.nii.gz,scans/a1f.nii.gz,manual/a1.nii.gz
+case,subject,t1,flair,labels                       CSV: paths relative to it; the column subject is optional
+anna-1,anna,scans/a1.nii.gz,scans/a1f.nii.gz,manual/a1.nii.gz
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The store of prepared scans: one memory-mapped uint8 array a scan, and an index.
 
-    index.json            what is in it, and what failed and why
-    volumes/<scan>.npy    (T, H, W) uint8 on the grid that all scans of the store share; 0 is outside the brain
-    records/<scan>.json   what is known of one scan; index.json is made of these
-    quality/              pictures and their HTML index
+index.json            what is in it, and what failed and why
+volumes/<scan>.npy    (T, H, W) uint8 on the grid that all scans of the store share; 0 is outside the brain
+records/<scan>.json   what is known of one scan; index.json is made of these
+quality/              pictures and their HTML index
 """
 
 from __future__ import annotations

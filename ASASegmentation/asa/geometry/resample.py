@@ -45,9 +45,7 @@ def resample(
     part = out[box]
     if part.size:
         offset = pull[:3, :3] @ [s.start for s in box] + pull[:3, 3]
-        ndimage.affine_transform(
-            source, pull[:3, :3], offset, part.shape, part, order, mode="nearest", prefilter=False
-        )
+        ndimage.affine_transform(source, pull[:3, :3], offset, part.shape, part, order, mode="nearest", prefilter=False)
         _blank_outside(part, pull[:3, :3], offset, volume.grid.shape, fill)
     if order >= 1 and volume.array.dtype.kind != "f":
         out = _rounded(out, volume.array.dtype)
@@ -92,7 +90,10 @@ def _reached(pull: Affine, source: tuple[int, ...], target: tuple[int, ...]) -> 
 
 
 def _blank_outside(
-    part: npt.NDArray[Any], linear: npt.NDArray[np.float64], offset: npt.NDArray[np.float64], source: tuple[int, ...],
+    part: npt.NDArray[Any],
+    linear: npt.NDArray[np.float64],
+    offset: npt.NDArray[np.float64],
+    source: tuple[int, ...],
     fill: float,
 ) -> None:
     """Sets to ``fill`` the voxels that fall beyond the outer faces of the source, in place, slice by slice."""

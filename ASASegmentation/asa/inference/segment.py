@@ -249,7 +249,5 @@ def label(
     if model.regions:
         return label_regions(posterior, task, alignment, grid, keep=keep, progress=progress)
     values = np.array([0, *(one.value for one in task.labels)], np.uint8)
-    index, kept = label_classes(
-        posterior, alignment, grid, threshold=request.threshold, keep=keep, progress=progress
-    )
+    index, kept = label_classes(posterior, alignment, grid, threshold=request.threshold, keep=keep, progress=progress)
     return values[index], kept

@@ -67,9 +67,7 @@ def strips(plan: Plan, count: int = SHOWN_CASES) -> list[Strip]:
         brain = image.array[level] > image.array.min()
         box = bounding_box(brain[None])
         _, rows, columns = box if box else (slice(0), slice(None), slice(None))
-        window = tuple(
-            slice(max(0, s.start - MARGIN), s.stop + MARGIN) if s.stop else s for s in (rows, columns)
-        )
+        window = tuple(slice(max(0, s.start - MARGIN), s.stop + MARGIN) if s.stop else s for s in (rows, columns))
         cuts: list[npt.NDArray[np.uint8] | None] = [labels[level][window]]
         for title, _ in FIGURE4_COLUMNS:
             path = predicted.get(title, Path()) / f"{case.name}.nii.gz"

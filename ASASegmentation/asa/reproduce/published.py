@@ -73,9 +73,7 @@ BASELINE, SPE = System("baseline"), System("spe", position="symmetric")
 SSL, A_SSL = System("ssl", method="mae"), System("a-ssl", method="a-ssl")
 SPE_SSL = System("spe-ssl", method="spe-ssl", position="symmetric")
 
-BRATS = Part(
-    "BraTS 2021", "tumour", ("t1", "t1gd", "t2", "flair"), {"WT": ("WT",), "TC": ("TC",), "ET": ("ET",)}
-)
+BRATS = Part("BraTS 2021", "tumour", ("t1", "t1gd", "t2", "flair"), {"WT": ("WT",), "TC": ("TC",), "ET": ("ET",)})
 # CSF of IBSR is mostly the ventricles, and so the task's ventricular CSF
 IBSR = Part("IBSR", "tissue", ("t1",), {"CSF": ("CSF", "ventricles"), "GM": ("GM",), "WM": ("WM",)})
 WMH = Part("WMH", "wmh", ("t1",), {"WMH": ("WMH",)}, stripped=False)

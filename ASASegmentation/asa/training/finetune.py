@@ -306,9 +306,7 @@ def make_objective(settings: FinetuneSettings, network: Network, task: Task) -> 
     return SegmentationObjective(network, [region.values for region in task.regions] if by_region else ())
 
 
-def fitted(
-    settings: FinetuneSettings, store: CaseStore, folder: Path, world: World
-) -> tuple[FinetuneSettings, str]:
+def fitted(settings: FinetuneSettings, store: CaseStore, folder: Path, world: World) -> tuple[FinetuneSettings, str]:
     """Settings whose step fits into the GPU's memory, and a sentence where they are not those asked for.
 
     A run that goes on keeps its crop.

@@ -249,9 +249,7 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         aside = MixedCrops(heads_aside, None, settings, 1 << 61)
         validate = lambda net: crop_dice(net, aside, settings.validation_crops, settings.task)  # noqa: E731
     trainer = Trainer(
-        LesionObjective(
-            network, task, frozen_norm=settings.frozen_norm, positive_weight=settings.positive_weight
-        ),
+        LesionObjective(network, task, frozen_norm=settings.frozen_norm, positive_weight=settings.positive_weight),
         source,
         settings.optimisation,
         settings.schedule,

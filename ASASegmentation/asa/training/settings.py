@@ -18,7 +18,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
 
-
 def unit(name: str) -> dict[str, JsonValue]:
     """For ``Field(json_schema_extra=...)``: the unit that a form shows beside the value."""
     return {"unit": name}

@@ -34,9 +34,7 @@ def posteriors(
     for number in numbers:
         image, labels = store.read(number)
         picture = torch.from_numpy(image.astype(np.float32))
-        found = predict(
-            network, picture, settings.crop, frame, activation(settings.output), device, settings.overlap
-        )
+        found = predict(network, picture, settings.crop, frame, activation(settings.output), device, settings.overlap)
         yield store.cases[number].name, found.numpy(), np.asarray(labels)
 
 

@@ -110,9 +110,7 @@ class TransBTS(nn.Module):
             nn.Sequential(*(ResidualUnit(channels) for _ in range(count)))
             for channels, count in zip(widths, (1, 2, 2, 4), strict=True)
         )
-        self.downs = nn.ModuleList(
-            nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths)
-        )
+        self.downs = nn.ModuleList(nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.embed = nn.Sequential(nn.BatchNorm3d(deepest), nn.ReLU(), nn.Conv3d(deepest, dim, 3, padding=1))
         tokens = self.grid[0] * self.grid[1] * self.grid[2]
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, dim), std=0.02))
