@@ -8,13 +8,16 @@ from scipy import ndimage
 
 from asa.errors import InputError, ModelError
 from asa.geometry import FRAME, Alignment
-from asa.inference.labelling import label_classes, label_regions, move_class, ring_values, settle_regions
+from asa.inference.labelling import label_classes, label_regions, move_class, ring_values
 from asa.inference.normalise import correct_bias, stripped_brain, zscore_brain, zscore_stripped
+from asa.inference.regions import RegionRules, settle_regions
 from asa.models import ModelFolder
 from asa.tasks import TISSUE, TUMOUR, WMH
 from asa.volume import Volume
 
 HERE = Alignment(np.eye(4), "identity", 1.0)
+EVERYWHERE = np.ones(FRAME.shape, bool)
+RULES_OFF, RULES_ON = RegionRules(), RegionRules(closing={"WT": 0.3})
 NCR, ED, ET = 1, 2, 3
 
 
@@ -26,6 +29,11 @@ def nested(*sizes: int, likely: float = 0.9) -> np.ndarray:
     return regions
 
 
+def settle(regions: np.ndarray, voxel_ml: float = 0.001, **rules: dict[str, float]) -> np.ndarray:
+    """Regions of the tumour task with rules applied, the brain being everywhere."""
+    return settle_regions(regions, TUMOUR, RegionRules(**rules), voxel_ml, EVERYWHERE)
+
+
 def test_rings_of_nested_regions() -> None:
     assert ring_values(TUMOUR) == [ED, NCR, ET]
     assert ring_values(WMH) == [1]
@@ -34,7 +42,7 @@ def test_rings_of_nested_regions() -> None:
 
 
 def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
-    settled = settle_regions(nested(40, 20, 8), TUMOUR, {}, {}, 0.001, {})
+    settled = settle(nested(40, 20, 8))
     labels, kept = label_regions(settled, TUMOUR, HERE, FRAME, keep=True)
     assert {v: int((labels == v).sum()) for v in (ED, NCR, ET)} == {
         ED: 40**3 - 20**3,
@@ -47,25 +55,25 @@ def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
 
 
 def test_an_inner_region_stays_within_the_outer() -> None:
-    settled = settle_regions(nested(10, 20, 30), TUMOUR, {}, {}, 0.001, {})
+    settled = settle(nested(10, 20, 30))
     labels, _ = label_regions(settled, TUMOUR, HERE, FRAME)
     assert (labels == ET).sum() == 10**3 and not (labels == ED).any()
 
 
 def test_thresholds_move_the_border_of_their_region_only() -> None:
     regions = nested(40, 20, 8, likely=0.6)
-    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"ET": 0.7}, {}, 0.001, {}), TUMOUR, HERE, FRAME)
+    labels, _ = label_regions(settle(regions, thresholds={"ET": 0.7}), TUMOUR, HERE, FRAME)
     assert not (labels == ET).any() and (labels == NCR).sum() == 20**3
-    labels, _ = label_regions(settle_regions(regions, TUMOUR, {"WT": 0.7}, {}, 0.001, {}), TUMOUR, HERE, FRAME)
+    labels, _ = label_regions(settle(regions, thresholds={"WT": 0.7}), TUMOUR, HERE, FRAME)
     assert not labels.any(), "what is in no tumour is in no part of it"
 
 
 def test_specks_go_by_their_size_in_the_scan() -> None:
     regions = nested(40, 20, 8)
     regions[:, 5:9, 5:9, 5:9] = 0.9
-    with_speck, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.001, {}), TUMOUR, HERE, FRAME)
+    with_speck, _ = label_regions(settle(regions, least_ml={"WT": 0.05}), TUMOUR, HERE, FRAME)
     assert with_speck[6, 6, 6] == ET, "64 voxels of 1 microlitre are more than 0.05 mL"
-    without, _ = label_regions(settle_regions(regions, TUMOUR, {}, {"WT": 0.05}, 0.0005, {}), TUMOUR, HERE, FRAME)
+    without, _ = label_regions(settle(regions, least_ml={"WT": 0.05}, voxel_ml=0.0005), TUMOUR, HERE, FRAME)
     assert without[6, 6, 6] == 0 and (without > 0).sum() == 40**3
 
 
@@ -75,10 +83,26 @@ def test_parts_far_less_certain_than_the_tumour_go() -> None:
     regions[0][regions[0] > 0.5] = 0.99
     regions[:, 4:12, 4:12, 4:12] = 0.7  # log-odds 0.85; the tumour's are 4.6
     regions[0, 20:28, 4:12, 4:12] = 0.95  # 2.9: another tumour
-    kept = settle_regions(regions, TUMOUR, {}, {}, 0.001, {"WT": 0.4})
+    kept = settle(regions, certainty={"WT": 0.4})
     assert not (kept[:, 4:12, 4:12, 4:12] > 0.5).any() and kept[0, 24, 8, 8] > 0.5 and kept[0][centre] > 0.5
-    everything = settle_regions(regions, TUMOUR, {}, {}, 0.001, {})
+    everything = settle(regions)
     np.testing.assert_array_equal(everything[0, 4:12, 4:12, 4:12], np.float32(0.7))
+
+
+def test_holes_of_a_mass_are_filled_within_the_brain() -> None:
+    regions = nested(60, 4, 2)
+    t, h, w = (n // 2 for n in FRAME.shape)
+    regions[0, t - 6 : t + 6, h - 6 : h + 6, w - 30 : w] = 0.02  # a torn core, open to the left
+    regions[0, :2, :2, :2] = 0.9  # a part so small that its ball is less than a voxel
+    inside = EVERYWHERE.copy()
+    inside[t - 6 : t, h - 6 : h + 6, w - 30 : w] = False
+    as_it_is, filled = (settle_regions(regions, TUMOUR, r, 0.001, inside)[0] > 0.5 for r in (RULES_OFF, RULES_ON))
+    assert not as_it_is[t - 6 : t + 6, h - 6 : h + 6, w - 29 : w].any()
+    assert filled[t : t + 6, h - 6 : h + 6, w - 20 : w].all()
+    assert not filled[t - 6 : t, h - 6 : h + 6, w - 30 : w].any(), "outside of the brain"
+    around = EVERYWHERE.copy()
+    around[t - 30 : t + 30, h - 30 : h + 30, w - 30 : w + 30] = False
+    np.testing.assert_array_equal(filled & around, as_it_is & around)
 
 
 def test_zscore_within_the_brain() -> None:

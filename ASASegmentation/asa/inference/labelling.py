@@ -7,7 +7,7 @@ before the inner, each with a probability of its own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -81,69 +81,6 @@ def ring_values(task: Task) -> list[int]:
     if any(len(ring) != 1 for ring in rings) or not all(a >= b for a, b in itertools.pairwise(values)):
         raise ModelError(f"the regions of task '{task.name}' are not nested, so a network cannot answer with them")
     return [ring.pop() for ring in rings]
-
-
-def settle_regions(
-    regions: Map,
-    task: Task,
-    thresholds: Mapping[str, float],
-    least_ml: Mapping[str, float],
-    voxel_ml: float,
-    certainty: Mapping[str, float],
-) -> Map:
-    """Regions made consistent: an inner one nowhere likelier than the one around it, borders at 0.5, specks gone.
-
-    Args:
-        regions: (R, T, H, W) in the order of the task's regions.
-        thresholds: region name -> probability from which it is there; 0.5 unless named.
-        least_ml: region name -> connected parts smaller than this are taken out of it, and of all within.
-        voxel_ml: volume in the scan of a voxel of the frame.
-        certainty: region name -> see :func:`without_doubtful_parts`.
-    """
-    settled = np.empty_like(regions)
-    around = np.ones(regions.shape[1:], np.float32)
-    for row, region in enumerate(task.regions):
-        border = thresholds.get(region.name, 0.5)
-        likely = regions[row]
-        stretched = np.where(likely < border, 0.5 * likely / border, 1 - 0.5 * (1 - likely) / (1 - border))
-        around = np.minimum(around, stretched, dtype=np.float32)
-        if least := least_ml.get(region.name):
-            around = without_specks(around, least / voxel_ml)
-        if share := certainty.get(region.name):
-            around = without_doubtful_parts(around, share)
-        settled[row] = around
-    return settled
-
-
-def without_specks(likely: Map, least: float) -> Map:
-    """A region's probability (T, H, W), 0 in its connected parts (26-neighbourhood) of fewer than ``least`` voxels."""
-    parts, _ = ndimage.label(likely > 0.5, structure=np.ones((3, 3, 3)))
-    return without(likely, parts, np.bincount(parts.ravel()) < least)
-
-
-def without_doubtful_parts(likely: Map, share: float) -> Map:
-    """A region's probability (T, H, W), 0 in connected parts that are far less certain than the leading one.
-
-    A part's certainty is its mean log-odds; the leading part is the one with the largest sum of them. On cases a model
-    had not seen, what it took for tumour and was not had 0.15 to 0.3 of the certainty of the tumour.
-
-    Args:
-        share: of the leading part's certainty, below which a part is taken out.
-    """
-    parts, count = ndimage.label(likely > 0.5, structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return likely
-    odds = np.clip(likely, 1e-3, 1 - 1e-3)
-    sums = np.bincount(parts.ravel(), np.log(odds / (1 - odds)).ravel())
-    means = sums / np.bincount(parts.ravel())
-    return without(likely, parts, means < share * means[1 + sums[1:].argmax()])
-
-
-def without(likely: Map, parts: npt.NDArray[np.int32], unwanted: npt.NDArray[np.bool_]) -> Map:
-    """A probability (T, H, W), 0 in the numbered parts (T, H, W) that are ``unwanted`` (by number; 0 stays)."""
-    unwanted[0] = False
-    kept: Map = np.where(unwanted[parts], 0, likely).astype(np.float32, copy=False)
-    return kept
 
 
 def label_classes(

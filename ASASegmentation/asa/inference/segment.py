@@ -22,7 +22,6 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
     reweight,
-    settle_regions,
 )
 from asa.inference.normalise import (
     BRAIN_ZSCORE,
@@ -43,6 +42,7 @@ from asa.inference.quality import (
     input_reasons,
     swapped_reasons,
 )
+from asa.inference.regions import RegionRules, settle_regions
 from asa.inference.request import SegmentRequest, SegmentResult
 from asa.inference.series import Placement, Series, brain_on, check_one_patient, place_series, reached
 from asa.inference.stripping import TissueModel
@@ -223,8 +223,9 @@ def settle(
         thresholds = info.get("thresholds", {})
         if threshold is not None:
             thresholds = dict.fromkeys((region.name for region in task.regions), threshold)
-        least, certainty = info.get("min_component_ml", {}), info.get("min_component_certainty", {})
-        return settle_regions(posterior, task, thresholds, least, voxel_ml, certainty)
+        keys = ("min_component_ml", "min_component_certainty", "closing")
+        rules = RegionRules(thresholds, *(info.get(key, {}) for key in keys))
+        return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0))
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
     posterior = reweight(posterior, info.get("class_weights"))

@@ -28,6 +28,7 @@ from asa.synth.structures import CEREBRAL_WHITE, CORTEX, STRUCTURES, TARGETS
 from asa.synth.structures import VENTRICLES as VENTRICLE_TARGET
 from asa.synth.structures import WHITE as WHITE_TARGET
 
+INFRATENTORIAL = 0.4  # share of heads whose brainstem and cerebellum may have lesions too, as in multiple sclerosis
 CLEAN_VOXELS = 5  # a crop's voxel count stands for the head's by this factor where lesions are spread out
 _TARGETS = torch.from_numpy(TARGETS.astype(np.int64))
 _TISSUE = torch.tensor([s.target in (2, 3) for s in STRUCTURES])
@@ -109,8 +110,10 @@ class WhiteMatterLesions:
     def apply(self, rng: Generator, plan: object, images: Tensor, structure: Tensor, anchors: Tensor) -> Result:
         """See :class:`Disease`."""
         target = _TARGETS[structure]
-        white, ventricles = structure == CEREBRAL_WHITE, target == VENTRICLE_TARGET
-        lesions.paint_ependyma(rng, images, ventricles, target == WHITE_TARGET, anchors)
+        white, ventricles = target == WHITE_TARGET, target == VENTRICLE_TARGET
+        lesions.paint_ependyma(rng, images, ventricles, white, anchors)
+        if not chance(rng, INFRATENTORIAL):
+            white = structure == CEREBRAL_WHITE
         share = min(self.largest, lesions.draw_share(rng))
         labels = lesions.grow_lesions(rng, white, ventricles, structure == CORTEX, share)
         table = lesions.lesion_appearance(rng, anchors)
@@ -247,5 +250,7 @@ def implant_lesions(rng: Generator, image: Tensor, labels: Tensor, modalities: S
     full = torch.zeros(4, *labels.shape)
     channels = [MODALITIES.index(m) for m in modalities]
     full[channels] = image
+    if chance(rng, 0.5):
+        lesions.paint_ependyma(rng, full, ventricles, matter, anchors)
     lesions.paint_lesions(rng, full, grown, lesions.lesion_appearance(rng, anchors))
     return full[channels].clamp(-5, 5) * (image != 0), torch.where(grown > 0, grown, labels)

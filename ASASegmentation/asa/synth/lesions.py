@@ -38,12 +38,12 @@ def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tens
     if wanted < max(4, SMALLEST_SHARE * count):
         return labels
     grain = torch.randn(white.shape, generator=rng)
-    sigma = uniform(rng, 1.0, 2.0)
+    sigma = math.exp(uniform(rng, math.log(1.2), math.log(5.0)))  # from dots to one round plaque
     fine = gaussian_blur(grain, (sigma, sigma, sigma))
     score = fine / fine.std()
-    knots = max(2, round(white.shape[0] / uniform(rng, 5, 12)))
+    knots = max(2, round(white.shape[0] / uniform(rng, 5, 20)))
     score = score * uniform(rng, 0.5, 1.0) + smooth_field(rng, tuple(white.shape), knots)[0] * uniform(rng, 0.0, 0.9)
-    score += near(ventricles, uniform(rng, 3, 8)) * uniform(rng, 0.0, 4.0)
+    score += near(ventricles, uniform(rng, 3, 8)) * 4 * uniform(rng, 0.0, 1.0) ** 2
     score -= near(cortex, 2.5) * uniform(rng, -0.6, 2.5)
     score[~white] = -1e4
     level = torch.topk(score[white], wanted).values[-1]
@@ -65,7 +65,7 @@ def lesion_appearance(rng: Generator, anchors: Tensor) -> Tensor:
     table[T1GD, 0] = table[T1, 0] + float(anchors[T1GD, WHITE] - anchors[T1, WHITE])
     brain = float(anchors[FLAIR, GREY:].max())
     # often little brighter than grey matter
-    table[FLAIR, 0] = brain + (brain - float(anchors[FLAIR, CSF])) * uniform(rng, 0.04, 0.7) ** 1.5
+    table[FLAIR, 0] = brain + (brain - float(anchors[FLAIR, CSF])) * uniform(rng, 0.1, 0.75) ** 1.5
     return table
 
 
@@ -80,7 +80,8 @@ def paint_lesions(rng: Generator, images: Tensor, labels: Tensor, table: Tensor)
 
 
 def paint_ependyma(rng: Generator, images: Tensor, ventricles: Tensor, white: Tensor, anchors: Tensor) -> None:
-    """The thin bright line along the ventricles that FLAIR shows in healthy people; not a lesion."""
-    line = near(ventricles, 1.2) * white
-    lift = uniform(rng, 0.0, 0.35) * float(anchors[FLAIR, GREY] - anchors[FLAIR, CSF])
+    """The bright lining and caps of the ventricles that FLAIR shows in healthy people; not a lesion."""
+    caps = (1 + smooth_field(rng, tuple(white.shape), 6)[0]).clamp_(0, 2)
+    line = near(ventricles, uniform(rng, 0.8, 2.5)) * white * caps
+    lift = uniform(rng, 0.0, 0.4) * float(anchors[FLAIR, GREY] - anchors[FLAIR, CSF])
     images[FLAIR] += lift * line
