@@ -9,11 +9,12 @@ import math
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from asa.errors import InputError, ModelError
 from asa.training import checkpoint
 from asa.training.distributed import World
-from asa.training.export import halve
+from asa.training.export import export_model, halve
 from asa.training.run import Run, read_events
 from asa.training.settings import Optimisation, Schedule, learning_rate
 from asa.training.trainer import Objective, Trainer, TrainingDiverged
@@ -196,3 +197,18 @@ def test_a_weight_listed_under_two_names_is_saved_under_both(tmp_path) -> None:
     tensors, _ = checkpoint.load(tmp_path / "a.safetensors")
     assert torch.equal(tensors["one"], weight) and torch.equal(tensors["two"], weight)
     assert torch.equal(tensors["view"], weight[2:4])
+
+
+def test_the_mean_of_two_runs_is_exported_and_of_two_networks_refused(tmp_path) -> None:
+    paths = []
+    for name, steps, size in (("a", 4, 1), ("b", 8, 1), ("c", 4, 2)):
+        make(tmp_path / name, describe={"size": size}, steps=steps).fit()
+        paths.append(Run(tmp_path / name).checkpoint_path("last"))
+    description = {"name": "line"}
+    for folder, source, others in (("one", paths[0], ()), ("two", paths[1], ()), ("mean", paths[0], paths[1:2])):
+        export_model(source, tmp_path / folder, description, others=others)
+    one, two, mean = (load_file(tmp_path / name / "model.safetensors")["weight"] for name in ("one", "two", "mean"))
+    assert one != two and float(mean) == pytest.approx(float(one + two) / 2, abs=1e-3)
+    with pytest.raises(ModelError, match="another network"):
+        export_model(paths[0], tmp_path / "none", description, others=paths[2:])
+    assert not (tmp_path / "none").exists()

@@ -22,6 +22,10 @@ def command(
     ] = None,
     card: Annotated[Path | None, typer.Option(help="Model card (Markdown) for --description.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run for --description.")] = "best",
+    mean_with: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --description: another run of the same origin; the mean of the weights is exported."),
+    ] = None,
 ) -> None:
     """Make a model of a run: half-precision weights, model.json and a card.
 
@@ -32,6 +36,8 @@ def command(
         asa export runs/brats --name my-tumours
 
         asa export runs/tissue -o Models/tissue --description tissue.json --card CARD.md
+
+        asa export runs/a --mean-with runs/b -o Models/tumour --description tumour.json --checkpoint last
     """
     from asa.errors import InputError
     from asa.training.card import publish
@@ -41,15 +47,19 @@ def command(
     if description is None:
         if not name:
             raise typer.BadParameter("give the model a --name, or describe it with --description.")
+        if mean_with:
+            raise typer.BadParameter("--mean-with needs --description: a run's own record tells of one run only.")
         typer.echo(f"Model: {publish(run, name, output, notes)}")
         return
     if output is None:
         raise typer.BadParameter("--description needs --output.")
-    source = Run(run).checkpoint_path(checkpoint) if run.is_dir() else run
+    source, *others = [
+        Run(one).checkpoint_path(checkpoint) if one.is_dir() else one for one in (run, *(mean_with or ()))
+    ]
     try:
         values = json.loads(description.read_text(encoding="utf-8"))
         text = card.read_text(encoding="utf-8") if card else ""
     except (OSError, ValueError) as error:
         raise InputError(f"the description or card cannot be read: {error}") from error
-    export_model(source, output, values, text)
+    export_model(source, output, values, text, others)
     typer.echo(f"Model: {output}")

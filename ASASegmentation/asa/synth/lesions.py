@@ -52,8 +52,8 @@ def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tens
 
 
 def draw_share(rng: Generator) -> float:
-    """Share of white matter that is lesion, from none to heavy: 0.2 to 5 %, one scan in ten without any."""
-    return 0.0 if chance(rng, 0.1) else math.exp(uniform(rng, math.log(2e-3), math.log(5e-2)))
+    """Share of white matter that is lesion, from none to heavy: 0.2 to 15 %, one scan in ten without any."""
+    return 0.0 if chance(rng, 0.1) else math.exp(uniform(rng, math.log(2e-3), math.log(0.15)))
 
 
 def lesion_appearance(rng: Generator, anchors: Tensor) -> Tensor:

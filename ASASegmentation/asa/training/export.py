@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from asa.errors import ModelError
 from asa.files import atomic_path, write_json, write_text
 from asa.models import CARD, DESCRIPTION, FORMAT, WEIGHTS
 from asa.training import checkpoint
 
 
-def export_model(source: Path, folder: Path, description: dict[str, Any], card: str = "") -> None:
+def export_model(
+    source: Path, folder: Path, description: dict[str, Any], card: str = "", others: Sequence[Path] = ()
+) -> None:
     """Write model.safetensors (half precision where that holds), model.json and CARD.md.
 
     Args:
@@ -22,15 +26,21 @@ def export_model(source: Path, folder: Path, description: dict[str, Any], card: 
         folder: model folder, made if missing.
         description: what model.json says beside format and network: name, task, modalities, data, scores ...
         card: text of the model card.
+        others: checkpoints of the same network, of one origin; the mean of the weights of all is written, which errs
+            less than each (model soup, Wortsman et al., ICML 2022).
 
     Raises:
-        ModelError: the checkpoint cannot be read.
+        ModelError: a checkpoint cannot be read, or they are not of one network.
         OutputError: no room or no permission.
     """
-    tensors, record = checkpoint.load(source)
-    prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
-    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    halved = {name: halve(tensor) for name, tensor in weights.items()}
+    weights, record = network_weights(source)
+    for path in others:
+        more, description_of = network_weights(path)
+        if description_of["network"] != record["network"]:
+            raise ModelError(f"{path} is of another network than {source}, so their weights have no mean.")
+        weights = {name: tensor + more[name] if mixes(tensor) else tensor for name, tensor in weights.items()}
+    count = 1 + len(others)
+    halved = {name: halve(tensor / count if mixes(tensor) else tensor) for name, tensor in weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(halved, temporary)
@@ -38,6 +48,18 @@ def export_model(source: Path, folder: Path, description: dict[str, Any], card: 
     write_json(folder / DESCRIPTION, {"format": FORMAT, **description, "network": network, "steps": record["step"]})
     if card:
         write_text(folder / CARD, card)
+
+
+def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A checkpoint's weights, by the network's own names, and its record."""
+    tensors, record = checkpoint.load(source)
+    prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, record
+
+
+def mixes(tensor: Tensor) -> bool:
+    """Whether it is a weight, not a count."""
+    return tensor.is_floating_point()
 
 
 def halve(tensor: Tensor) -> Tensor:

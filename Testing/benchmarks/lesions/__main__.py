@@ -5,7 +5,8 @@
     python -m Testing.benchmarks.lesions tumour            the table again, from results/tumour.json
 
 Run at the root of the checkout, with asa installed. RUN0, RUN1 ... are the folds' run folders in the order of
-Resources/Configs/<task>_folds.json, as 'asa train' leaves them; post-processing is that of the model that ships.
+Resources/Configs/<task>_folds.json, as 'asa train' leaves them (A+B: the mean of two runs' weights); post-processing
+is that of the model that ships.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ def find_cases(task: str, root: Path) -> dict[str, LabelledCase]:
     return {case.name: case for case in cases}
 
 
-def export_fold(run: Path, shipped: ModelFolder, folder: Path) -> Path:
-    """A fold's last checkpoint as a model folder with the rules of the model that ships."""
+def export_fold(runs: str, shipped: ModelFolder, folder: Path) -> Path:
+    """A fold's last checkpoint, or the mean of several, as a model folder with the rules of the model that ships."""
     rules = {k: v for k, v in shipped.info.items() if k not in ("format", "network", "steps")}
-    export_model(Run(run).checkpoint_path("last"), folder, rules)
+    first, *others = [Run(Path(run)).checkpoint_path("last") for run in runs.split("+")]
+    export_model(first, folder, rules, others=others)
     return folder
 
 
@@ -50,7 +52,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=sorted(DATASETS))
-    parser.add_argument("runs", nargs="*", type=Path, help="run folder of each fold")
+    parser.add_argument("runs", nargs="*", help="run folder of each fold; A+B: mean of weights")
     parser.add_argument("--fold", type=int, help="the one run is of this fold, from 0")
     parser.add_argument("--only", action="append", help="only these modalities, comma-separated; may be repeated")
     parser.add_argument("--rules", help="model whose model.json says modalities and rules; default: that of the task")
