@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from asa.synth import to_structures
 from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour, scan_anchors
-from asa.synth.intensity import hot_spot, smooth_field
+from asa.synth.intensity import smooth_field
 from asa.synth.lesions import grow_lesions, lesion_appearance
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE, draw_anchors
 from asa.synth.structures import TARGETS
@@ -173,16 +173,6 @@ def test_large_plaques_come_too_not_only_dots():
         sizes = np.bincount(parts.ravel())[1:]
         largest.append(sizes.max() / sizes.sum())
     assert min(largest) < 0.3 and max(largest) > 0.8
-
-
-def test_a_hot_spot_lies_at_the_surface_of_the_brain_and_only_there():
-    inside = torch.zeros(40, 40, 40, dtype=torch.bool)
-    inside[10:] = True  # ends at one face; the others are the crop's
-    for seed in range(10):
-        lit = hot_spot(rng(seed), inside)
-        assert int(lit.flatten().argmax()) // 1600 == 10 and float(lit.max()) == 1
-        assert 0 <= float(lit.min()) < 0.9
-    assert not hot_spot(rng(0), torch.ones(20, 20, 20, dtype=torch.bool)).any()
 
 
 def real_case() -> tuple[torch.Tensor, torch.Tensor]:

@@ -56,26 +56,6 @@ def smooth_field(rng: Generator, shape: tuple[int, ...], knots: int, channels: i
     return F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0]
 
 
-def hot_spot(rng: Generator, inside: Tensor) -> Tensor:
-    """How strongly each voxel (T, H, W) is lit, 0 to 1, around a random place of the brain's surface.
-
-    Tissue that lies against a coil, often an occipital or temporal pole, is so bright in some scans that it looks like
-    disease. Nothing is lit where the crop holds no surface.
-
-    Args:
-        inside: (T, H, W) bool, the brain.
-    """
-    share = F.avg_pool3d(inside.float()[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-    surface = torch.nonzero(inside & (share < 0.8))
-    pick, reach = torch.rand((), generator=rng), uniform(rng, 6, 22)  # voxels of 1 mm
-    if not len(surface):
-        return torch.zeros(inside.shape)
-    centre = surface[int(pick * len(surface))]
-    axes = [(torch.arange(n) - c) ** 2 for n, c in zip(inside.shape, centre.tolist(), strict=True)]
-    squared = axes[0][:, None, None] + axes[1][:, None] + axes[2]
-    return torch.exp(-0.5 * squared / reach**2)
-
-
 def gaussian_blur(image: Tensor, sigmas: tuple[float, float, float]) -> Tensor:
     """Separable Gaussian blur of (T, H, W); sigmas in voxels along T, H, W, edges repeated."""
     for axis, sigma in enumerate(sigmas):

@@ -22,7 +22,7 @@ from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
 from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour
-from asa.synth.intensity import hot_spot, smooth_field
+from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS, Task
 from asa.training.distributed import World
 from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
@@ -57,7 +57,6 @@ class LesionSettings(Settings):
     bias: float = Field(
         0.6, ge=0, description="largest spread of a smooth field added to each modality of a real crop (coils), in SD"
     )
-    hot_spot: float = Field(0.0, ge=0, le=1, description="share of real crops in which tissue near a coil is lit up")
     cut: float = Field(0.15, ge=0, le=1, description="share of samples of which one modality does not reach all")
     frozen_norm: bool = Field(
         True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
@@ -143,7 +142,6 @@ class RealCrops(LabelledCrops):
             ),
         )
         self.implant, self.implant_share, self.bias = IMPLANTS[settings.task], settings.implant_share, settings.bias
-        self.hot_spot = settings.hot_spot
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """More of the disease sometimes, then intensities, of each modality on its own.
@@ -154,12 +152,9 @@ class RealCrops(LabelledCrops):
         if chance(rng, self.implant_share):
             image, labels = self.implant(rng, image, labels, self.store.modalities)
         inside = (image != 0).any(0)
-        lit = hot_spot(rng, inside) * uniform(rng, 0.5, 4) if chance(rng, self.hot_spot) else None
         for number, channel in enumerate(image):
             changed = intensities(rng, channel[None], self.s.augment)[0]
             changed = changed + uniform(rng, 0, self.bias) * smooth_field(rng, tuple(labels.shape), 3)[0]
-            if lit is not None:
-                changed = changed + uniform(rng, 0, 1) * lit
             image[number] = changed * uniform(rng, 0.85, 1.18) + uniform(rng, -0.2, 0.2)
         return image * inside, labels
 
