@@ -17,7 +17,6 @@ from asa.volume import Volume
 
 HERE = Alignment(np.eye(4), "identity", 1.0)
 EVERYWHERE = np.ones(FRAME.shape, bool)
-RULES_OFF, RULES_ON = RegionRules(), RegionRules(closing={"WT": 0.3})
 NCR, ED, ET = 1, 2, 3
 
 
@@ -29,9 +28,11 @@ def nested(*sizes: int, likely: float = 0.9) -> np.ndarray:
     return regions
 
 
-def settle(regions: np.ndarray, voxel_ml: float = 0.001, **rules: dict[str, float]) -> np.ndarray:
-    """Regions of the tumour task with rules applied, the brain being everywhere."""
-    return settle_regions(regions, TUMOUR, RegionRules(**rules), voxel_ml, EVERYWHERE)
+def settle(
+    regions: np.ndarray, voxel_ml: float = 0.001, inside: np.ndarray = EVERYWHERE, **rules: dict[str, float]
+) -> np.ndarray:
+    """Regions of the tumour task with rules applied."""
+    return settle_regions(regions, TUMOUR, RegionRules(**rules), voxel_ml, inside)
 
 
 def test_rings_of_nested_regions() -> None:
@@ -96,7 +97,8 @@ def test_holes_of_a_mass_are_filled_within_the_brain() -> None:
     regions[0, :2, :2, :2] = 0.9  # a part so small that its ball is less than a voxel
     inside = EVERYWHERE.copy()
     inside[t - 6 : t, h - 6 : h + 6, w - 30 : w] = False
-    as_it_is, filled = (settle_regions(regions, TUMOUR, r, 0.001, inside)[0] > 0.5 for r in (RULES_OFF, RULES_ON))
+    as_it_is = settle(regions, inside=inside)[0] > 0.5
+    filled = settle(regions, inside=inside, closing={"WT": 0.3})[0] > 0.5
     assert not as_it_is[t - 6 : t + 6, h - 6 : h + 6, w - 29 : w].any()
     assert filled[t : t + 6, h - 6 : h + 6, w - 20 : w].all()
     assert not filled[t - 6 : t, h - 6 : h + 6, w - 30 : w].any(), "outside of the brain"

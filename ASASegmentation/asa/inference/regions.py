@@ -57,9 +57,15 @@ def settle_regions(regions: Map, task: Task, rules: RegionRules, voxel_ml: float
     return settled
 
 
+def connected_parts(likely: Map) -> tuple[npt.NDArray[np.int32], int]:
+    """Number of the connected part (26-neighbourhood) of each voxel (T, H, W) of a region, 0 outside; and how many."""
+    parts, count = ndimage.label(likely > 0.5, structure=np.ones((3, 3, 3)))
+    return parts, count
+
+
 def without_specks(likely: Map, least: float) -> Map:
     """A region's probability (T, H, W), 0 in its connected parts (26-neighbourhood) of fewer than ``least`` voxels."""
-    parts, _ = ndimage.label(likely > 0.5, structure=np.ones((3, 3, 3)))
+    parts, _ = connected_parts(likely)
     return without(likely, parts, np.bincount(parts.ravel()) < least)
 
 
@@ -72,7 +78,7 @@ def without_doubtful_parts(likely: Map, share: float) -> Map:
     Args:
         share: of the leading part's certainty, below which a part is taken out.
     """
-    parts, count = ndimage.label(likely > 0.5, structure=np.ones((3, 3, 3)))
+    parts, count = connected_parts(likely)
     if count < 2:
         return likely
     odds = np.clip(likely, 1e-3, 1 - 1e-3)
@@ -98,7 +104,7 @@ def closed(likely: Map, share: float, inside: npt.NDArray[np.bool_]) -> Map:
         share: radius of the ball as a share of that of a ball with the part's volume.
         inside: (T, H, W), the brain.
     """
-    parts, _ = ndimage.label(likely > 0.5, structure=np.ones((3, 3, 3)))
+    parts, _ = connected_parts(likely)
     filled = likely.copy()
     for number, found in enumerate(ndimage.find_objects(parts), start=1):
         count = np.count_nonzero(parts[found] == number)

@@ -223,8 +223,12 @@ def settle(
         thresholds = info.get("thresholds", {})
         if threshold is not None:
             thresholds = dict.fromkeys((region.name for region in task.regions), threshold)
-        keys = ("min_component_ml", "min_component_certainty", "closing")
-        rules = RegionRules(thresholds, *(info.get(key, {}) for key in keys))
+        rules = RegionRules(
+            thresholds=thresholds,
+            least_ml=info.get("min_component_ml", {}),
+            certainty=info.get("min_component_certainty", {}),
+            closing=info.get("closing", {}),
+        )
         return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0))
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])

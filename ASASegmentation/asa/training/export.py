@@ -34,13 +34,13 @@ def export_model(
         OutputError: no room or no permission.
     """
     weights, record = network_weights(source)
+    all_weights = [weights]
     for path in others:
-        more, description_of = network_weights(path)
-        if description_of["network"] != record["network"]:
+        more, its_record = network_weights(path)
+        if its_record["network"] != record["network"]:
             raise ModelError(f"{path} is of another network than {source}, so their weights have no mean.")
-        weights = {name: tensor + more[name] if mixes(tensor) else tensor for name, tensor in weights.items()}
-    count = 1 + len(others)
-    halved = {name: halve(tensor / count if mixes(tensor) else tensor) for name, tensor in weights.items()}
+        all_weights.append(more)
+    halved = {name: halve(mean([one[name] for one in all_weights])) for name in weights}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(halved, temporary)
@@ -57,9 +57,10 @@ def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, record
 
 
-def mixes(tensor: Tensor) -> bool:
-    """Whether it is a weight, not a count."""
-    return tensor.is_floating_point()
+def mean(tensors: Sequence[Tensor]) -> Tensor:
+    """Mean of tensors of one shape; of counts, the first."""
+    first = tensors[0]
+    return torch.stack(list(tensors)).mean(0) if len(tensors) > 1 and first.is_floating_point() else first
 
 
 def halve(tensor: Tensor) -> Tensor:
