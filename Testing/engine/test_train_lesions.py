@@ -17,15 +17,20 @@ from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.models import find_model, load_network
 from asa.nn import Segmenter, segmenter_preset
+from asa.seeds import sample_seed
 from asa.synth import to_structures
+from asa.synth.diseased import DiseasedHeads, WhiteMatterLesions
 from asa.synth.heads import MARGIN
 from asa.training import checkpoint
 from asa.training.distributed import World
 from asa.training.lesions import (
+    CUT_MARGIN,
+    HealthyCrops,
     LesionSettings,
     MixedCrops,
     RealCrops,
     cut_off,
+    real_sources,
     show_some,
     train_lesions,
     training_cases,
@@ -139,6 +144,34 @@ def test_real_crops_keep_an_empty_background_and_the_lesion_bright(store, tmp_pa
     assert seen >= 4
 
 
+def test_a_run_with_another_seed_sees_other_samples(heads, store, tmp_path):
+    def first(seed: int) -> list[torch.Tensor]:
+        run = settings(tmp_path, store=str(store.folder), optimisation={"steps": 2, "seed": seed})
+        synthetic = DiseasedHeads(heads, FRAME.shape, CROP, WhiteMatterLesions(), ("t1", "flair"))
+        mixed = MixedCrops(synthetic, None, run, sample_seed(seed, 0))
+        return [RealCrops(store, [0, 1], (20, 24, 20), run).sample(0)[0], mixed.sample(0)[0]]
+
+    for one, again, other in zip(first(1), first(1), first(2), strict=True):
+        assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_cases_of_another_disease_are_healthy_once_it_is_cut_out(store, tmp_path):
+    run = settings(tmp_path, healthy_store=str(store.folder), implant_share=0.0, bias=0.0)
+    real, healthy = real_sources(run)
+    assert real is None and healthy is not None
+    _, labels = store.read(0)
+    lesion = torch.from_numpy(labels.astype("int64"))[8 : 8 + CROP[0], 8 : 8 + CROP[1], 8 : 8 + CROP[2]]
+    lesion[2:5, 2:5, 2:5] = 1
+    image, left = healthy.alter(torch.Generator().manual_seed(0), torch.ones(2, *CROP), lesion)
+    assert not left.any() and not image[:, lesion > 0].any()
+    assert not image[:, : 5 + CUT_MARGIN, 3, 3].any() and image[:, 5 + CUT_MARGIN, 3, 3].all()
+    drawn = [healthy.sample(index) for index in range(16)]
+    assert not any(labels.any() for _, labels, _, _ in drawn) and any(image.any() for image, _, _, _ in drawn)
+    implanted = run.model_copy(update={"implant_share": 1.0})
+    more = HealthyCrops(store, (20, 24, 20), implanted)
+    assert any(more.sample(index)[1].any() for index in range(16))
+
+
 def test_the_share_of_real_samples_is_kept(store, tmp_path):
     class Fake:
         def sample(self, seed: int) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int, int]]:
@@ -151,6 +184,16 @@ def test_the_share_of_real_samples_is_kept(store, tmp_path):
     mixed = MixedCrops(Fake(), FakeReal(), settings(tmp_path, real_share=0.7, missing=0.0, cut=0.0), 1000)
     real = sum(bool((mixed.sample(index)[0] < 0).all()) for index in range(300))
     assert 0.6 < real / 300 < 0.8
+
+    class FakeHealthy(FakeReal):
+        def sample(self, index: int) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int, int], str]:
+            return torch.full((2, 2, 2, 2), -2.0), torch.zeros(2, 2, 2), (0, 0, 0), "ben"
+
+    shares = settings(tmp_path, real_share=0.5, healthy_share=0.6, missing=0.0, cut=0.0)
+    drawn = [float(MixedCrops(Fake(), FakeReal(), shares, 1000, FakeHealthy()).sample(i)[0].max()) for i in range(300)]
+    assert 0.22 < drawn.count(-2.0) / 300 < 0.38 and 0.13 < drawn.count(-1.0) / 300 < 0.27
+    drawn = [float(MixedCrops(Fake(), None, shares, 1000, FakeHealthy()).sample(i)[0].max()) for i in range(100)]
+    assert 35 < drawn.count(-2.0) < 65 and drawn.count(-1.0) == 0
     alone = MixedCrops(Fake(), None, settings(tmp_path, missing=0.0, cut=0.0), 1000)
     assert [float(alone.sample(i)[0].max()) for i in range(3)] == [1000, 1001, 1002]
 

@@ -22,6 +22,7 @@ from asa.pretext.cells import CELLS, CENTRE, NEIGHBOURS, cut_cells, permutations
 from asa.pretext.losses import attentive_loss, normalised_patches, patch_errors, plain_loss
 from asa.pretext.masking import brain_patches, random_mask
 from asa.pretext.vhog import WeightMode, importance, masked_weights
+from asa.seeds import generator
 
 Method = Literal["asa", "a-ssl", "mae", "spe-ssl", "rpl", "jigsaw"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -84,7 +85,7 @@ class Reconstruction(Objective):
         brain = brain_patches(image, patch).cpu() if self.options.brain_only else None
         tokens = image[0, 0].numel() // patch**3
         rows = [
-            random_mask(tokens, self.options.mask_ratio, generator_of(seed), None if brain is None else brain[i])
+            random_mask(tokens, self.options.mask_ratio, generator(seed), None if brain is None else brain[i])
             for i, seed in enumerate(seeds)
         ]
         return torch.stack(rows).to(image.device)
@@ -164,9 +165,9 @@ class ContextPrediction(Objective):
         """Cross-entropy and accuracy."""
         shown, answers = [], []
         for image, seed in zip(batch["image"], batch["seeds"], strict=True):
-            generator = generator_of(seed)
-            cells = cut_cells(image, self.network.encoder.config.patch, generator if self.network.training else None)
-            crops, answer = self.question(cells, generator)
+            rng = generator(seed)
+            cells = cut_cells(image, self.network.encoder.config.patch, rng if self.network.training else None)
+            crops, answer = self.question(cells, rng)
             shown.append(crops)
             answers.append(answer)
         truth = torch.tensor(answers, device=batch["image"].device)
@@ -211,11 +212,6 @@ def make_objective(
     if method == "jigsaw":
         return Jigsaw(config.encoder)
     return Reconstruction(MaskedAutoencoder(config), options, attentive=method in ATTENTIVE)
-
-
-def generator_of(seed: int) -> torch.Generator:
-    """Random numbers of one sample, the same on every device."""
-    return torch.Generator().manual_seed(seed)
 
 
 def split(batch: Batch) -> list[Batch]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
+from asa.seeds import generator
 from asa.synth import lesions, tumour
 from asa.synth.generator import PATCH, HeadGenerator, Sample, SynthSettings
 from asa.synth.intensity import chance, uniform
@@ -153,7 +154,7 @@ class DiseasedHeads:
 
     def sample(self, seed: int) -> Sample:
         """Images (C, T, H, W), labels and origin of the crop that belongs to ``seed``."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator(seed)
         maker = self.maker
         number = int(torch.randint(len(maker.heads), (), generator=rng))
         places = self.places[number]

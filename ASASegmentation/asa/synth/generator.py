@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from asa.nn.position import Grid3
+from asa.seeds import generator
 from asa.synth.intensity import acquire, chance, draw_contrast, foreground_scale, gaussian_blur, smooth_field, uniform
 from asa.synth.structures import GREY, IN_BRAIN, TARGETS, WHITE
 
@@ -85,7 +86,7 @@ class HeadGenerator:
 
     def sample(self, seed: int) -> Sample:
         """The crop that belongs to ``seed``: the same number gives the same crop on every machine and process."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator(seed)
         head = int(torch.randint(len(self.heads), (), generator=rng))
         free = [f - c for f, c in zip(self.frame, self.crop, strict=True)]
         # draw the crop's corner so that the frame's border is seen as often as its middle

@@ -31,6 +31,7 @@ from asa.nn import Encoder, Segmenter, inflate_channels
 from asa.nn.baselines import Network, NetworkSpec, asa_config, build_network
 from asa.nn.objective import Batch, Objective
 from asa.nn.position import Grid3, Scheme
+from asa.seeds import generator, sample_seed
 from asa.tasks import TASKS, Task
 from asa.training import checkpoint
 from asa.training.distributed import World
@@ -47,7 +48,6 @@ from asa.training.whole_volume import PATCH, place_in_frame
 
 KIND = "finetuning"
 CALIBRATION = "calibration.json"
-SEED_SPACING = 40  # bits: no run comes near 2^40 samples
 
 
 class FinetuneSettings(Settings):
@@ -110,7 +110,7 @@ class LabelledCrops:
     def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3, str]:
         """Image (C, T, H, W), labels (T, H, W), origin, and the case's name."""
         s = self.s
-        rng = torch.Generator().manual_seed((s.optimisation.seed << SEED_SPACING) + index)
+        rng = generator(sample_seed(s.optimisation.seed, index))
         number = self.numbers[int(torch.randint(len(self.numbers), (), generator=rng))]
         image, labels = self.store.read(number)
         start = self.start(rng, number)

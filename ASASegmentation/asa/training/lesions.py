@@ -21,11 +21,12 @@ from asa.nn import Segmenter, inflate_channels, segmenter_preset
 from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
+from asa.seeds import generator, sample_seed
 from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour
 from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS, Task
 from asa.training.distributed import World
-from asa.training.finetune import SEED_SPACING, FinetuneSettings, LabelledCrops, SegmentationObjective
+from asa.training.finetune import FinetuneSettings, LabelledCrops, SegmentationObjective
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
@@ -33,6 +34,8 @@ from asa.training.tissue import open_heads, start_from
 from asa.training.trainer import Batch, Trainer
 
 DISEASES = {"tumour": Tumours, "wmh": WhiteMatterLesions}
+MIXTURE = 1  # what random numbers are for: not those of the sample itself
+CUT_MARGIN = 5  # mm around what a case is labelled with that are not healthy either
 IMPLANTS = {"tumour": implant_tumour, "wmh": implant_lesions}
 
 
@@ -42,6 +45,10 @@ class LesionSettings(Settings):
     task: Literal["tumour", "wmh"]
     label_maps: str = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers); only for training")
     store: str = Field("", description="real cases: folder made by 'asa prepare finetune --size frame'; empty: none")
+    healthy_store: str = Field(
+        "", description="real cases of another disease, prepared likewise; what they are labelled with is cut out"
+    )
+    healthy_share: float = Field(0.5, ge=0, le=1, description="share of real samples that come from healthy_store")
     split: str = Field("", description="JSON file of folds; made, leaving one out, if missing. Empty: all cases train")
     fold: int = Field(0, ge=0, description="which fold of the split, from 0")
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
@@ -142,6 +149,7 @@ class RealCrops(LabelledCrops):
             ),
         )
         self.implant, self.implant_share, self.bias = IMPLANTS[settings.task], settings.implant_share, settings.bias
+        self.modalities = [m.key for m in TASKS[settings.task].modalities]
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """More of the disease sometimes, then intensities, of each modality on its own.
@@ -150,7 +158,7 @@ class RealCrops(LabelledCrops):
         (cerebellum, temporal lobes) was taken for oedema in cases the model had not seen.
         """
         if chance(rng, self.implant_share):
-            image, labels = self.implant(rng, image, labels, self.store.modalities)
+            image, labels = self.implant(rng, image, labels, self.modalities)
         inside = (image != 0).any(0)
         for number, channel in enumerate(image):
             changed = intensities(rng, channel[None], self.s.augment)[0]
@@ -159,11 +167,35 @@ class RealCrops(LabelledCrops):
         return image * inside, labels
 
 
+class HealthyCrops(RealCrops):
+    """Crops of real cases of another disease as healthy brains, into which more of the task's own disease is drawn.
+
+    What they are labelled with is cut out with a margin, and shown as empty as the surroundings of a brain. Two
+    patients do not show what FLAIR makes of healthy tissue in other scanners; these do.
+    """
+
+    def __init__(self, store: CaseStore, frame: Grid3, settings: LesionSettings) -> None:
+        super().__init__(store, range(len(store.cases)), frame, settings.model_copy(update={"foreground": 0.0}))
+        self.channels = [store.modalities.index(m) for m in self.modalities]
+
+    def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut out, then as :class:`RealCrops`."""
+        near = nn.functional.max_pool3d(labels.float()[None], 2 * CUT_MARGIN + 1, 1, CUT_MARGIN)[0] > 0
+        return super().alter(rng, image[self.channels].masked_fill(near, 0.0), torch.zeros_like(labels))
+
+
 class MixedCrops:
     """Training source: synthetic samples, and real ones where there are some; sample ``index`` is always the same."""
 
-    def __init__(self, heads: DiseasedHeads, real: RealCrops | None, settings: LesionSettings, first_seed: int) -> None:
-        self.heads, self.real, self.s, self.first_seed = heads, real, settings, first_seed
+    def __init__(
+        self,
+        heads: DiseasedHeads,
+        real: RealCrops | None,
+        settings: LesionSettings,
+        first_seed: int,
+        healthy: HealthyCrops | None = None,
+    ) -> None:
+        self.heads, self.real, self.healthy, self.s, self.first_seed = heads, real, healthy, settings, first_seed
 
     def collate(self, indices: Sequence[int]) -> Batch:
         """Images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
@@ -177,13 +209,42 @@ class MixedCrops:
 
     def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3]:
         """Image (C, T, H, W), labels (T, H, W) and origin."""
-        rng = torch.Generator().manual_seed((self.first_seed ^ 0x5EED) + index)
-        if chance(rng, self.s.real_share) and self.real is not None:
-            image, labels, origin, _ = self.real.sample(index)
+        rng = generator(self.first_seed + index, MIXTURE)
+        real = self.real
+        if self.healthy is not None and (real is None or chance(rng, self.s.healthy_share)):
+            real = self.healthy
+        if chance(rng, self.s.real_share) and real is not None:
+            image, labels, origin, _ = real.sample(index)
         else:
             image, labels, origin = self.heads.sample(self.first_seed + index)
         image = cut_off(rng, image, self.s.cut)
         return show_some(rng, image, self.s.missing), labels.long(), origin
+
+
+def real_sources(settings: LesionSettings) -> tuple[RealCrops | None, HealthyCrops | None]:
+    """What a run draws real samples from, of its own disease and of healthy tissue.
+
+    Raises:
+        InputError: a store or the split cannot be used.
+    """
+    modalities = [m.key for m in TASKS[settings.task].modalities]
+    real = healthy = None
+    if settings.store:
+        store = CaseStore.open(Path(settings.store))
+        check_store(store, list(store.modalities) == modalities, modalities)
+        real = RealCrops(store, training_cases(settings, store), STARTER_FRAME, settings)
+    if settings.healthy_store:
+        store = CaseStore.open(Path(settings.healthy_store))
+        check_store(store, set(modalities) <= set(store.modalities), modalities)
+        healthy = HealthyCrops(store, STARTER_FRAME, settings)
+    return real, healthy
+
+
+def check_store(store: CaseStore, suits: bool, modalities: Sequence[str]) -> None:
+    """Raise InputError for a store without the modalities or not of the whole frame."""
+    if not suits or store.shape != FRAME.shape:
+        wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
+        raise InputError(f"{store.folder} must hold {wanted}")
 
 
 def crop_dice(network: nn.Module, source: MixedCrops, count: int, task: str) -> dict[str, float]:
@@ -230,18 +291,12 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
     disease = DISEASES[settings.task]
     torch.manual_seed(settings.optimisation.seed)
     network, description = make_network(settings, len(modalities), len(task.regions))
-    real = None
-    if settings.store:
-        store = CaseStore.open(Path(settings.store))
-        if list(store.modalities) != modalities or store.shape != FRAME.shape:
-            wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
-            raise InputError(f"{store.folder} must hold {wanted}")
-        real = RealCrops(store, training_cases(settings, store), STARTER_FRAME, settings)
-    first_seed = settings.optimisation.seed << SEED_SPACING
-    source = MixedCrops(
-        DiseasedHeads(heads[:split], FRAME.shape, settings.crop, disease(), modalities), real, settings, first_seed
-    )
-    data = {"heads": len(heads), "real cases": len(real.numbers) if real else 0}
+    real, healthy = real_sources(settings)
+    first_seed = sample_seed(settings.optimisation.seed, 0)
+    synthetic = DiseasedHeads(heads[:split], FRAME.shape, settings.crop, disease(), modalities)
+    source = MixedCrops(synthetic, real, settings, first_seed, healthy)
+    counts = {"real cases": real, "healthy cases": healthy}
+    data = {"heads": len(heads)} | {name: len(crops.numbers) if crops else 0 for name, crops in counts.items()}
     run = Run.create(folder, settings.task, settings.model_dump(mode="json"), data)
     validate = None
     if settings.held_out:

@@ -13,9 +13,10 @@ from asa.data.store import ScanStore, Shape
 from asa.inference.normalise import foreground_scale, scaled_by
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3
+from asa.seeds import generator, sample_seed
 from asa.synth import HeadGenerator
 
-SEED_SPACING = 40  # bits: no run comes near 2^40 samples
+CROP, SYNTHETIC, ORDER = 1, 2, 3  # what random numbers are for: mask and crop must not be correlated
 
 
 class StoredScans:
@@ -71,14 +72,13 @@ class StoredScans:
 
     def seed_of(self, index: int) -> int:
         """Seed of everything random about sample ``index``."""
-        return (self.seed << SEED_SPACING) + index
+        return sample_seed(self.seed, index)
 
     def sample(self, index: int) -> tuple[Tensor, Grid3, str]:
         """Image (T, H, W), its origin in patches of the frame grid, and the scan's name."""
         epoch, place = divmod(index, len(self.numbers))
         number = self.numbers[_order(len(self.numbers), self.seed, epoch)[place] if self.shuffle else place]
-        # not the generator that draws the mask: the two must not be correlated
-        rng = torch.Generator().manual_seed(self.seed_of(index) ^ (1 << 62))
+        rng = generator(self.seed_of(index), CROP)
         start = [int(torch.randint(n + 1, (), generator=rng)) for n in self.steps]
         whole = self.store.read(number)[self.window]
         if number not in self.scales:  # of the whole scan, so found once: crops are then read without the rest
@@ -108,7 +108,7 @@ class WithSyntheticHeads:
         """As :meth:`StoredScans.collate`; the name of a synthetic head is its seed."""
         batch = self.scans.collate(indices)
         for place, seed in enumerate(batch["seeds"]):
-            if float(torch.rand((), generator=torch.Generator().manual_seed(seed ^ (1 << 61)))) < self.share:
+            if float(torch.rand((), generator=generator(seed, SYNTHETIC))) < self.share:
                 head = self.heads.sample(seed)
                 batch["image"][place, 0] = head.image
                 batch["origins"][place] = head.origin
@@ -118,5 +118,5 @@ class WithSyntheticHeads:
 
 @lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> list[int]:
-    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed((seed << 20) + epoch)).tolist()
+    order: list[int] = torch.randperm(count, generator=generator(seed, epoch, ORDER)).tolist()
     return order

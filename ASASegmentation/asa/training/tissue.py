@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asa.geometry import FRAME
 from asa.nn import Segmenter, segmenter_preset
+from asa.seeds import sample_seed
 from asa.synth import HeadGenerator, SynthSettings
 from asa.synth.heads import prepare_heads
 from asa.training import checkpoint
@@ -106,7 +107,7 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     split = len(heads) - settings.held_out
     synth = SynthSettings(t1_share=settings.t1_share)
     source = SyntheticHeads(
-        HeadGenerator(heads[:split], FRAME.shape, settings.crop, synth), settings.optimisation.seed << 32
+        HeadGenerator(heads[:split], FRAME.shape, settings.crop, synth), sample_seed(settings.optimisation.seed, 0)
     )
     checking = SyntheticHeads(HeadGenerator(heads[split:], FRAME.shape, settings.crop, synth), 1 << 62)
     config = segmenter_preset(settings.preset, in_channels=1, classes=CLASSES)
