@@ -270,6 +270,17 @@ def test_a_run_starts_from_the_tissue_model_stops_and_goes_on(heads, store, tmp_
     assert torch.allclose(first[f"average.{name}"], after[f"average.{name}"], atol=1e-6)
 
 
+def test_a_network_of_others_trains_on_the_same_samples(heads, tmp_path):
+    pytest.importorskip("monai")
+    run = tmp_path / "run"
+    run.mkdir()
+    np.save(run / "heads.npy", heads)
+    one = {"steps": 1, "batch": 1, "micro_batch": 1}
+    assert train_lesions(settings(tmp_path, network="segresnet", optimisation=one), run, WORLD) == "finished"
+    _, record = checkpoint.load(run / "checkpoints" / "last.safetensors")
+    assert record["network"]["name"] == "segresnet" and record["network"]["size"] == "small"
+
+
 def test_a_store_of_other_channels_is_refused(heads, store, tmp_path):
     run = tmp_path / "run"
     run.mkdir()

@@ -54,6 +54,7 @@ class LesionSettings(Settings):
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
     implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples to which more disease is added")
     network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
+    size: Literal["paper", "small"] = Field("small", description="of a network to compare with")
     crop: tuple[int, int, int] = (64, 80, 64)
     foreground: float = Field(0.6, ge=0, le=1, description="share of real crops centred on a labelled voxel")
     augment: AugmentSettings = AugmentSettings(
@@ -330,7 +331,7 @@ def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple
         DependencyError: an optional package is missing.
     """
     if settings.network != "asa":
-        spec = NetworkSpec(settings.network, channels, outputs, settings.crop, "starter")
+        spec = NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size)
         return build_network(spec), spec.to_dict()
     config = segmenter_preset("starter", in_channels=channels, classes=outputs, subpixel=True)
     network = Segmenter(config)

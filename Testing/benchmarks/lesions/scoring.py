@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,13 @@ def find_ms(root: Path) -> list[LabelledCase]:
     return cases
 
 
+class Answers(Protocol):
+    """What is asked of a predictor."""
+
+    def posterior(self, image: Map, *, tta: bool) -> Map:
+        """See :class:`Predictor`."""
+
+
 class Prepared:
     """One case, read and aligned once for all subsets; its modalities share one grid and are stripped."""
 
@@ -74,7 +81,7 @@ class Prepared:
             own = stripped_brain(scan, self.alignment)
             self.seen[key] = normalise(np.where(own, to_frame(scan, self.alignment).array, 0))
 
-    def label(self, model: ModelFolder, predictor: Predictor, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
+    def label(self, model: ModelFolder, predictor: Answers, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Label map (T, H, W) on the grid of the case, of the modalities ``shown`` only."""
         task = TASKS[model.task]
         nothing = np.zeros(FRAME.shape, np.float32)
@@ -84,11 +91,11 @@ class Prepared:
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
 
-def score(model: ModelFolder, case: Prepared, rules: Rules) -> Iterator[Record]:
+def score(model: ModelFolder, case: Prepared, rules: Rules, predictor: Answers | None = None) -> Iterator[Record]:
     """A record for each subset: case, modalities, seconds (without reading and alignment), region -> metrics."""
     task = TASKS[model.task]
     regions: Mapping[str, tuple[int, ...]] = {region.name: region.values for region in task.regions}
-    predictor = Predictor(model, torch.device("cpu"))
+    predictor = predictor or Predictor(model, torch.device("cpu"))
     for shown in rules.shown:
         started = time.perf_counter()
         labels = case.label(model, predictor, shown)
