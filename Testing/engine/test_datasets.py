@@ -103,6 +103,14 @@ def test_a_folder_and_a_csv_of_ones_own(tmp_path):
     ]
     with pytest.raises(InputError, match="a1: no image of t1"):
         load_dataset(DATASETS["wmh"], table, ["flair", "t1"])
+    # what every case has becomes a channel
+    assert DATASETS["wmh"].channels(cases) == ("flair",)
+    assert DATASETS["wmh"].channels(cases[1:]) == ("t1", "flair")
+    assert DATASETS["brats2021"].channels(cases) == ("t1", "t1gd", "t2", "flair")
+    save(tmp_path / "cases" / "bert" / "t1.nii.gz", image(), (1, 1, 2))
+    save(tmp_path / "cases" / "anna" / "t1.nii.gz", image())
+    with pytest.raises(InputError, match="bert: images and labels are on different grids"):
+        load_dataset(DATASETS["wmh"], tmp_path / "cases")
 
 
 def test_one_error_lists_every_offender(tmp_path, capsys):

@@ -8,7 +8,15 @@ import torch
 from scipy import ndimage
 
 from asa.synth import to_structures
-from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour, scan_anchors
+from asa.synth.diseased import (
+    DiseasedHeads,
+    Tumours,
+    WhiteMatterLesions,
+    implant_lesions,
+    implant_tumour,
+    scan_anchors,
+    vary_contrast,
+)
 from asa.synth.intensity import smooth_field
 from asa.synth.lesions import grow_lesions, lesion_appearance
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE, draw_anchors
@@ -223,6 +231,26 @@ def test_lesions_are_added_to_the_white_matter_of_a_real_scan():
     assert drawn >= 3
     empty, nothing = implant_lesions(rng(1), torch.zeros_like(image), torch.zeros_like(labels), ("t1", "flair"))
     assert not empty.any() and not nothing.any()
+
+
+def test_grey_and_white_matter_lie_apart_in_flair_as_drawn():
+    t1 = torch.full((24, 24, 24), 0.9)
+    t1[:12], t1[:2], t1[2:4] = 0.0, 0.0, -2.4
+    t1[0] = 0
+    flair = torch.where(t1 > 0.5, -0.1, 0.3) - 2 * (t1 < -1)
+    t1[1] = 0.05  # 0 is what lies around the brain
+    t1[4:12] = 0.05
+    image = torch.stack((t1, flair * (t1 != 0)))
+    apart = set()
+    for seed in range(8):
+        changed = vary_contrast(rng(seed), image, ("t1", "flair"))
+        assert torch.equal(changed[0], image[0]) and not changed[1, 0].any()
+        grey, white, csf = (float(changed[1, place].median()) for place in (8, 20, 3))
+        assert white == pytest.approx(-0.1, abs=1e-5) and -1e-5 <= grey - white <= 1 and csf < grey - 0.5
+        apart.add(round(grey - white, 3))
+    assert len(apart) == 8
+    assert torch.equal(vary_contrast(rng(0), image[1:], ("flair",)), image[1:])
+    assert torch.equal(vary_contrast(rng(0), image[:, :1], ("t1", "flair")), image[:, :1])  # too little of it
 
 
 def test_crops_lie_around_brain_tissue(heads):

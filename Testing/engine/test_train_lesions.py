@@ -169,7 +169,7 @@ def test_cases_of_another_disease_are_healthy_once_it_is_cut_out(store, tmp_path
     assert not any(labels.any() for _, labels, _, _ in drawn) and any(image.any() for image, _, _, _ in drawn)
     implanted = run.model_copy(update={"implant_share": 1.0})
     more = HealthyCrops(store, (20, 24, 20), implanted)
-    assert any(more.sample(index)[1].any() for index in range(16))
+    assert any(more.sample(index)[1].any() for index in range(100))
 
 
 def test_the_share_of_real_samples_is_kept(store, tmp_path):

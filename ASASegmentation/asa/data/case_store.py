@@ -172,7 +172,7 @@ def prepare_cases(
 
     Args:
         normalise: intensities in the brain frame -> what a network sees; the function that is used at inference.
-        modalities: channels, in this order; those of the data set if empty.
+        modalities: channels, in this order; if empty those of the data set that every case has.
         shape: voxels (T, H, W) that are kept around the centre of the brain frame.
         align: False trusts the images to lie in MNI152 space.
         stripped: the images show the brain only; the rim that resampling makes around it is set to 0 again.
@@ -183,8 +183,8 @@ def prepare_cases(
         InputError: one error that lists all offenders; or the store was begun with other settings.
         OutputError: no room or no permission.
     """
-    channels = tuple(modalities or dataset.modalities)
-    cases = load_dataset(dataset, root, channels)
+    cases = load_dataset(dataset, root, modalities)
+    channels = tuple(modalities) or dataset.channels(cases)
     settings = {"dataset": dataset.name, "modalities": list(channels), "shape": list(shape), "align": align}
     if stripped:
         settings["stripped"] = True

@@ -49,6 +49,7 @@ class Dataset:
             another meaning to a value is another data set: the meaning never follows from which values occur.
         find: cases under a folder.
         ignored: values of label files that are neither background nor a label; predictions there are not scored.
+        optional: keys of further images, which become channels too where every case has them.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Dataset:
     values: Mapping[int, int]
     find: Callable[[Path], list[LabelledCase]]
     ignored: tuple[int, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def channels(self, cases: Sequence[LabelledCase]) -> tuple[str, ...]:
+        """Modalities that every one of ``cases`` has, and those that it must have, in the order of the task."""
+        shared = [key for key in self.optional if all(key in case.images for case in cases)]
+        return tuple(m.key for m in TASKS[self.task].modalities if m.key in (*self.modalities, *shared))
 
     @property
     def known_values(self) -> tuple[int, ...]:
@@ -90,12 +97,12 @@ class Dataset:
 
 def generic_dataset(task: Task, find: Callable[[Path], list[LabelledCase]]) -> Dataset:
     """Any cases that are laid out as :mod:`asa.data.folder` says, with the label values of the task itself."""
-    modalities = tuple(m.key for m in task.modalities if m.required)
     return Dataset(
         name=task.name,
         title=f"a folder or CSV of cases for task '{task.name}'",
         task=task.name,
-        modalities=modalities,
+        modalities=tuple(m.key for m in task.modalities if m.required),
+        optional=tuple(m.key for m in task.modalities if not m.required),
         values={label.value: label.value for label in task.labels},
         find=find,
     )
@@ -121,7 +128,7 @@ def load_dataset(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -
     Args:
         dataset: how they are named.
         root: folder of the data set (for the generic ones: a folder or a CSV).
-        modalities: images every case must have; the data set's own if empty.
+        modalities: images every case must have; if empty the data set's own, and others that all cases have.
 
     Raises:
         InputError: nothing found; or one error that lists everything that is wrong with any case.
@@ -135,7 +142,7 @@ def load_dataset(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -
     cases = dataset.find(root)
     if not cases:
         raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
-    check_cases(cases, dataset, modalities or dataset.modalities)
+    check_cases(cases, dataset, modalities or dataset.channels(cases))
     return cases
 
 

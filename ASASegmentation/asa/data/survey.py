@@ -60,7 +60,7 @@ def survey_cases(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -
     repeated = repeated_names(cases)
     for case in cases:
         twice = [problem for problem in repeated if problem.startswith(f"{case.name}: ")]
-        problems = (*twice, *case_problems(case, dataset, modalities or dataset.modalities))
+        problems = (*twice, *case_problems(case, dataset, modalities or dataset.channels(cases)))
         yield Found(case.name, case.subject, tuple(case.images), case.labels is not None, _grid(case), problems)
 
 

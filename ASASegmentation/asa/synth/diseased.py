@@ -205,6 +205,27 @@ def scan_anchors(image: Tensor, modalities: Sequence[str]) -> Tensor:
     return anchors
 
 
+def vary_contrast(rng: Generator, image: Tensor, modalities: Sequence[str]) -> Tensor:
+    """Draw anew how far grey and white matter of a real, z-scored crop (C, T, H, W) lie apart in FLAIR: 0 to 1 SD.
+
+    A share of T1, which tells the two apart, is added to FLAIR; white matter stays where it is. Scanners differ in this
+    more than the few patients of one site show. Without T1 and FLAIR, or enough of both tissues, nothing changes.
+    """
+    wanted = uniform(rng, 0.0, 1.0)
+    if not {"t1", "flair"} <= set(modalities):
+        return image
+    t1, flair = (image[list(modalities).index(name)] for name in ("t1", "flair"))
+    inside = (t1 != 0) & (flair != 0)
+    white, grey = inside & (t1 > 0.7), inside & (t1.abs() < 0.25)  # of a T1 that is z-scored within the brain
+    if min(int(white.sum()), int(grey.sum())) < CLEAN_VOXELS * 100:
+        return image
+    middle = t1[white].median()
+    slope = (wanted - float(flair[grey].median() - flair[white].median())) / float(middle - t1[grey].median())
+    image = image.clone()
+    image[list(modalities).index("flair")] += slope * (middle - t1.clamp(min=-0.5)) * inside  # CSF no more than grey
+    return image
+
+
 def implant_tumour(rng: Generator, image: Tensor, labels: Tensor, modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Grow a synthetic tumour in a real, stripped, z-scored crop, beside what it has; T1 says where tissue is.
 

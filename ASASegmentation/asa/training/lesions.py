@@ -22,7 +22,14 @@ from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
 from asa.seeds import generator, sample_seed
-from asa.synth.diseased import DiseasedHeads, Tumours, WhiteMatterLesions, implant_lesions, implant_tumour
+from asa.synth.diseased import (
+    DiseasedHeads,
+    Tumours,
+    WhiteMatterLesions,
+    implant_lesions,
+    implant_tumour,
+    vary_contrast,
+)
 from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS, Task
 from asa.training.distributed import World
@@ -62,6 +69,12 @@ class LesionSettings(Settings):
     )
     missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
     positive_weight: float = Field(1.0, gt=0, description="of a lesion's voxel in the cross-entropy")
+    contrast: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of real crops whose grey and white matter are set apart anew in FLAIR",
+    )
     bias: float = Field(
         0.6, ge=0, description="largest spread of a smooth field added to each modality of a real crop (coils), in SD"
     )
@@ -150,6 +163,7 @@ class RealCrops(LabelledCrops):
             ),
         )
         self.implant, self.implant_share, self.bias = IMPLANTS[settings.task], settings.implant_share, settings.bias
+        self.contrast = settings.contrast
         self.modalities = [m.key for m in TASKS[settings.task].modalities]
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,6 +172,8 @@ class RealCrops(LabelledCrops):
         Six cases do not show how differently coils shade a brain; without the field, what lies nearest to the coil
         (cerebellum, temporal lobes) was taken for oedema in cases the model had not seen.
         """
+        if chance(rng, self.contrast):
+            image = vary_contrast(rng, image, self.modalities)
         if chance(rng, self.implant_share):
             image, labels = self.implant(rng, image, labels, self.modalities)
         inside = (image != 0).any(0)
