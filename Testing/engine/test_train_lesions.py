@@ -38,7 +38,9 @@ from asa.training.lesions import (
 )
 from asa.training.region_loss import region_deep_supervision
 from asa.training.run import read_events
+from asa.training.settings import read_settings
 
+REPOSITORY = Path(__file__).parents[2]
 CROP = (32, 32, 32)
 WORLD = World(0, 1, torch.device("cpu"))
 
@@ -208,6 +210,13 @@ def test_a_fold_trains_on_its_own_cases(store, tmp_path):
     assert training_cases(settings(tmp_path, store=str(store.folder)), store) == [0, 1]
     with pytest.raises(InputError, match="2 folds; fold 2"):
         training_cases(settings(tmp_path, split=str(split), fold=2), store)
+
+
+def test_the_recipes_are_settings():
+    recipes = [p for task in ("wmh", "tumour") for p in (REPOSITORY / "Resources" / "Configs").glob(f"{task}_*.yaml")]
+    assert len(recipes) == 4
+    for path in recipes:
+        assert read_settings(path, LesionSettings).task == path.name.split("_")[0]
 
 
 def test_weights_of_the_tissue_model_are_taken_over():

@@ -68,6 +68,7 @@ def recipe(task: str, fold: int, store: Path, stretch: Stretch, before: Path | N
     """Settings of one stretch; it starts from the run ``before`` where there is one."""
     settings: dict[str, Any] = yaml.safe_load((CONFIGS / f"{task}_fold.yaml").read_text(encoding="utf-8"))
     given = {key: value for key, value in stretch.items() if key != "seconds"}
+    settings.pop("healthy_store", None)  # a second store: one is enough to compare
     settings |= given | {"fold": fold, "store": str(store), "crop": list(CROP)}
     settings |= {"split": str(CONFIGS / f"{task}_folds.json"), "label_maps": str(data_root() / "label_maps")}
     settings["optimisation"] |= {"schedule": "constant", "lr": 5e-4, "steps": 10**6}
