@@ -214,6 +214,17 @@ class TestSegmenting(PanelTestCase):
         self.assertTrue(self.runner.process.stopped)
         self.open()
 
+    def test_a_panel_that_was_closed_writes_nothing_more(self) -> None:
+        volume = self.add_proposed()
+        old = self.widget
+        self.panel.close()
+        self.open()
+        self.choose_task("wmh")
+        self.ui.flipCheckBox.setChecked(True)
+        slicer.mrmlScene.RemoveNode(volume)  # the hidden selectors of a module that was reloaded notice it too
+        old.close()
+        self.assertEqual((self.parameters.settings.task, self.parameters.settings.flip), ("wmh", True))
+
     def test_a_crash_and_an_error_are_sentences(self) -> None:
         self.add_proposed()
         before = slicer.mrmlScene.GetNumberOfNodes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import slicer
 
+from ASASegmentationLib.tests.fakes import add_head
+
 from ..run_folder import Status
 from .case import PanelTestCase, write_run, write_state
 from .fake_looks import write_checkpoint
@@ -31,6 +33,13 @@ class TestChoosingARun(PanelTestCase):
         self.open()
         self.assertEqual([run.name for run in self.logic.runs], ["second", "first"])
         self.assertEqual(self.logic.current_run.name, "first")
+
+    def test_closing_the_panel_leaves_the_choices_in_the_scene(self) -> None:
+        volume = add_head("T1")
+        self.panel.tabs["Look inside"].ui.volumeSelector.setCurrentNode(volume)
+        self.close()
+        self.open()
+        self.assertEqual(self.panel.tabs["Look inside"].volume, volume)
 
     def test_the_scene_remembers_the_run(self) -> None:
         self.open_run("first")
