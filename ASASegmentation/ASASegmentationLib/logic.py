@@ -15,7 +15,7 @@ from .edits import State
 from .engine_job import CleanUp, JobState
 from .job import Job
 from .kept import rows_with_kept
-from .parameters import Parameters
+from .parameters import Parameters, Settings
 from .process import ProcessRunner
 from .result import Result
 from .steps import Steps, go_on
@@ -104,7 +104,7 @@ class SegmentationLogic:
         self._origin = _Origin(scan.GetID(), scan.GetName(), inputs.ijk_to_ras(scan), target_id)
         for note in inputs.notes(volumes, scan):
             self.logged(note)
-        settings = parameters.settings
+        settings = self._with_model(parameters)
         if target is not None and edits.has_surfaces(target):  # else Slicer makes them, which takes long
             settings = replace(settings, surfaces=True)
         try:
@@ -116,6 +116,15 @@ class SegmentationLogic:
             return
         self._logged = 0
         self.changed()
+
+    def _with_model(self, parameters: Parameters) -> Settings:
+        """The settings with a model that there is."""
+        settings, model = parameters.settings, parameters.model
+        if not settings.model or model is None or model.name == settings.model:
+            return settings
+        text = _("The model {chosen} is not on this computer; {name} is used.")
+        self.logged(text.format(chosen=settings.model, name=model.name))
+        return replace(settings, model=model.name)
 
     def cancel(self) -> None:
         """Ends the running job, if there is one; the scene stays as it is. Results that arrive already are let in."""

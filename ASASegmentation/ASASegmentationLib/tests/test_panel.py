@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -134,6 +135,14 @@ class TestSegmenting(PanelTestCase):
         self.panel.close()
         self.open()
         self.assertAlmostEqual(self.ui.thresholdSpinBox.value, 0.35)
+
+    def test_a_model_that_is_not_on_this_computer_gives_way_to_the_one_that_is_shown(self) -> None:
+        self.add_proposed()
+        self.parameters.settings = replace(self.parameters.settings, model="from elsewhere")
+        self.start()
+        request = json.loads((self.runner.process.folder / "request.json").read_text(encoding="utf-8"))
+        self.assertEqual((request["model"], self.ui.modelComboBox.currentIndex), ("test-tissue", 0))
+        self.assertIn("from elsewhere is not on this computer", self.ui.logText.plainText)
 
     def test_volumes_on_other_grids_are_resampled_and_said(self) -> None:
         self.choose_task("tumour")
