@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import slicer
@@ -223,7 +224,8 @@ class SegmentationLogic:
         scene.set_volume_table(node, rows_with_kept(result.volumes, result.task, kept))
         for extra in result.extra:
             yield True
-            scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
+            added = scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}").GetID()
+            self._undo = _both(self._undo, partial(self._remove, added))
         return Outcome(node, volume, names, result.overview)
 
     def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[dict[str, edits.Voxels | None]]:

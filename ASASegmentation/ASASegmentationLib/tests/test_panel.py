@@ -274,6 +274,8 @@ class TestSegmenting(PanelTestCase):
         np.testing.assert_allclose(
             slicer.util.arrayFromVolume(extra), slicer.util.arrayFromVolume(volume) / 250.0, atol=1e-5
         )
+        self.ui.undoButton.click()
+        self.assertEqual(self.count("vtkMRMLScalarVolumeNode"), 1)
 
     def test_the_segmentation_lies_in_the_study_of_its_scan(self) -> None:
         volume = self.add_proposed()
