@@ -81,6 +81,11 @@ class TestSegmenting(PanelTestCase):
         self.assertEqual(shown(), {"WT", "TC", "ET"})
         self.ui.viewComboBox.setCurrentIndex(1)
         self.assertEqual(shown(), {"NCR", "ED", "ET"})
+        self.segment()
+        self.assertEqual(self.ui.viewComboBox.currentIndex, 0)  # of the new segmentation
+        self.ui.outputSelector.setCurrentNode(node)
+        self.ui.undoButton.click()
+        self.assertEqual(self.ui.viewComboBox.currentIndex, 1)
 
     def test_the_grid_can_be_chosen_where_there_are_several(self) -> None:
         self.ui.advancedSection.setCollapsed(False)
