@@ -240,6 +240,8 @@ class InspectTab:
         volume, model = self.volume, self.checkpoint
         if volume is not None and model is not None and not self.looks.problem(volume, [model]):
             self.looks.show(volume, self.question(), model)
+        else:
+            self.looks.show_nothing()
         self._refresh()
 
     def question_settings(self) -> dict[str, int]:
