@@ -288,6 +288,8 @@ class Panel:
         self.show_parameters()
 
     def _on_nodes_changed(self) -> None:
+        if self._outcome is not None and not slicer.mrmlScene.IsNodePresent(self._outcome.node):
+            self._outcome = None  # its segmentation was removed
         self._propose_if_untouched()
         self._refresh()
 

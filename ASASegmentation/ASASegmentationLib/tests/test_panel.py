@@ -228,6 +228,14 @@ class TestSegmenting(PanelTestCase):
         self.assertTrue(self.runner.process.stopped)
         self.open()
 
+    def test_a_result_that_was_removed_is_not_told_of_any_more(self) -> None:
+        self.add_proposed()
+        node = self.segment()
+        self.assertIn("Done", self.ui.statusLabel.text)
+        slicer.mrmlScene.RemoveNode(node)
+        wait_for(lambda: "Done" not in self.ui.statusLabel.text)
+        self.assertFalse(self.ui.resultsSection.isVisible())
+
     def test_a_panel_that_was_closed_writes_nothing_more(self) -> None:
         volume = self.add_proposed()
         old = self.widget
