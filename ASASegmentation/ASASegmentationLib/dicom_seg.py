@@ -42,6 +42,10 @@ def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
             _("{volume} was not loaded from DICOM; export it as .seg.nrrd instead.").format(volume=volume.GetName())
         )
     frames = [_slice_index(dataset, volume) for dataset in slices]
+    depth = volume.GetImageData().GetDimensions()[2]
+    if len(set(frames)) < depth:  # what lies on the others would be missing without a word
+        text = _("Only {count} of the {depth} slices of {volume} are in the DICOM database; import it again.")
+        raise NotDicomError(text.format(count=len(set(frames)), depth=depth, volume=volume.GetName()))
     keys = [key for key in node.GetSegmentation().GetSegmentIDs() if _has_voxels(node, key, volume)]
     if not keys:
         raise NotDicomError(_("There is no segment with voxels to export."))
@@ -70,6 +74,9 @@ def _has_voxels(node: slicer.vtkMRMLSegmentationNode, key: str, volume: slicer.v
 
 def _slice_index(dataset: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> int:
     """Which slice k of the volume a DICOM image is. Raises NotDicomError unless rows and columns are the same too."""
+    if not hasattr(dataset, "ImageOrientationPatient"):  # enhanced DICOM tells it for each frame
+        text = _("{volume} has no file of its own for each slice; export it as .seg.nrrd instead.")
+        raise NotDicomError(text.format(volume=volume.GetName()))
     lps_to_ras = np.diag([-1.0, -1.0, 1.0])
     row, column = np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3))
     spacing = np.array(dataset.PixelSpacing, float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import slicer
@@ -15,7 +16,7 @@ from .edits import State
 from .engine_job import CleanUp, JobState
 from .job import Job
 from .kept import rows_with_kept
-from .parameters import Parameters
+from .parameters import Parameters, Settings
 from .process import ProcessRunner
 from .result import Result
 from .steps import Steps, go_on
@@ -104,7 +105,7 @@ class SegmentationLogic:
         self._origin = _Origin(scan.GetID(), scan.GetName(), inputs.ijk_to_ras(scan), target_id)
         for note in inputs.notes(volumes, scan):
             self.logged(note)
-        settings = parameters.settings
+        settings = self._with_model(parameters)
         if target is not None and edits.has_surfaces(target):  # else Slicer makes them, which takes long
             settings = replace(settings, surfaces=True)
         try:
@@ -116,6 +117,15 @@ class SegmentationLogic:
             return
         self._logged = 0
         self.changed()
+
+    def _with_model(self, parameters: Parameters) -> Settings:
+        """The settings with a model that there is."""
+        settings, model = parameters.settings, parameters.model
+        if not settings.model or model is None or model.name == settings.model:
+            return settings
+        text = _("The model {chosen} is not on this computer; {name} is used.")
+        self.logged(text.format(chosen=settings.model, name=model.name))
+        return replace(settings, model=model.name)
 
     def cancel(self) -> None:
         """Ends the running job, if there is one; the scene stays as it is. Results that arrive already are let in."""
@@ -214,7 +224,8 @@ class SegmentationLogic:
         scene.set_volume_table(node, rows_with_kept(result.volumes, result.task, kept))
         for extra in result.extra:
             yield True
-            scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}")
+            added = scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}").GetID()
+            self._undo = _both(self._undo, partial(self._remove, added))
         return Outcome(node, volume, names, result.overview)
 
     def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[dict[str, edits.Voxels | None]]:

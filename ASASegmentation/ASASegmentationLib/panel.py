@@ -73,6 +73,7 @@ class Panel:
 
     def close(self) -> None:
         """Ends a running job and lets go of the scene; the controls may be gone afterwards."""
+        self._showing = True  # after a reload they are hidden, not gone: they must not write what they show any more
         self._timer.stop()
         self._propose_timer.stop()
         for watched, tag in (*self._observations, self._observed_node):
@@ -287,6 +288,8 @@ class Panel:
         self.show_parameters()
 
     def _on_nodes_changed(self) -> None:
+        if self._outcome is not None and not slicer.mrmlScene.IsNodePresent(self._outcome.node):
+            self._outcome = None  # its segmentation was removed
         self._propose_if_untouched()
         self._refresh()
 

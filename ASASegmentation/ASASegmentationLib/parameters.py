@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-from asa.models import list_models
+from asa.models import ModelFolder, list_models
 from asa.tasks import TASKS, Modality, Task
 
 _VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"
@@ -76,11 +76,16 @@ class Parameters:
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
 
     @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """The inputs: what the chosen model takes; without a model what the task could take."""
+    def model(self) -> ModelFolder | None:
+        """The chosen model, else the first one of the task: a scene may name one that is not on this computer."""
         settings = self.settings
         models = list_models(settings.task)
-        model = next((model for model in models if model.name == settings.model), models[0] if models else None)
+        return next((model for model in models if model.name == settings.model), models[0] if models else None)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The inputs: what the model takes; without a model what the task could take."""
+        model = self.model
         if model is None:
             return self.task.modalities
         taken = (m for m in self.task.modalities if m.key in model.modalities)

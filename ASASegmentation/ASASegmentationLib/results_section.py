@@ -50,6 +50,10 @@ class ResultsSection:
         task = TASKS.get(scene.task_name(node))
         for control in (ui.viewLabel, ui.viewComboBox):
             control.setVisible(task is not None and task.nested)
+        if task is not None and task.nested:
+            ui.viewComboBox.blockSignals(True)  # it says what is shown, it changes nothing
+            ui.viewComboBox.setCurrentIndex(0 if scene.shows_nested(node, task) else 1)
+            ui.viewComboBox.blockSignals(False)
         headings, rows = scene.table_cells(table)
         colours = scene.colours(node)
         if (headings, rows, colours) != self._shown_table:

@@ -84,6 +84,14 @@ def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) 
             display.SetSegmentOpacity3D(key, 0.35 if outer else 1.0)
 
 
+def shows_nested(node: slicer.vtkMRMLSegmentationNode, task: Task) -> bool:
+    """Whether a segmentation does not show the separate labels of a task with nested regions."""
+    display, segmentation = node.GetDisplayNode(), node.GetSegmentation()
+    separate = {label.name for label in task.labels} - {region.name for region in task.regions}
+    there = [key for key in separate if segmentation.GetSegment(key) is not None]
+    return display is None or not any(display.GetSegmentVisibility(key) for key in there)
+
+
 def show_surfaces(node: slicer.vtkMRMLSegmentationNode) -> None:
     """Shows the 3-D surfaces; makes those that no job has made, which takes seconds."""
     node.CreateClosedSurfaceRepresentation()

@@ -66,6 +66,7 @@ class InspectTab:
     def close(self) -> None:
         """Ends a running look; what is in the scene stays."""
         self._timer.stop()
+        self._showing = True  # a selector without a scene has no volume: that is not the user's choice
         self.ui.volumeSelector.setMRMLScene(None)
         self.logic.current_run_changed.disconnect(self._on_run)
         self.logic.run_state_changed.disconnect(self._on_run_state)
@@ -239,6 +240,8 @@ class InspectTab:
         volume, model = self.volume, self.checkpoint
         if volume is not None and model is not None and not self.looks.problem(volume, [model]):
             self.looks.show(volume, self.question(), model)
+        else:
+            self.looks.show_nothing()
         self._refresh()
 
     def question_settings(self) -> dict[str, int]:

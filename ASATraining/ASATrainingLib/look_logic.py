@@ -73,6 +73,10 @@ class LookLogic:
         self._wanted = (_key(volume, question), model.stamp)
         return self._load()
 
+    def show_nothing(self) -> None:
+        """What is on its way is kept when it comes, but not brought: it is of another volume than the one chosen."""
+        self._wanted = self._loading = None
+
     def look(
         self,
         volume: slicer.vtkMRMLVolumeNode,

@@ -150,26 +150,31 @@ class Panel:
             self.tabs[DataTab.TITLE].show_datasets([one for form in call.result for one in form["datasets"]])
         else:
             self.ui.packagesLabel.setText(call.error)
-            self.ui.packagesLabel.setVisible(True)
+            self.ui.packagesButton.setText(_("Try again"))
+            for control in (self.ui.packagesLabel, self.ui.packagesButton):
+                control.setVisible(True)
 
     def _show_packages(self) -> None:
         missing = self._plan(None).packages
         names = ", ".join(package.requirement for package in missing)
         said = _("Training needs Python packages that are not installed: {names}.").format(names=names)
         self.ui.packagesLabel.setText(said)
+        self.ui.packagesButton.setText(_("Install packages…"))
         for control in (self.ui.packagesLabel, self.ui.packagesButton):
             control.setVisible(bool(missing))
 
     def _install(self) -> None:
         plan = self._plan(None)
-        if not self._dialogs.ask(plan.explanation()):
-            return
-        try:
-            with self._dialogs.busy():
-                self._installer.install(plan.packages, plan.wheels)
-        except RuntimeError as error:
-            self._dialogs.tell(str(error))
+        if plan.packages:  # else the engine is only to be asked again
+            if not self._dialogs.ask(plan.explanation()):
+                return
+            try:
+                with self._dialogs.busy():
+                    self._installer.install(plan.packages, plan.wheels)
+            except RuntimeError as error:
+                self._dialogs.tell(str(error))
         self._show_packages()
+        self.tabs[WatchTab.TITLE].show_board_button()
         self.ask_engine()
 
     # --- which run

@@ -187,6 +187,14 @@ class RunTab:
         if not self.kind_known:
             return [_("The settings are still being read.")]
         found = self._form.faults()
+        try:
+            return [*found, *self._folder_faults()]
+        except OSError as error:  # not to be listed, or no name that this system can have
+            text = _("The folders cannot be read: {reason}.")
+            return [*found, text.format(reason=error.strerror or error)]
+
+    def _folder_faults(self) -> list[str]:
+        found = []
         store = str(self.ui.runStorePathLineEdit.currentPath)
         if not store or not Path(store).is_dir():
             found.append(_("Choose a store; make one in the tab Data."))

@@ -68,9 +68,7 @@ class WatchTab:
         self._timer.connect("timeout()", self.poll)
         self.ui.plotsButton.connect("clicked()", self.show_plots)
         self.ui.tensorboardButton.connect("clicked()", self._open_board)
-        self.ui.tensorboardButton.setEnabled(TensorBoard.installed())
-        if not TensorBoard.installed():
-            self.ui.tensorboardButton.setToolTip(_("The Python package tensorboard is not installed."))
+        self._board_tip = str(self.ui.tensorboardButton.toolTip)
         logic.current_run_changed.connect(self._attach)
         logic.run_state_changed.connect(self._on_state)
         self._attach()
@@ -96,10 +94,16 @@ class WatchTab:
         self._dirty, self._drawn = True, 0.0
         for control in (self.ui.plotsButton, self.ui.logText, self.ui.numbersTable):
             control.setEnabled(usable)
-        self.ui.tensorboardButton.setEnabled(usable and TensorBoard.installed())
+        self.show_board_button()
         self.ui.logText.setPlainText("")
         self._timer.setInterval(_CATCH_UP_MS)
         self._show_progress()
+
+    def show_board_button(self) -> None:
+        """TensorBoard may have been installed since the tab was made."""
+        button, there = self.ui.tensorboardButton, TensorBoard.installed()
+        button.setEnabled(there and self._run is not None and not self._run.problem)
+        button.setToolTip(self._board_tip if there else _("The Python package tensorboard is not installed."))
 
     def _on_state(self, run: RunFolder) -> None:
         if self._run is not None and run.path == self._run.path:

@@ -18,6 +18,7 @@ from ASATrainingLib.scene_cases import TABLE, scene_cases, write_cases
 from ASATrainingLib.tests.test_data import TestData  # noqa: F401
 from ASATrainingLib.tests.test_events import TestCurves, TestEventReader  # noqa: F401
 from ASATrainingLib.tests.test_inspect import TestBadInput, TestLooking, TestPatches, TestScrubbing  # noqa: F401
+from ASATrainingLib.tests.test_inspect_volume import TestAnotherVolume  # noqa: F401
 from ASATrainingLib.tests.test_panel import TestChoosingARun  # noqa: F401
 from ASATrainingLib.tests.test_publish import TestPublishing  # noqa: F401
 from ASATrainingLib.tests.test_run import TestControlling, TestForm, TestRunControl, TestSetting, TestStarting  # noqa: F401

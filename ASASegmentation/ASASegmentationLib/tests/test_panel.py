@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -80,6 +81,11 @@ class TestSegmenting(PanelTestCase):
         self.assertEqual(shown(), {"WT", "TC", "ET"})
         self.ui.viewComboBox.setCurrentIndex(1)
         self.assertEqual(shown(), {"NCR", "ED", "ET"})
+        self.segment()
+        self.assertEqual(self.ui.viewComboBox.currentIndex, 0)  # of the new segmentation
+        self.ui.outputSelector.setCurrentNode(node)
+        self.ui.undoButton.click()
+        self.assertEqual(self.ui.viewComboBox.currentIndex, 1)
 
     def test_the_grid_can_be_chosen_where_there_are_several(self) -> None:
         self.ui.advancedSection.setCollapsed(False)
@@ -134,6 +140,14 @@ class TestSegmenting(PanelTestCase):
         self.panel.close()
         self.open()
         self.assertAlmostEqual(self.ui.thresholdSpinBox.value, 0.35)
+
+    def test_a_model_that_is_not_on_this_computer_gives_way_to_the_one_that_is_shown(self) -> None:
+        self.add_proposed()
+        self.parameters.settings = replace(self.parameters.settings, model="from elsewhere")
+        self.start()
+        request = json.loads((self.runner.process.folder / "request.json").read_text(encoding="utf-8"))
+        self.assertEqual((request["model"], self.ui.modelComboBox.currentIndex), ("test-tissue", 0))
+        self.assertIn("from elsewhere is not on this computer", self.ui.logText.plainText)
 
     def test_volumes_on_other_grids_are_resampled_and_said(self) -> None:
         self.choose_task("tumour")
@@ -214,6 +228,25 @@ class TestSegmenting(PanelTestCase):
         self.assertTrue(self.runner.process.stopped)
         self.open()
 
+    def test_a_result_that_was_removed_is_not_told_of_any_more(self) -> None:
+        self.add_proposed()
+        node = self.segment()
+        self.assertIn("Done", self.ui.statusLabel.text)
+        slicer.mrmlScene.RemoveNode(node)
+        wait_for(lambda: "Done" not in self.ui.statusLabel.text)
+        self.assertFalse(self.ui.resultsSection.isVisible())
+
+    def test_a_panel_that_was_closed_writes_nothing_more(self) -> None:
+        volume = self.add_proposed()
+        old = self.widget
+        self.panel.close()
+        self.open()
+        self.choose_task("wmh")
+        self.ui.flipCheckBox.setChecked(True)
+        slicer.mrmlScene.RemoveNode(volume)  # the hidden selectors of a module that was reloaded notice it too
+        old.close()
+        self.assertEqual((self.parameters.settings.task, self.parameters.settings.flip), ("wmh", True))
+
     def test_a_crash_and_an_error_are_sentences(self) -> None:
         self.add_proposed()
         before = slicer.mrmlScene.GetNumberOfNodes()
@@ -254,6 +287,8 @@ class TestSegmenting(PanelTestCase):
         np.testing.assert_allclose(
             slicer.util.arrayFromVolume(extra), slicer.util.arrayFromVolume(volume) / 250.0, atol=1e-5
         )
+        self.ui.undoButton.click()
+        self.assertEqual(self.count("vtkMRMLScalarVolumeNode"), 1)
 
     def test_the_segmentation_lies_in_the_study_of_its_scan(self) -> None:
         volume = self.add_proposed()

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import slicer
 
+from ASASegmentationLib.dependencies import PACKAGES, Plan
+from ASASegmentationLib.tests.case import wait_for
+from ASASegmentationLib.tests.fakes import add_head
+
 from ..run_folder import Status
+from ..tensorboard import TensorBoard
 from .case import PanelTestCase, write_run, write_state
 from .fake_looks import write_checkpoint
+from .fakes import SETTINGS_FORM
 
 
 class TestChoosingARun(PanelTestCase):
@@ -31,6 +39,39 @@ class TestChoosingARun(PanelTestCase):
         self.open()
         self.assertEqual([run.name for run in self.logic.runs], ["second", "first"])
         self.assertEqual(self.logic.current_run.name, "first")
+
+    def test_an_engine_that_did_not_answer_can_be_asked_again(self) -> None:
+        self.panel.ask_engine()
+        for error in ("no memory", ""):
+            wait_for(lambda: self.runner.running("settings"))
+            self.assertEqual(self.ui.packagesButton.isVisible(), False)
+            self.runner.running("settings").say(SETTINGS_FORM)
+            self.runner.running("settings").end(error)
+            wait_for(lambda: self.panel._settings is None)
+            self.assertEqual(self.ui.packagesButton.isVisible(), bool(error))
+            self.ui.packagesButton.click()
+        self.assertTrue(self.panel.tabs["Run"].kind_known)
+        self.assertEqual((self.installer.installed, self.dialogs.said), ([], []))
+
+    def test_tensorboard_can_be_opened_once_it_is_installed(self) -> None:
+        button = self.panel.tabs["Watch"].ui.tensorboardButton
+        with mock.patch.object(TensorBoard, "installed", return_value=False):
+            self.open_run("run")
+            self.panel.tabs["Watch"].show_board_button()
+            self.assertIn("not installed", button.toolTip)
+            self.assertFalse(button.enabled)
+        self.plan = lambda wheels: Plan(PACKAGES[:1], False, wheels, "here")
+        with mock.patch.object(TensorBoard, "installed", return_value=True):
+            self.ui.packagesButton.click()
+        self.assertTrue(button.enabled)
+        self.assertIn("Start TensorBoard", button.toolTip)
+
+    def test_closing_the_panel_leaves_the_choices_in_the_scene(self) -> None:
+        volume = add_head("T1")
+        self.panel.tabs["Look inside"].ui.volumeSelector.setCurrentNode(volume)
+        self.close()
+        self.open()
+        self.assertEqual(self.panel.tabs["Look inside"].volume, volume)
 
     def test_the_scene_remembers_the_run(self) -> None:
         self.open_run("first")

@@ -141,6 +141,12 @@ class TestForm(RunTestCase):
         self.controls.runFolderPathLineEdit.setCurrentPath(str(self.folder / "run"))
         self.assertIn("not empty", self.controls.faultLabel.text)
 
+    def test_a_folder_that_cannot_be_looked_at_is_said(self) -> None:
+        self.assertTrue(self.controls.startButton.enabled)
+        self.controls.runFolderPathLineEdit.setCurrentPath(str(self.folder / ("a" * 300)))  # no system has such names
+        self.assertFalse(self.controls.startButton.enabled)
+        self.assertIn("cannot be read", self.controls.faultLabel.text)
+
 
 class TestStarting(RunTestCase):
     """From the click to a process."""

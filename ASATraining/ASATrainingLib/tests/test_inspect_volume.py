@@ -1,0 +1,29 @@
+"""The tab that looks into a model, when another volume is chosen while the engine is at work."""
+
+from __future__ import annotations
+
+import slicer
+
+from ASASegmentationLib.tests.case import wait_for
+from ASASegmentationLib.tests.fakes import add_head
+from ASASegmentationLib.tests.test_before import bent_transform
+
+from .test_inspect import InspectTestCase
+
+
+class TestAnotherVolume(InspectTestCase):
+    """An answer belongs to the volume that was asked about."""
+
+    def test_an_answer_is_not_laid_over_another_volume(self) -> None:
+        unusable = add_head("unusable")
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+        transform.SetAndObserveTransformToParent(bent_transform())
+        unusable.SetAndObserveTransformNodeID(transform.GetID())
+        self.begin()
+        self.controls.volumeSelector.setCurrentNode(unusable)
+        self.runner.process.finish()
+        wait_for(lambda: not self.tab.looks.running and self.tab.looks._loading is None and self.tab._arrival is None)
+        self.assertIsNone(self.tab.shown.node("image"))
+        self.controls.volumeSelector.setCurrentNode(self.volume)  # the answer was kept
+        wait_for(lambda: self.tab.answer is not None)
+        self.assertTrue(self.tab.shown.node("image").GetName().startswith("T1"))
