@@ -11,7 +11,7 @@ from Testing.engine.labelled_files import tumour_head
 from asa.cli import main
 from asa.data.case_store import prepare_cases
 from asa.data.datasets import DATASETS
-from asa.inference.normalise import zscore
+from asa.inference.normalise import zscore, zscore_stripped
 from asa.metrics.overlap import dice
 from asa.volume import read_volume
 
@@ -84,4 +84,23 @@ def test_runs_that_do_not_belong_together_are_not_averaged(runs, tmp_path, capsy
     assert "different cases to test" in capsys.readouterr().err
     leave(["predict", runs / "classes", runs / "regions", "-o", tmp_path / "a", "--device", "cpu"], code=3)
     assert "for another output" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"modalities": ["flair", "t2", "t1gd", "t1"]}, "modalities: t1, t1gd, t2, flair there, flair, t2, t1gd, t1"),
+        ({"modalities": ["flair"]}, "modalities: t1, t1gd, t2, flair there, flair here"),
+        ({"stripped": True}, "stripped scans: no there, yes here"),
+        ({"shape": (24, 32, 32)}, "windows of (32, 32, 32) voxels there, volumes of (24, 32, 32) here"),
+    ],
+)
+def test_a_store_that_was_prepared_otherwise_is_not_predicted(heads, runs, tmp_path, capsys, how, message):
+    normalise = zscore_stripped if how.get("stripped") else zscore
+    prepare_cases(
+        DATASETS["brats2021"], heads, tmp_path / "s", normalise, **{"shape": (32,) * 3, "align": False, **how}
+    )
+    leave(["predict", runs / "classes", "--store", tmp_path / "s", "--part", "all", "-o", tmp_path / "a"], code=3)
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()

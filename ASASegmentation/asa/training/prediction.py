@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from asa.data.case_store import CaseStore
+from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
 from asa.files import write_json
 from asa.geometry import FRAME, from_frame
@@ -41,11 +42,13 @@ class Tuned:
     Attributes:
         run: its folder.
         frame: patch grid its position codes know.
+        data: what run.yaml says about the cases it was trained on.
         temperature: of its posterior, fitted to the validation cases; 1 where there were none.
     """
 
     run: Path
     settings: FinetuneSettings
+    data: Mapping[str, Any]
     network: Network
     frame: Grid3
     device: torch.device
@@ -74,7 +77,7 @@ class Tuned:
         calibration = run / CALIBRATION
         found = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else {}
         temperature = float(found.get("temperature", 1.0))
-        return Tuned(run, settings, network.to(device).eval(), frame, device, temperature)
+        return Tuned(run, settings, description["data"], network.to(device).eval(), frame, device, temperature)
 
     @property
     def by_region(self) -> bool:
@@ -120,12 +123,15 @@ def predict_cases(
     ``all`` takes every case of the store, whose grids must be there.
 
     Raises:
-        InputError: runs that do not belong together, no case in this part, or a store that cannot be used.
+        InputError: runs that do not belong together, no case in this part, or a store that cannot be used or was
+            prepared otherwise than the one trained on.
         ModelError: a run without a usable checkpoint.
         OutputError: no room or no permission.
     """
     members = [Tuned.open(run, device) for run in runs]
     opened = CaseStore.open(store or Path(members[0].settings.store))
+    for member in members:
+        check_store(member, opened)
     names = chosen_cases(members, opened, part)
     task, by_region = TASKS[opened.dataset.task], members[0].by_region
     calibration, written = Calibration(task, by_region), []
@@ -140,6 +146,28 @@ def predict_cases(
     about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "mirrored": mirror}
     write_json(output / DESCRIPTION, about)
     return written
+
+
+def check_store(member: Tuned, store: CaseStore) -> None:
+    """Images must be what the network was trained on; of another order or preparation they would give nonsense.
+
+    Raises:
+        InputError: another task, other modalities or another order of them, other intensities, or too small a volume.
+    """
+    trained, found = member.data, store.fingerprint()
+    pairs = [
+        ("task", dataset_by_name(trained["dataset"]).task, store.dataset.task),
+        ("modalities", ", ".join(trained["modalities"]), ", ".join(found["modalities"])),
+        # runs older than these notes had neither
+        ("stripped scans", trained.get("stripped", False), found["stripped"]),
+        ("bias correction", trained.get("corrected", False), found["corrected"]),
+    ]
+    words = {True: "yes", False: "no"}
+    problems = [f"{what}: {words.get(a, a)} there, {words.get(b, b)} here" for what, a, b in pairs if a != b]
+    if any(c > n for c, n in zip(member.settings.crop, store.shape, strict=True)):
+        problems.append(f"windows of {member.settings.crop} voxels there, volumes of {store.shape} here")
+    if problems:
+        raise InputError(f"{store.folder} was not prepared like the cases of {member.run}: {'; '.join(problems)}")
 
 
 def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[str]:
