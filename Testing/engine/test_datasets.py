@@ -61,6 +61,14 @@ def test_the_meaning_of_4_comes_from_the_release(tmp_path):
         load_dataset(DATASETS["brats2023"], tmp_path)
 
 
+def test_children_of_2024_whose_1_is_enhancing_are_not_read_as_adults(tmp_path):
+    new_brats_case(tmp_path, "BraTS-PED-00001-000", values=(1, 2, 3, 4))
+    with pytest.raises(InputError, match="holds no case of BraTS 2024"):
+        load_dataset(DATASETS["brats2024"], tmp_path)
+    new_brats_case(tmp_path, "BraTS-GLI-00005-100", values=(1, 4))
+    assert [c.name for c in load_dataset(DATASETS["brats2024"], tmp_path)] == ["BraTS-GLI-00005-100"]
+
+
 @pytest.mark.parametrize(("name", "other"), [("ibsr-tri", "ibsr-fill"), ("ibsr-fill", "ibsr-tri")])
 def test_ibsr_reads_the_label_file_that_is_asked_for(tmp_path, name, other):
     ending = {"ibsr-tri": "segTRI_ana", "ibsr-fill": "segTRI_fill_ana"}
