@@ -168,6 +168,10 @@ def test_a_csv_is_checked_at_once(tmp_path):
     table.write_text("case,flair,labels\na,a.nii.gz,gone.nii.gz\n,also.nii.gz,a.nii.gz\n")
     with pytest.raises(InputError, match=r"(?s)3 problems.*line 2.*gone.*line 3.*also.*line 3: no case name"):
         load_dataset(DATASETS["wmh"], table)
+    save(tmp_path / "b.nii.gz", label_map((1,)))
+    table.write_text("case,flair,labels\nsub-1/ses-1,a.nii.gz,b.nii.gz\n..,a.nii.gz,b.nii.gz\n")
+    with pytest.raises(InputError, match=r"(?s)2 problems.*line 2: 'sub-1/ses-1' cannot be the name of a file.*line 3"):
+        load_dataset(DATASETS["wmh"], table)
     table.write_text("case,t3\n")
     with pytest.raises(InputError, match="unknown columns t3"):
         load_dataset(DATASETS["wmh"], table)
