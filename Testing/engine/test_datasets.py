@@ -7,9 +7,11 @@ import pytest
 from Testing.engine.labelled_files import SHAPE, brats_case, image, label_map, new_brats_case, save
 
 from asa.cli import main
+from asa.data.case_store import prepare_cases
 from asa.data.cases import IGNORED, load_dataset
 from asa.data.datasets import DATASETS, dataset_by_name
 from asa.errors import InputError
+from asa.inference.normalise import zscore
 from asa.tasks import TASKS
 from asa.volume import read_volume
 
@@ -91,6 +93,19 @@ def test_wmh_case_numbers_repeat_between_sites_and_other_pathology_is_ignored(tm
     assert [c.name for c in cases] == ["Amsterdam-GE3T-1", "Singapore-1", "Utrecht-1"]
     assert all("pre" in path.parts for path in cases[0].images.values())
     assert dataset.to_task(np.array([[[0, 1, 2]]])).ravel().tolist() == [0, 1, IGNORED]
+
+
+def test_what_is_no_label_is_not_said_to_be_cut_off(tmp_path):
+    labels = np.zeros((48, 48, 48), np.uint8)
+    labels[20:26, 20:26, 20:26], labels[20:26, 20:26, 26:29] = 1, 2
+    place = {"spacing": (2, 2, 2), "origin": (-48, -65, -43)}  # around the middle of the brain frame
+    for name in ("pre/T1", "pre/FLAIR"):
+        save(tmp_path / "Utrecht" / "1" / f"{name}.nii.gz", image((48, 48, 48)), **place)
+    save(tmp_path / "Utrecht" / "1" / "wmh.nii.gz", labels, **place)
+    store = prepare_cases(DATASETS["wmh2017"], tmp_path, tmp_path / "store", zscore, shape=(64, 64, 64), align=False)
+    (case,) = store.cases
+    assert list(case.voxels) == ["1"]
+    assert case.cut == 0
 
 
 def test_a_folder_and_a_csv_of_ones_own(tmp_path):
