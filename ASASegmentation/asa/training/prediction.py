@@ -183,12 +183,27 @@ def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[
         if part == "all":
             lists.append([case.name for case in store.cases])
             continue
-        lists.append(choose_split(member.settings, store)[part])
+        known = member.settings.model_copy(update={"split": str(split_of(member, store))})
+        lists.append(choose_split(known, store)[part])
     if any(names != lists[0] for names in lists):
         raise InputError(f"the runs have different cases to {part}: folds are averaged with --part all, on a new store")
     if not lists[0]:
         raise InputError(f"the split of {members[0].run} has no case to {part}")
     return lists[0]
+
+
+def split_of(member: Tuned, store: CaseStore) -> Path:
+    """The split a run was trained on: one that is drawn anew for another store would test what was trained on.
+
+    Raises:
+        InputError: it is gone.
+    """
+    settings = member.settings
+    first = Path(settings.split) if settings.split else Path(settings.store) / "split.json"
+    for path in (first, store.folder / "split.json"):  # the second: of a store that was moved
+        if path.is_file():
+            return path
+    raise InputError(f"{first}, the split that {member.run} was trained on, is gone; --part all needs none")
 
 
 def write_labels(
