@@ -7,9 +7,11 @@ import pytest
 from Testing.engine.labelled_files import SHAPE, brats_case, image, label_map, new_brats_case, save
 
 from asa.cli import main
+from asa.data.case_store import prepare_cases
 from asa.data.cases import IGNORED, load_dataset
 from asa.data.datasets import DATASETS, dataset_by_name
 from asa.errors import InputError
+from asa.inference.normalise import zscore
 from asa.tasks import TASKS
 from asa.volume import read_volume
 
@@ -61,6 +63,14 @@ def test_the_meaning_of_4_comes_from_the_release(tmp_path):
         load_dataset(DATASETS["brats2023"], tmp_path)
 
 
+def test_children_of_2024_whose_1_is_enhancing_are_not_read_as_adults(tmp_path):
+    new_brats_case(tmp_path, "BraTS-PED-00001-000", values=(1, 2, 3, 4))
+    with pytest.raises(InputError, match="holds no case of BraTS 2024"):
+        load_dataset(DATASETS["brats2024"], tmp_path)
+    new_brats_case(tmp_path, "BraTS-GLI-00005-100", values=(1, 4))
+    assert [c.name for c in load_dataset(DATASETS["brats2024"], tmp_path)] == ["BraTS-GLI-00005-100"]
+
+
 @pytest.mark.parametrize(("name", "other"), [("ibsr-tri", "ibsr-fill"), ("ibsr-fill", "ibsr-tri")])
 def test_ibsr_reads_the_label_file_that_is_asked_for(tmp_path, name, other):
     ending = {"ibsr-tri": "segTRI_ana", "ibsr-fill": "segTRI_fill_ana"}
@@ -83,6 +93,19 @@ def test_wmh_case_numbers_repeat_between_sites_and_other_pathology_is_ignored(tm
     assert [c.name for c in cases] == ["Amsterdam-GE3T-1", "Singapore-1", "Utrecht-1"]
     assert all("pre" in path.parts for path in cases[0].images.values())
     assert dataset.to_task(np.array([[[0, 1, 2]]])).ravel().tolist() == [0, 1, IGNORED]
+
+
+def test_what_is_no_label_is_not_said_to_be_cut_off(tmp_path):
+    labels = np.zeros((48, 48, 48), np.uint8)
+    labels[20:26, 20:26, 20:26], labels[20:26, 20:26, 26:29] = 1, 2
+    place = {"spacing": (2, 2, 2), "origin": (-48, -65, -43)}  # around the middle of the brain frame
+    for name in ("pre/T1", "pre/FLAIR"):
+        save(tmp_path / "Utrecht" / "1" / f"{name}.nii.gz", image((48, 48, 48)), **place)
+    save(tmp_path / "Utrecht" / "1" / "wmh.nii.gz", labels, **place)
+    store = prepare_cases(DATASETS["wmh2017"], tmp_path, tmp_path / "store", zscore, shape=(64, 64, 64), align=False)
+    (case,) = store.cases
+    assert list(case.voxels) == ["1"]
+    assert case.cut == 0
 
 
 def test_a_folder_and_a_csv_of_ones_own(tmp_path):
@@ -167,6 +190,10 @@ def test_a_csv_is_checked_at_once(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("case,flair,labels\na,a.nii.gz,gone.nii.gz\n,also.nii.gz,a.nii.gz\n")
     with pytest.raises(InputError, match=r"(?s)3 problems.*line 2.*gone.*line 3.*also.*line 3: no case name"):
+        load_dataset(DATASETS["wmh"], table)
+    save(tmp_path / "b.nii.gz", label_map((1,)))
+    table.write_text("case,flair,labels\nsub-1/ses-1,a.nii.gz,b.nii.gz\n..,a.nii.gz,b.nii.gz\n")
+    with pytest.raises(InputError, match=r"(?s)2 problems.*line 2: 'sub-1/ses-1' cannot be the name of a file.*line 3"):
         load_dataset(DATASETS["wmh"], table)
     table.write_text("case,t3\n")
     with pytest.raises(InputError, match="unknown columns t3"):

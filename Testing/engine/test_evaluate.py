@@ -74,6 +74,12 @@ def test_predictions_on_ignored_labels_do_not_count(tmp_path):
     assert scores["WMH"]["dice"] == 1
 
 
+def test_a_result_beside_the_manual_labels_is_not_its_own_reference(tmp_path):
+    save(tmp_path / "anna" / "labels.nii.gz", label_map((1,)))
+    save(tmp_path / "anna" / "segmentation.nii.gz", label_map((0, 1)))
+    assert evaluate({"ours": tmp_path}, tmp_path, Protocol(DATASETS["wmh"]))["ours"]["anna"]["WMH"]["dice"] == 0
+
+
 def test_two_files_are_paired_whatever_their_names(tmp_path):
     ours, theirs = save(tmp_path / "a.nii.gz", label_map((1,))), save(tmp_path / "b.nii", label_map((1,)))
     assert evaluate({"ours": ours}, theirs, Protocol(DATASETS["wmh"]))["ours"]["b"]["WMH"]["dice"] == 1

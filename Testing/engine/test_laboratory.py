@@ -3,6 +3,7 @@ prepare, and a model of what was trained."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,17 +18,19 @@ from Testing.engine.labelled_files import brats_case, save
 from Testing.engine.tiny_pretraining import make_store, settings
 
 from asa import cli
+from asa.data.case_store import INDEX, CaseStore, StoredCase
 from asa.data.datasets import DATASETS
 from asa.data.survey import survey_cases, survey_scans
 from asa.errors import InputError, ModelError
+from asa.files import write_json
 from asa.inference.predictor import Predictor
 from asa.models import find_model, list_models, open_model, user_models
 from asa.nn import Segmenter
 from asa.nn.baselines import NetworkSpec, asa_config
 from asa.training import checkpoint
 from asa.training.card import publish
-from asa.training.estimate import estimate
-from asa.training.finetune import FinetuneSettings
+from asa.training.estimate import _finetuning, estimate
+from asa.training.finetune import FinetuneSettings, make_network, network_spec
 from asa.training.presets import KINDS, PRESETS, preset
 from asa.training.pretrain import PretrainSettings
 from asa.training.run import Run, read_events
@@ -107,6 +110,27 @@ def test_estimate_of_memory_time_and_disk(tmp_path: Path, asa: Asa) -> None:
     used = sum(path.stat().st_size for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert used < found["disk"] < 4 * used + 100_000
     assert 0 < found["memory"] < found["free_memory"] and found["free_disk"] > 0
+
+
+def test_estimate_of_a_fine_tuning_is_of_its_own_network_and_windows(tmp_path: Path) -> None:
+    """The network that is measured is made for a smaller crop, and may be a smaller one."""
+    shape = (32, 32, 160)
+    blank = {"images": np.zeros((4, *shape), np.float16), "labels": np.zeros(shape, np.uint8)}
+    for kind, array in {**blank, "foreground": np.zeros((0, 4), np.int16)}.items():
+        (tmp_path / kind).mkdir()
+        np.save(tmp_path / kind / "a.npy", array)
+    (case,) = [dataclasses.asdict(StoredCase("a", "a", {}, 1.0, 0.0))]
+    modalities = list(DATASETS["brats2021"].modalities)
+    about = {"format": 2, "dataset": "brats2021", "modalities": modalities, "shape": shape, "cases": [case]}
+    write_json(tmp_path / INDEX, about)
+    values = {"store": str(tmp_path), "network": "transbts", "size": "small", "crop": (32, 32, 128)}
+    asked = FinetuneSettings.model_validate(values)
+    network, _, _ = make_network(asked, network_spec(asked, CaseStore.open(tmp_path)))
+    assert estimate(asked, tmp_path / "run", "cpu").parameters == sum(p.numel() for p in network.parameters())
+    looks = {o: _finetuning(asked.model_copy(update={"overlap": o})).validation_looks for o in (0.5, 0.8)}
+    assert looks == {0.5: 2, 0.8: 3}
+    with pytest.raises(InputError, match="multiple of 32"):
+        estimate(asked.model_copy(update={"crop": (32, 32, 72)}), tmp_path / "run", "cpu")
 
 
 def test_estimate_warns_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

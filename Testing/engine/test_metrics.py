@@ -164,6 +164,16 @@ def test_shifted_boxes():
     assert hausdorff95(a, b, (2.5, 1.0, 1.0)) == pytest.approx(5.0)
 
 
+def test_surface_dice_does_not_hang_on_the_rounding_of_a_header():
+    a = np.zeros((10, 12, 12), dtype=bool)
+    b = a.copy()
+    a[2:7, 2:9, 2:9], b[3:8, 2:9, 2:9] = True, True
+    turned = (1.000000026, 1.000000024, 1.000000027)  # of an affine turned by seven degrees, in float32
+    assert normalised_surface_dice(a, b, turned) == normalised_surface_dice(a, b, (1, 1, 1)) == 1.0
+    assert normalised_surface_dice(a, b, (1.01, 1.01, 1.01)) < 1.0
+    assert score_case(a, b, {"all": (1,)}, turned)["all"]["nsd"] == 1.0
+
+
 def test_concentric_balls():
     shape = (41, 41, 41)
     small, large = ball(shape, (20, 20, 20), 8), ball(shape, (20, 20, 20), 14)

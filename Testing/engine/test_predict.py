@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from Testing.engine.labelled_files import tumour_head
 from asa.cli import main
 from asa.data.case_store import prepare_cases
 from asa.data.datasets import DATASETS
-from asa.inference.normalise import zscore
+from asa.inference.normalise import zscore, zscore_stripped
 from asa.metrics.overlap import dice
 from asa.volume import read_volume
 
@@ -84,4 +85,42 @@ def test_runs_that_do_not_belong_together_are_not_averaged(runs, tmp_path, capsy
     assert "different cases to test" in capsys.readouterr().err
     leave(["predict", runs / "classes", runs / "regions", "-o", tmp_path / "a", "--device", "cpu"], code=3)
     assert "for another output" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_another_store_gets_no_split_of_its_own(heads, runs, tmp_path, capsys):
+    """One case more, and another draw: what the run was trained on would be among what it is tested on."""
+    for path in heads.iterdir():
+        (tmp_path / "more" / path.name).parent.mkdir(exist_ok=True)
+        (tmp_path / "more" / path.name).symlink_to(path, target_is_directory=True)
+    tumour_head(tmp_path / "more", "BraTS2021_00009", 9)
+    prepare_cases(DATASETS["brats2021"], tmp_path / "more", tmp_path / "s", zscore, shape=(32,) * 3, align=False)
+    shutil.copytree(runs / "classes", tmp_path / "run")
+    description = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    description["settings"]["split"] = ""  # beside the cases
+    (tmp_path / "run" / "run.yaml").write_text(yaml.safe_dump(description))
+    leave(["predict", tmp_path / "run", "--store", tmp_path / "s", "-o", tmp_path / "a", "--device", "cpu"], code=3)
+    assert "the split that" in capsys.readouterr().err
+    shutil.copy(runs / "split.json", tmp_path / "s" / "split.json")
+    leave(["predict", tmp_path / "run", "--store", tmp_path / "s", "-o", tmp_path / "a", "--device", "cpu"], code=3)
+    assert "BraTS2021_00009 is in no part" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"modalities": ["flair", "t2", "t1gd", "t1"]}, "modalities: t1, t1gd, t2, flair there, flair, t2, t1gd, t1"),
+        ({"modalities": ["flair"]}, "modalities: t1, t1gd, t2, flair there, flair here"),
+        ({"stripped": True}, "stripped scans: no there, yes here"),
+        ({"shape": (24, 32, 32)}, "windows of (32, 32, 32) voxels there, volumes of (24, 32, 32) here"),
+    ],
+)
+def test_a_store_that_was_prepared_otherwise_is_not_predicted(heads, runs, tmp_path, capsys, how, message):
+    normalise = zscore_stripped if how.get("stripped") else zscore
+    prepare_cases(
+        DATASETS["brats2021"], heads, tmp_path / "s", normalise, **{"shape": (32,) * 3, "align": False, **how}
+    )
+    leave(["predict", runs / "classes", "--store", tmp_path / "s", "--part", "all", "-o", tmp_path / "a"], code=3)
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()

@@ -38,7 +38,11 @@ def command(
     ] = 1.0,
     lesionwise: Annotated[
         bool,
-        typer.Option("--lesionwise", help="Score lesion by lesion too, as BraTS 2023 does.", rich_help_panel=_SCORING),
+        typer.Option(
+            "--lesionwise",
+            help="Score lesion by lesion too, as BraTS 2023 does; but none is too small to count.",
+            rich_help_panel=_SCORING,
+        ),
     ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave out cases that nobody predicted.", rich_help_panel=_SCORING)

@@ -1,7 +1,8 @@
 """BraTS, by release: the naming changed four times, and the meaning of 3 and 4 twice.
 
 Tasks' values are 1 NCR, 2 ED, 3 ET. Up to 2021 ET is 4 in the files. From 2023 on it is 3; in 2024 (post-treatment)
-4 is the resection cavity, which is part of no region and becomes background.
+4 is the resection cavity, which is part of no region and becomes background. The children of 2024 (BraTS-PED) count
+anew, 1 being ET and 4 oedema, and are no cases of ``brats2024``.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ RELEASES: dict[str, Release] = {
     "2020": Release(r"(?P<subject>BraTS20_\w+)", OLD_FILES, OLD_VALUES),
     "2021": Release(r"(?P<subject>BraTS2021_\d{5})", OLD_FILES, OLD_VALUES),
     "2023": Release(r"(?P<subject>BraTS-[A-Z]+-\d+)-\d+", NEW_FILES, NEW_VALUES),
-    "2024": Release(r"(?P<subject>BraTS-[A-Z]+-\d+)-\d+", NEW_FILES, {**NEW_VALUES, 4: 0}),
+    "2024": Release(r"(?P<subject>BraTS-(?!PED)[A-Z]+-\d+)-\d+", NEW_FILES, {**NEW_VALUES, 4: 0}),
 }
 
 

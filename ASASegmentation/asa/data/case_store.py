@@ -236,8 +236,9 @@ def _prepare(
         inside = resample(scans[0].with_array(shown), grid, 1, alignment.matrix).array > 0.5
         framed = [np.where(inside, one, 0) for one in framed]
     image = np.stack([normalise(one) for one in framed]).astype(np.float16)
-    labels = resample(truth.with_array(dataset.to_task(truth.array)), grid, 0, alignment.matrix).array
-    labels[labels == IGNORED] = 0
+    known = dataset.to_task(truth.array)
+    known[known == IGNORED] = 0
+    labels = resample(truth.with_array(known), grid, 0, alignment.matrix).array
     values = [int(value) for value in np.unique(labels) if value]
     rng = np.random.default_rng(0)
     voxels, kept = {}, []
@@ -246,7 +247,7 @@ def _prepare(
         voxels[str(value)] = len(places)
         chosen = places if len(places) <= KEPT_VOXELS else rng.choice(places, KEPT_VOXELS, replace=False)
         kept.append(np.insert(chosen, 0, value, axis=1).astype(np.int16))
-    volume_mm3 = np.count_nonzero(truth.array) * truth.grid.voxel_volume_ml * 1000
+    volume_mm3 = np.count_nonzero(known) * truth.grid.voxel_volume_ml * 1000
     scaled = volume_mm3 / abs(float(np.linalg.det(alignment.matrix[:3, :3])))
     foreground = np.concatenate(kept) if kept else np.zeros((0, 4), np.int16)
     arrays: dict[str, npt.NDArray[Any]] = {"images": image, "labels": labels, "foreground": foreground}

@@ -53,6 +53,8 @@ def read_table(path: Path) -> list[LabelledCase]:
         problems += [f"line {number}: {file} does not exist" for file in files.values() if not file.is_file()]
         if not name:
             problems.append(f"line {number}: no case name")
+        elif name in (".", "..") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
+            problems.append(f"line {number}: '{name}' cannot be the name of a file, as a case's name must")
         labels = files.pop("labels", None)
         cases.append(LabelledCase(name, (row.get("subject") or "").strip() or name, files, labels))
     raise_problems(problems, str(path))

@@ -17,7 +17,7 @@ from ..metrics import score_case
 from ..tasks import TASKS
 from ..volume import Volume, read_volume
 
-LABEL_FILES = ("segmentation", "labels")  # what a case's folder calls its label map: ours, and that of a reference
+LABEL_FILES = ("segmentation", "labels")  # what a case's folder calls its label map: ours, and the manual one
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".seg.nrrd", ".nrrd")
 Scores = dict[str, dict[str, float]]  # region -> metric -> value
 
@@ -50,8 +50,10 @@ class Protocol:
         return {r.name: r.values for r in TASKS[self.dataset.task].regions if marked.issuperset(r.values)}
 
 
-def label_files(root: Path) -> dict[str, Path]:
+def label_files(root: Path, stems: Sequence[str] = LABEL_FILES) -> dict[str, Path]:
     """Label maps of cases: one file; or the files of a folder; or in it folders as 'asa segment' writes them.
+
+    ``stems``: names of a label map in a case's folder; the first that is there counts.
 
     Raises:
         InputError: nothing there, or one case twice.
@@ -65,7 +67,7 @@ def label_files(root: Path) -> dict[str, Path]:
     for path in sorted(root.iterdir()):
         name, file = path.name, None
         if path.is_dir():
-            file = next((f for stem in LABEL_FILES if (f := find_image(path / stem)) is not None), None)
+            file = next((f for stem in stems if (f := find_image(path / stem)) is not None), None)
         elif path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
             name, file = case_name(path), path
         if file is not None:
@@ -88,7 +90,7 @@ def reference_files(root: Path, dataset: Dataset) -> dict[str, Path]:
     """Manual label maps: as the data set names them; a single file, and what has no naming, as :func:`label_files`."""
     table = root.is_file() and root.suffix == ".csv"
     if not table and (root.is_file() or dataset.name in TASKS):
-        return label_files(root)
+        return label_files(root, LABEL_FILES[::-1])  # a result beside the manual labels is no reference
     cases = dataset.find(root)
     if not cases:
         raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")

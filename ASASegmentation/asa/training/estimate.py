@@ -80,9 +80,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A run as far as it matters here. ``validation_looks``: crops that one validation looks at."""
+    """A run as far as it matters here. ``validation_looks``: crops that one validation looks at.
+
+    ``objective`` is what is measured; ``parameters``, of which ``trained``, are those of the run, whose network may be
+    larger: some have more levels, or a position code for each token of their crop.
+    """
 
     objective: Objective
+    parameters: int
+    trained: int
     collate: Callable[[Shape], tuple[Batch, Batch]]
     optimisation: Optimisation
     schedule: Schedule
@@ -102,15 +108,13 @@ def estimate(settings: Settings, folder: Path, device: str = "auto") -> Estimate
     """
     chosen = choose_device(device)
     plan = _pretraining(settings) if isinstance(settings, PretrainSettings) else _finetuning(settings)
-    base = CUDA_BYTES + 4 * sum(p.numel() for p in plan.objective.parameters())
-    base = base if chosen.type == "cuda" else int(peak_memory(chosen))
+    weights, trained = 4 * plan.parameters, 4 * plan.trained
+    base = CUDA_BYTES + weights if chosen.type == "cuda" else int(peak_memory(chosen))
     try:
         probe = measure(plan, chosen)
     except torch.OutOfMemoryError as error:
         raise ResourceError(f"not one small crop fits into the free memory of {chosen}") from error
     o, s = plan.optimisation, plan.schedule
-    weights = 4 * sum(p.numel() for p in plan.objective.parameters())
-    trained = 4 * sum(p.numel() for p in plan.objective.parameters() if p.requires_grad)
     copies = OPTIMISER_COPIES[o.optimiser]
     average = weights if o.ema else 0
     memory = base + average + trained * (1 + copies) + probe.working * min(o.micro_batch, o.batch)
@@ -129,7 +133,7 @@ def estimate(settings: Settings, folder: Path, device: str = "auto") -> Estimate
     free_disk = shutil.disk_usage(_existing(folder)).free
     return Estimate(
         device=where.name,
-        parameters=weights // 4,
+        parameters=plan.parameters,
         samples=plan.samples,
         steps=o.steps,
         epoch_steps=epoch_steps,
@@ -236,7 +240,14 @@ def _pretraining(settings: PretrainSettings) -> _Plan:
     o = settings.optimisation(len(train))
     pictures = o.steps // settings.preview_every if settings.preview_every else 0
     looks = settings.validation_scans if settings.crop and held_out else min(settings.validation_scans, len(held_out))
-    return _Plan(objective, collate, o, settings.schedule, len(train), crop, source.patch, looks, pictures)
+    sizes = _sizes(objective)
+    return _Plan(objective, *sizes, collate, o, settings.schedule, len(train), crop, source.patch, looks, pictures)
+
+
+def _sizes(network: torch.nn.Module) -> tuple[int, int]:
+    """Parameters, and those of them that are trained."""
+    counts = [(p.numel(), p.requires_grad) for p in network.parameters()]
+    return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
 
 
 def _finetuning(settings: Settings) -> _Plan:
@@ -245,6 +256,7 @@ def _finetuning(settings: Settings) -> _Plan:
     store = CaseStore.open(Path(settings.store))
     if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
         raise InputError(f"crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}")
+    sizes = _sizes(make_network(settings, network_spec(settings, store))[0])
     unit = 4 * PATCH  # networks halve a crop up to five times
     small = settings.model_copy(update={"crop": probe_crop(settings.crop, unit)})
     network, known, _ = make_network(small, network_spec(small, store))
@@ -255,10 +267,13 @@ def _finetuning(settings: Settings) -> _Plan:
         return part.collate([0]), LabelledCrops(store, everyone, known, settings).collate([0])
 
     train, held_out = (math.ceil(len(everyone) * settings.shares[i] / sum(settings.shares)) for i in (0, 1))
-    windows = math.prod(len(window_starts(n, c)) for n, c in zip(store.shape, settings.crop, strict=True))
+    windows = math.prod(
+        len(window_starts(n, c, settings.overlap)) for n, c in zip(store.shape, settings.crop, strict=True)
+    )
     looks = windows * min(held_out, settings.validation_cases or held_out)
     objective = segmentation_objective(settings, network, TASKS[store.dataset.task])
-    return _Plan(objective, collate, settings.optimisation, settings.schedule, train, settings.crop, unit, looks, 0)
+    o, crop = settings.optimisation, settings.crop
+    return _Plan(objective, *sizes, collate, o, settings.schedule, train, crop, unit, looks, 0)
 
 
 def _existing(folder: Path) -> Path:

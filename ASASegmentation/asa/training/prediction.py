@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from asa.data.case_store import CaseStore
+from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
 from asa.files import write_json
 from asa.geometry import FRAME, from_frame
@@ -41,11 +42,13 @@ class Tuned:
     Attributes:
         run: its folder.
         frame: patch grid its position codes know.
+        data: what run.yaml says about the cases it was trained on.
         temperature: of its posterior, fitted to the validation cases; 1 where there were none.
     """
 
     run: Path
     settings: FinetuneSettings
+    data: Mapping[str, Any]
     network: Network
     frame: Grid3
     device: torch.device
@@ -74,7 +77,7 @@ class Tuned:
         calibration = run / CALIBRATION
         found = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else {}
         temperature = float(found.get("temperature", 1.0))
-        return Tuned(run, settings, network.to(device).eval(), frame, device, temperature)
+        return Tuned(run, settings, description["data"], network.to(device).eval(), frame, device, temperature)
 
     @property
     def by_region(self) -> bool:
@@ -120,12 +123,15 @@ def predict_cases(
     ``all`` takes every case of the store, whose grids must be there.
 
     Raises:
-        InputError: runs that do not belong together, no case in this part, or a store that cannot be used.
+        InputError: runs that do not belong together, no case in this part, or a store that cannot be used or was
+            prepared otherwise than the one trained on.
         ModelError: a run without a usable checkpoint.
         OutputError: no room or no permission.
     """
     members = [Tuned.open(run, device) for run in runs]
     opened = CaseStore.open(store or Path(members[0].settings.store))
+    for member in members:
+        check_store(member, opened)
     names = chosen_cases(members, opened, part)
     task, by_region = TASKS[opened.dataset.task], members[0].by_region
     calibration, written = Calibration(task, by_region), []
@@ -142,6 +148,28 @@ def predict_cases(
     return written
 
 
+def check_store(member: Tuned, store: CaseStore) -> None:
+    """Images must be what the network was trained on; of another order or preparation they would give nonsense.
+
+    Raises:
+        InputError: another task, other modalities or another order of them, other intensities, or too small a volume.
+    """
+    trained, found = member.data, store.fingerprint()
+    pairs = [
+        ("task", dataset_by_name(trained["dataset"]).task, store.dataset.task),
+        ("modalities", ", ".join(trained["modalities"]), ", ".join(found["modalities"])),
+        # runs older than these notes had neither
+        ("stripped scans", trained.get("stripped", False), found["stripped"]),
+        ("bias correction", trained.get("corrected", False), found["corrected"]),
+    ]
+    words = {True: "yes", False: "no"}
+    problems = [f"{what}: {words.get(a, a)} there, {words.get(b, b)} here" for what, a, b in pairs if a != b]
+    if any(c > n for c, n in zip(member.settings.crop, store.shape, strict=True)):
+        problems.append(f"windows of {member.settings.crop} voxels there, volumes of {store.shape} here")
+    if problems:
+        raise InputError(f"{store.folder} was not prepared like the cases of {member.run}: {'; '.join(problems)}")
+
+
 def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[str]:
     """Names of the cases to segment.
 
@@ -155,12 +183,27 @@ def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[
         if part == "all":
             lists.append([case.name for case in store.cases])
             continue
-        lists.append(choose_split(member.settings, store)[part])
+        known = member.settings.model_copy(update={"split": str(split_of(member, store))})
+        lists.append(choose_split(known, store)[part])
     if any(names != lists[0] for names in lists):
         raise InputError(f"the runs have different cases to {part}: folds are averaged with --part all, on a new store")
     if not lists[0]:
         raise InputError(f"the split of {members[0].run} has no case to {part}")
     return lists[0]
+
+
+def split_of(member: Tuned, store: CaseStore) -> Path:
+    """The split a run was trained on: one that is drawn anew for another store would test what was trained on.
+
+    Raises:
+        InputError: it is gone.
+    """
+    settings = member.settings
+    first = Path(settings.split) if settings.split else Path(settings.store) / "split.json"
+    for path in (first, store.folder / "split.json"):  # the second: of a store that was moved
+        if path.is_file():
+            return path
+    raise InputError(f"{first}, the split that {member.run} was trained on, is gone; --part all needs none")
 
 
 def write_labels(

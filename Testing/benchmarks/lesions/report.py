@@ -70,6 +70,7 @@ def write(records: Sequence[Record], folder: Path, task: str) -> str:
             f"{provenance('torch')}."
         ),
         "## Mean Dice by modalities given",
+        "A region that a case does not have is left out of its mean, also where the model finds some.",
         by_subset(records, regions),
     ]
     groups = ordered(records)
