@@ -107,6 +107,17 @@ def test_cases_land_in_the_brain_frame(store):
         assert labels[tuple(place)] == value
 
 
+def test_what_is_kept_of_a_head_does_not_change_its_intensities(heads, store, tmp_path):
+    """At use a head is normalised over the whole frame; a store of its middle must hold the same numbers."""
+    name = "BraTS2021_00000"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / name).symlink_to(heads / name, target_is_directory=True)
+    whole = prepare_cases(DATASETS["brats2021"], tmp_path / "one", tmp_path / "whole", zscore, align=False)
+    everything, middle = whole.read(0)[0], CaseStore.open(store).read(0)[0]
+    box = tuple(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(whole.shape, SHAPE, strict=True))
+    assert np.array_equal(everything[(slice(None), *box)], middle)
+
+
 def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
     """A voxel that is brain in part only, as resampling makes it, is none: its low value would spread the z-score."""
     affine = np.array([[0, 0, 4, -46], [0, 4, 0, -63], [4, 0, 0, -41], [0, 0, 0, 1]])
