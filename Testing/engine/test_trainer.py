@@ -111,6 +111,20 @@ def test_data_that_vanishes_half_way(tmp_path):
     assert again.resume() and again.step == 5 and again.fit() == "finished"
 
 
+def test_data_that_vanishes_while_it_is_validated(tmp_path):
+    """Validated is the average of weights; what is saved are still the weights that are trained."""
+
+    def validate(_network):
+        raise InputError("a held-out case cannot be read any more")
+
+    with pytest.raises(InputError, match="held-out case"):
+        make(tmp_path / "broken", ema=0.9, validate=validate).fit()
+    make(tmp_path / "whole", ema=0.9, schedule=Schedule(log_every=1, keep_every=2)).fit()
+    broken, _ = checkpoint.load(tmp_path / "broken/checkpoints/last.safetensors")
+    whole, _ = checkpoint.load(tmp_path / "whole/checkpoints/step_000002.safetensors")
+    assert all(torch.equal(broken[name], whole[name]) for name in whole)
+
+
 def test_a_full_disk_is_survived(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

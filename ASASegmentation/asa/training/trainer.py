@@ -297,11 +297,13 @@ class Trainer:
         if trained is not None:
             network.load_state_dict(self.average)
         network.eval()
-        with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
-            scores = mean_over_world(self.validate(network), self.world)
-        if trained is not None:
-            network.load_state_dict(trained)
-        network.train()
+        try:
+            with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
+                scores = mean_over_world(self.validate(network), self.world)
+        finally:  # a case may vanish; what is saved then must not be the average
+            if trained is not None:
+                network.load_state_dict(trained)
+            network.train()
         better = scores["score"] > self.best
         self.stale = 0 if better else self.stale + 1
         if self.world.main:
