@@ -37,12 +37,12 @@ from asa.training.finetune import (
     make_network,
 )
 from asa.training.memory import candidates, choose_fitting
+from asa.training.optimiser import make_optimiser
 from asa.training.prediction import in_frame, labels_of_regions
 from asa.training.pretrained import describe
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import read_events
 from asa.training.settings import read_settings
-from asa.training.trainer import make_optimiser
 from asa.training.whole_volume import place_in_frame, predict, window_starts
 from asa.volume import Grid, Volume, write_volume
 

@@ -159,6 +159,33 @@ def test_a_checkpoint_of_another_preset_is_refused(tmp_path):
         make(tmp_path, describe={"preset": "paper"}).resume()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"optimiser": "sgd"}, {"optimiser": "adamw"}, "another optimiser"),
+        ({"optimiser": "adamw"}, {"optimiser": "sgd"}, "another optimiser"),
+        ({"ema": 0.0}, {"ema": 0.9}, "no moving average"),
+    ],
+)
+def test_a_run_does_not_go_on_with_what_its_checkpoint_lacks(tmp_path, before, after, said):
+    make(tmp_path, steps=2, **before).fit()
+    with pytest.raises(ModelError, match=said):
+        make(tmp_path, **after).resume()
+
+
+def test_a_run_does_not_go_on_with_other_frozen_layers(tmp_path):
+    make(tmp_path, steps=2).fit()
+    tensors, _ = checkpoint.load(tmp_path / "checkpoints/last.safetensors")
+    network = torch.nn.Linear(1, 1)
+    for fewer in ([network.weight], [torch.nn.Parameter(torch.zeros(2, 2)), network.bias]):
+        with pytest.raises(ModelError, match="other frozen layers"):
+            checkpoint.restore_optimiser(torch.optim.AdamW(fewer), tensors, "last")
+
+
+def test_sgd_without_momentum(tmp_path):
+    assert make(tmp_path, optimiser="sgd", momentum=0.0).fit() == "finished"
+
+
 @pytest.mark.parametrize("content", [b"", b"half a file", b"\x80\x04\x95pickle"])
 def test_a_tampered_checkpoint_is_refused(tmp_path, content):
     make(tmp_path).fit()

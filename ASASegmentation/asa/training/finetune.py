@@ -37,12 +37,13 @@ from asa.training import checkpoint
 from asa.training.distributed import World
 from asa.training.losses import deep_supervision
 from asa.training.memory import candidates, choose_fitting
+from asa.training.optimiser import make_optimiser
 from asa.training.pretrained import Pretrained
 from asa.training.region_loss import region_deep_supervision
 from asa.training.run import Run
 from asa.training.settings import VOXELS, Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
-from asa.training.trainer import Trainer, make_optimiser, wants_bf16
+from asa.training.trainer import Trainer, wants_bf16
 from asa.training.validation import calibrate, whole_volume_dice
 from asa.training.whole_volume import PATCH, place_in_frame
 

@@ -21,6 +21,7 @@ from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
 from asa.training import checkpoint
 from asa.training.distributed import World, mean_over_world
+from asa.training.optimiser import make_optimiser
 from asa.training.prefetch import prefetch
 from asa.training.run import Run, kept_name
 from asa.training.settings import Optimisation, Schedule, learning_rate
@@ -123,10 +124,12 @@ class Trainer:
         if record["network"] != checkpoint.as_json(self.describe):
             raise ModelError(f"{path} is of another preset or method than these settings; choose another run folder")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
+        if self.average and f"average.{next(iter(self.average))}" not in tensors:
+            raise ModelError(f"{path} has no moving average of weights, which ema asks for; choose another run folder")
         self.average = {
             k: shared_like(tensors[f"average.{k}"].to(self.world.device), v) for k, v in self.average.items()
         }
-        checkpoint.restore_optimiser(self.optimiser, tensors)
+        checkpoint.restore_optimiser(self.optimiser, tensors, str(path))
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
         if self.world.main:
             self.run.event("resume", step=self.step)
@@ -376,23 +379,3 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     return native_bf16(device)
-
-
-def make_optimiser(
-    module: nn.Module, o: Optimisation, lr_scale: Callable[[str], float] = lambda _name: 1.0
-) -> torch.optim.Optimizer:
-    """AdamW or Nesterov SGD; biases, norms and position tables are not decayed.
-
-    ``lr_scale``: factor on the learning rate, by the name of the parameter.
-    """
-    groups: dict[tuple[bool, float], dict[str, Any]] = {}
-    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    for decayed in (True, False):
-        for name, parameter in trained:
-            if (parameter.ndim > 1) is decayed:
-                scale = lr_scale(name)
-                new = {"params": [], "weight_decay": o.weight_decay if decayed else 0.0, "lr_scale": scale}
-                groups.setdefault((decayed, scale), new)["params"].append(parameter)
-    if o.optimiser == "adamw":
-        return torch.optim.AdamW(groups.values(), lr=o.lr, betas=o.betas)
-    return torch.optim.SGD(groups.values(), lr=o.lr, momentum=o.momentum, nesterov=True)
