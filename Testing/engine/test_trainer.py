@@ -147,6 +147,32 @@ def test_best_is_kept_and_patience_ends_the_run(tmp_path):
     assert checkpoint.load(tmp_path / "checkpoints/best.safetensors")[1]["step"] == 4
 
 
+def test_a_run_that_ended_early_has_ended(tmp_path):
+    schedule = Schedule(log_every=1, checkpoint_every=1, validate_every=2, patience=2)
+    flat = {"schedule": schedule, "steps": 100, "validate": lambda _network: {"score": 1.0}}
+    assert make(tmp_path, **flat).fit() == "early"
+    again = make(tmp_path, **flat)
+    assert again.resume() and again.fit() == "early" and again.step == 6
+    patient = make(tmp_path, **{**flat, "schedule": schedule.model_copy(update={"patience": 4})})
+    assert patient.resume() and patient.fit() == "early" and patient.step == 10
+
+
+def test_a_run_killed_while_its_end_is_judged_is_judged_when_it_goes_on(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill(_network):
+        raise Killed
+
+    schedule = Schedule(log_every=1, checkpoint_every=2, validate_every=5)
+    with pytest.raises(Killed):
+        make(tmp_path, schedule=schedule, steps=4, validate=kill).fit()
+    for _ in range(2):  # once, however often it is started
+        again = make(tmp_path, schedule=schedule, steps=4, validate=lambda _network: {"score": 1.0})
+        assert again.resume() and again.fit() == "finished"
+    assert [event["step"] for event in events(tmp_path, "validation")] == [4]
+
+
 def test_the_end_of_a_run_is_judged_too(tmp_path):
     schedule = Schedule(log_every=1, validate_every=5)
     make(tmp_path, schedule=schedule, validate=lambda _network: {"score": 1.0}).fit()

@@ -89,6 +89,7 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         self.stale = 0
+        self.judged = 0  # step of the last validation
         self.stop_requested = False
         self.bf16 = wants_bf16(optimisation.precision, world.device)
 
@@ -109,7 +110,8 @@ class Trainer:
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
         if not self.world.main:
             return
-        record = {"step": self.step, "best": self.best, "stale": self.stale, "network": self.describe}
+        record = {"step": self.step, "best": self.best, "stale": self.stale, "judged": self.judged}
+        record["network"] = self.describe
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
         except AsaError as error:
@@ -131,6 +133,7 @@ class Trainer:
         }
         checkpoint.restore_optimiser(self.optimiser, tensors, str(path))
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
+        self.judged = record.get("judged", self.step)
         if self.world.main:
             self.run.event("resume", step=self.step)
         return True
@@ -173,10 +176,10 @@ class Trainer:
             model = DistributedDataParallel(
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
-        outcome = "finished"
+        outcome = "early" if self.tired() else "finished"  # it had ended before
         first = self.step
         with self.signals():
-            for batch in prefetch(self.micro_batches, self.step, self.o.steps):
+            for batch in prefetch(self.micro_batches, self.step, self.step if self.tired() else self.o.steps):
                 losses = self.optimise(model, batch)
                 self.step += 1
                 if self.world.main and (self.step % self.schedule.log_every == 0 or self.step == first + 1):
@@ -202,7 +205,7 @@ class Trainer:
                     outcome = "stopped"
                     break
         validates = self.schedule.validate_every > 0
-        if outcome == "finished" and validates and self.step > first and not self.due(self.schedule.validate_every):
+        if outcome == "finished" and validates and self.judged < self.step:
             self.judge()  # the last steps may be the best ones
         self.save("last")
         if self.world.main:
@@ -295,6 +298,7 @@ class Trainer:
         """Validate; keep the best; True when patience ran out."""
         if self.validate is None:
             return False
+        self.judged = self.step
         network = self.objective.network
         trained = {k: v.clone() for k, v in network.state_dict().items()} if self.average else None
         if trained is not None:
@@ -319,6 +323,10 @@ class Trainer:
         if better:
             self.best = scores["score"]
             self.save("best")
+        return self.tired()
+
+    def tired(self) -> bool:
+        """Whether as many validations as patience allows brought nothing better."""
         return 0 < self.schedule.patience <= self.stale
 
     def report(self, losses: dict[str, float], seconds: float) -> None:
