@@ -87,7 +87,10 @@ class Optimisation(Settings):
     clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 turns it off")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
-    seed: int = Field(0, ge=0, description="of the first weights and of every sample; the same gives the same run")
+    # PyTorch's generator keeps 32 bits of what the first weights are seeded with
+    seed: int = Field(
+        0, ge=0, lt=1 << 32, description="of the first weights and of every sample; the same gives the same run"
+    )
 
 
 class Schedule(Settings):

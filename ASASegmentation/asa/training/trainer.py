@@ -19,6 +19,7 @@ from asa.nn.allocation import keep_freed_memory
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
+from asa.seeds import step_seed
 from asa.training import checkpoint
 from asa.training.distributed import World, mean_over_world
 from asa.training.optimiser import make_optimiser
@@ -45,7 +46,8 @@ class Trainer:
     """Runs optimiser steps, writes events, checkpoints and the moving average of weights.
 
     Step ``s`` always uses samples ``s * batch ... (s + 1) * batch - 1`` and reseeds the random state, so that a run
-    that was killed and resumed has the losses of one never stopped, on any number of processes.
+    that was killed and resumed has the losses of one never stopped. Several processes compute what one does, but for
+    what is drawn within the network (dropout) or taken over a micro-batch (batch normalisation, Dice).
 
     Args:
         objective: network and loss.
@@ -231,7 +233,7 @@ class Trainer:
 
     def optimise(self, model: nn.Module, batch: list[tuple[float, Batch]]) -> dict[str, float]:
         """One optimiser step; returns losses averaged over the global batch."""
-        torch.manual_seed(self.o.seed * 1_000_003 + self.step)
+        torch.manual_seed(step_seed(self.o.seed, self.step, self.world.rank))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.o, self.step) * group.get("lr_scale", 1.0)
         model.train()
