@@ -20,7 +20,7 @@ from asa.report.inspect import Inspection, inspect
 from asa.training.distributed import World
 from asa.training.export import export_model
 from asa.training.presets import preset
-from asa.training.pretrain import PretrainSettings, with_synthetic_heads
+from asa.training.pretrain import PretrainSettings, pretrain, with_synthetic_heads
 from asa.training.pretrained import Pretrained
 from asa.training.previews import reconstruct
 from asa.training.run import read_events
@@ -188,7 +188,7 @@ def test_sizes_that_do_not_fit(store, tmp_path):
         tiny.run(short(store, crop=[12, 12, 10]), tmp_path)
     with pytest.raises(InputError, match="sizes do not fit"):
         tiny.run({**short(store), "encoder": {"width": 3}}, tmp_path)
-    with pytest.raises(InputError, match="micro_batch must be 2"):
+    with pytest.raises(InputError, match="micro-batches of 1 leaves one"):
         tiny.run(short(store, method="rpl", micro_batch=1), tmp_path)
 
 
@@ -243,3 +243,12 @@ def test_synthetic_heads_among_the_scans(tmp_path):
 def test_synthetic_heads_need_the_whole_frame(store, tmp_path):
     with pytest.raises(InputError, match="whole brain frame"):
         tiny.run(short(store, heads=str(tmp_path / "heads.npy")), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "micro_batch", "size"), [("rpl", 4, 1, 1), ("jigsaw", 3, 2, 1), ("rpl", 2, 2, 2)]
+)
+def test_no_micro_batch_of_one_scan_is_normalised(store, tmp_path, method, batch, micro_batch, size):
+    values = tiny.settings(store, method=method, batch=batch, micro_batch=micro_batch)
+    with pytest.raises(InputError, match="none may be of one scan"):
+        pretrain(PretrainSettings.model_validate(values), tmp_path, World(0, size, torch.device("cpu")))
