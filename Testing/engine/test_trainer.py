@@ -125,6 +125,25 @@ def test_data_that_vanishes_while_it_is_validated(tmp_path):
     assert all(torch.equal(broken[name], whole[name]) for name in whole)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_every_process_validates_what_the_main_one_saves(tmp_path, monkeypatch, ema):
+    """Each process has batch statistics of its own samples."""
+    seen = []
+
+    def validate(network):
+        seen.append(network[1].running_mean.tolist())
+        return {"score": 0.0}
+
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, _source: tensor.fill_(7))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda _tensor: None)
+    trainer = make(tmp_path, validate=validate, world=World(1, 2, torch.device("cpu")))
+    trainer.objective.network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
+    trainer.o = trainer.o.model_copy(update={"ema": ema})
+    trainer.restart_average()
+    trainer.judge()
+    assert seen == [[7.0]]
+
+
 def test_a_full_disk_is_survived(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -21,7 +21,7 @@ from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
 from asa.seeds import step_seed
 from asa.training import checkpoint
-from asa.training.distributed import World, mean_over_world
+from asa.training.distributed import World, mean_over_world, share_buffers
 from asa.training.optimiser import make_optimiser
 from asa.training.prefetch import prefetch
 from asa.training.run import Run, kept_name
@@ -305,6 +305,7 @@ class Trainer:
         trained = {k: v.clone() for k, v in network.state_dict().items()} if self.average else None
         if trained is not None:
             network.load_state_dict(self.average)
+        share_buffers(network, self.world)
         network.eval()
         try:
             with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
