@@ -281,6 +281,10 @@ def test_layers_of_the_encoder_are_frozen_or_slowed(store, encoder_run):
     assert {name.split(".")[2] for name in frozen if ".blocks." in name} == {"0", "1"}
     with pytest.raises(InputError, match="freeze_blocks is 9"):
         make_network(settings(store, freeze_blocks=9), spec)
+    with pytest.raises(InputError, match="freeze_blocks is 5"):  # the encoder has 4
+        make_network(settings(store, freeze_blocks=5), spec)
+    whole, _, _ = make_network(settings(store, freeze_encoder=True), spec)
+    assert not any(p.requires_grad for p in whole.encoder.parameters()) and whole.stem.conv.weight.requires_grad
     with pytest.raises(InputError, match="layer_decay concern"):
         make_network(settings(store, network="nnformer", layer_decay=0.5), spec)
     scales = {"network.encoder.embed.weight": 5, "network.encoder.blocks.0.norm1.weight": 4}

@@ -78,7 +78,7 @@ class Optimisation(Settings):
     power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
     warmup_steps: int = Field(0, ge=0, description="the learning rate rises for this long", json_schema_extra=STEPS)
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
-    final_lr: float = Field(0.0, ge=0, description="learning rate of the last step")
+    final_lr: float = Field(0.0, ge=0, description="what the learning rate falls towards")
     steps: int = Field(10_000, gt=0, description="length of the whole run", json_schema_extra=STEPS)
     batch: int = Field(2, gt=0, description="global batch, whatever the number of devices", json_schema_extra=SAMPLES)
     micro_batch: int = Field(
