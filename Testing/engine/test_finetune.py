@@ -107,17 +107,6 @@ def test_cases_land_in_the_brain_frame(store):
         assert labels[tuple(place)] == value
 
 
-def test_what_is_kept_of_a_head_does_not_change_its_intensities(heads, store, tmp_path):
-    """At use a head is normalised over the whole frame; a store of its middle must hold the same numbers."""
-    name = "BraTS2021_00000"
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / name).symlink_to(heads / name, target_is_directory=True)
-    whole = prepare_cases(DATASETS["brats2021"], tmp_path / "one", tmp_path / "whole", zscore, align=False)
-    everything, middle = whole.read(0)[0], CaseStore.open(store).read(0)[0]
-    box = tuple(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(whole.shape, SHAPE, strict=True))
-    assert np.array_equal(everything[(slice(None), *box)], middle)
-
-
 def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
     """A voxel that is brain in part only, as resampling makes it, is none: its low value would spread the z-score."""
     affine = np.array([[0, 0, 4, -46], [0, 4, 0, -63], [4, 0, 0, -41], [0, 0, 0, 1]])
@@ -279,12 +268,8 @@ def test_layers_of_the_encoder_are_frozen_or_slowed(store, encoder_run):
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert {name.split(".")[1] for name in frozen} == {"embed", "blocks"}
     assert {name.split(".")[2] for name in frozen if ".blocks." in name} == {"0", "1"}
-    with pytest.raises(InputError, match="freeze_blocks is 9"):
-        make_network(settings(store, freeze_blocks=9), spec)
-    with pytest.raises(InputError, match="freeze_blocks is 5"):  # the encoder has 4
-        make_network(settings(store, freeze_blocks=5), spec)
-    whole, _, _ = make_network(settings(store, freeze_encoder=True), spec)
-    assert not any(p.requires_grad for p in whole.encoder.parameters()) and whole.stem.conv.weight.requires_grad
+    with pytest.raises(InputError, match="freeze_blocks is 5"):
+        make_network(settings(store, freeze_blocks=5), spec)  # it has 4
     with pytest.raises(InputError, match="layer_decay concern"):
         make_network(settings(store, network="nnformer", layer_decay=0.5), spec)
     scales = {"network.encoder.embed.weight": 5, "network.encoder.blocks.0.norm1.weight": 4}

@@ -112,7 +112,7 @@ class Trainer:
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
         if not self.world.main:
             return
-        record = {"step": self.step, "best": self.best, "stale": self.stale, "judged": self.judged}
+        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale, "judged": self.judged}
         record["network"] = self.describe
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
