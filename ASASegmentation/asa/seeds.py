@@ -22,3 +22,9 @@ def generator(*numbers: int) -> torch.Generator:
     """
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def step_seed(run: int, step: int, rank: int) -> int:
+    """Seed of what networks draw themselves (dropout) in a step: another one in each process, whose samples differ."""
+    alone = run * 1_000_003 + step
+    return generator(alone, rank).initial_seed() if rank else alone

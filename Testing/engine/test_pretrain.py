@@ -17,10 +17,12 @@ from asa.data.stripping import AlreadyStripped
 from asa.errors import InputError, ModelError
 from asa.nn import Encoder
 from asa.report.inspect import Inspection, inspect
+from asa.seeds import generator
+from asa.synth import HeadGenerator
 from asa.training.distributed import World
 from asa.training.export import export_model
 from asa.training.presets import preset
-from asa.training.pretrain import PretrainSettings, with_synthetic_heads
+from asa.training.pretrain import PretrainSettings, pretrain, with_synthetic_heads
 from asa.training.pretrained import Pretrained
 from asa.training.previews import reconstruct
 from asa.training.run import read_events
@@ -188,7 +190,7 @@ def test_sizes_that_do_not_fit(store, tmp_path):
         tiny.run(short(store, crop=[12, 12, 10]), tmp_path)
     with pytest.raises(InputError, match="sizes do not fit"):
         tiny.run({**short(store), "encoder": {"width": 3}}, tmp_path)
-    with pytest.raises(InputError, match="micro_batch must be 2"):
+    with pytest.raises(InputError, match="micro-batches of 1 leaves one"):
         tiny.run(short(store, method="rpl", micro_batch=1), tmp_path)
 
 
@@ -219,7 +221,7 @@ def test_a_small_store_lies_in_the_middle_of_a_large_frame(store):
     assert batch["origins"] == [(2, 1, 0)] and batch["image"].shape == (1, 1, *FRAME)
 
 
-def test_synthetic_heads_among_the_scans(tmp_path):
+def test_synthetic_heads_among_the_scans(tmp_path, monkeypatch):
     store = ScanStore(tmp_path, (160, 192, 160), (0, 0, 0), ())
     scans = StoredScans(store, range(4), (160, 192, 160), 8, (64, 64, 64), flip=True)
     scans.collate = lambda indices: {
@@ -234,6 +236,13 @@ def test_synthetic_heads_among_the_scans(tmp_path):
     made = [name.startswith("synthetic") for name in batch["names"]]
     assert 0 < sum(made) < 8
     assert [bool(image.any()) for image in batch["image"]] == made
+    # what is drawn for a head is not what its mask is drawn with
+    apart = HeadGenerator.sample
+    drawn = []
+    monkeypatch.setattr(HeadGenerator, "sample", lambda self, *seed: drawn.append(seed) or apart(self, *seed))
+    with_synthetic_heads(settings, scans, tmp_path, World(0, 1, torch.device("cpu"))).collate(range(8))
+    for seed in drawn:
+        assert torch.rand((), generator=generator(*seed)) != torch.rand((), generator=generator(seed[0]))
     # made of label maps, they are kept in the run's folder
     settings.heads = str(tmp_path)
     again = with_synthetic_heads(settings, scans, tmp_path, World(0, 1, torch.device("cpu"))).collate(range(8))
@@ -243,3 +252,12 @@ def test_synthetic_heads_among_the_scans(tmp_path):
 def test_synthetic_heads_need_the_whole_frame(store, tmp_path):
     with pytest.raises(InputError, match="whole brain frame"):
         tiny.run(short(store, heads=str(tmp_path / "heads.npy")), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "micro_batch", "size"), [("rpl", 4, 1, 1), ("jigsaw", 3, 2, 1), ("rpl", 2, 2, 2)]
+)
+def test_no_micro_batch_of_one_scan_is_normalised(store, tmp_path, method, batch, micro_batch, size):
+    values = tiny.settings(store, method=method, batch=batch, micro_batch=micro_batch)
+    with pytest.raises(InputError, match="none may be of one scan"):
+        pretrain(PretrainSettings.model_validate(values), tmp_path, World(0, size, torch.device("cpu")))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asa.seeds import generator, sample_seed
+from asa.seeds import generator, sample_seed, step_seed
+from asa.training.settings import Optimisation
 
 
 def drawn(*numbers: int) -> list[float]:
@@ -26,3 +27,20 @@ def test_numbers_that_differ_anywhere_draw_others(numbers):
 def test_no_two_samples_of_two_runs_are_alike():
     seen = {tuple(drawn(sample_seed(run, index))) for run in range(20) for index in range(100)}
     assert len(seen) == 2000
+
+
+def dropped(seed: int) -> list[bool]:
+    torch.manual_seed(seed)
+    return (torch.nn.functional.dropout(torch.ones(64)) == 0).tolist()
+
+
+def test_processes_drop_out_other_features():
+    masks = [dropped(step_seed(3, 5, rank)) for rank in range(4)]
+    assert all(one != other for i, one in enumerate(masks) for other in masks[:i])
+    assert step_seed(3, 5, 0) == 3_000_014  # pinned: runs go on as they were begun
+
+
+def test_a_seed_that_cannot_be_kept_is_refused():
+    torch.manual_seed(step_seed(Optimisation(seed=(1 << 32) - 1).seed, 1 << 40, 0))
+    with pytest.raises(ValueError, match="less than 4294967296"):
+        Optimisation(seed=20_240_101_123_456)

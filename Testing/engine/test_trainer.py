@@ -111,6 +111,39 @@ def test_data_that_vanishes_half_way(tmp_path):
     assert again.resume() and again.step == 5 and again.fit() == "finished"
 
 
+def test_data_that_vanishes_while_it_is_validated(tmp_path):
+    """Validated is the average of weights; what is saved are still the weights that are trained."""
+
+    def validate(_network):
+        raise InputError("a held-out case cannot be read any more")
+
+    with pytest.raises(InputError, match="held-out case"):
+        make(tmp_path / "broken", ema=0.9, validate=validate).fit()
+    make(tmp_path / "whole", ema=0.9, schedule=Schedule(log_every=1, keep_every=2)).fit()
+    broken, _ = checkpoint.load(tmp_path / "broken/checkpoints/last.safetensors")
+    whole, _ = checkpoint.load(tmp_path / "whole/checkpoints/step_000002.safetensors")
+    assert all(torch.equal(broken[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_every_process_validates_what_the_main_one_saves(tmp_path, monkeypatch, ema):
+    """Each process has batch statistics of its own samples."""
+    seen = []
+
+    def validate(network):
+        seen.append(network[1].running_mean.tolist())
+        return {"score": 0.0}
+
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, _source: tensor.fill_(7))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda _tensor: None)
+    trainer = make(tmp_path, validate=validate, world=World(1, 2, torch.device("cpu")))
+    trainer.objective.network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
+    trainer.o = trainer.o.model_copy(update={"ema": ema})
+    trainer.restart_average()
+    trainer.judge()
+    assert seen == [[7.0]]
+
+
 def test_a_full_disk_is_survived(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -133,6 +166,32 @@ def test_best_is_kept_and_patience_ends_the_run(tmp_path):
     assert checkpoint.load(tmp_path / "checkpoints/best.safetensors")[1]["step"] == 4
 
 
+def test_a_run_that_ended_early_has_ended(tmp_path):
+    schedule = Schedule(log_every=1, checkpoint_every=1, validate_every=2, patience=2)
+    flat = {"schedule": schedule, "steps": 100, "validate": lambda _network: {"score": 1.0}}
+    assert make(tmp_path, **flat).fit() == "early"
+    again = make(tmp_path, **flat)
+    assert again.resume() and again.fit() == "early" and again.step == 6
+    patient = make(tmp_path, **{**flat, "schedule": schedule.model_copy(update={"patience": 4})})
+    assert patient.resume() and patient.fit() == "early" and patient.step == 10
+
+
+def test_a_run_killed_while_its_end_is_judged_is_judged_when_it_goes_on(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill(_network):
+        raise Killed
+
+    schedule = Schedule(log_every=1, checkpoint_every=2, validate_every=5)
+    with pytest.raises(Killed):
+        make(tmp_path, schedule=schedule, steps=4, validate=kill).fit()
+    for _ in range(2):  # once, however often it is started
+        again = make(tmp_path, schedule=schedule, steps=4, validate=lambda _network: {"score": 1.0})
+        assert again.resume() and again.fit() == "finished"
+    assert [event["step"] for event in events(tmp_path, "validation")] == [4]
+
+
 def test_the_end_of_a_run_is_judged_too(tmp_path):
     schedule = Schedule(log_every=1, validate_every=5)
     make(tmp_path, schedule=schedule, validate=lambda _network: {"score": 1.0}).fit()
@@ -143,6 +202,33 @@ def test_a_checkpoint_of_another_preset_is_refused(tmp_path):
     make(tmp_path).fit()
     with pytest.raises(ModelError, match="another preset or method"):
         make(tmp_path, describe={"preset": "paper"}).resume()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"optimiser": "sgd"}, {"optimiser": "adamw"}, "another optimiser"),
+        ({"optimiser": "adamw"}, {"optimiser": "sgd"}, "another optimiser"),
+        ({"ema": 0.0}, {"ema": 0.9}, "no moving average"),
+    ],
+)
+def test_a_run_does_not_go_on_with_what_its_checkpoint_lacks(tmp_path, before, after, said):
+    make(tmp_path, steps=2, **before).fit()
+    with pytest.raises(ModelError, match=said):
+        make(tmp_path, **after).resume()
+
+
+def test_a_run_does_not_go_on_with_other_frozen_layers(tmp_path):
+    make(tmp_path, steps=2).fit()
+    tensors, _ = checkpoint.load(tmp_path / "checkpoints/last.safetensors")
+    network = torch.nn.Linear(1, 1)
+    for fewer in ([network.weight], [torch.nn.Parameter(torch.zeros(2, 2)), network.bias]):
+        with pytest.raises(ModelError, match="other frozen layers"):
+            checkpoint.restore_optimiser(torch.optim.AdamW(fewer), tensors, "last")
+
+
+def test_sgd_without_momentum(tmp_path):
+    assert make(tmp_path, optimiser="sgd", momentum=0.0).fit() == "finished"
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file", b"\x80\x04\x95pickle"])

@@ -1,7 +1,7 @@
 """The store of labelled cases: memory-mapped arrays in the brain frame, and an index.
 
 index.json             data set, modalities, cases
-images/<case>.npy      (C, T, H, W) float16, normalised as at use (:func:`asa.inference.normalise.zscore`)
+images/<case>.npy      (C, T, H, W) float16, normalised as at use, over the whole brain frame
 labels/<case>.npy      (T, H, W) uint8, values of the task
 foreground/<case>.npy  (N, 4) int16: label, t, h, w of up to 2000 voxels of each label
 """
@@ -190,6 +190,8 @@ def prepare_cases(
         settings["stripped"] = True
     if corrected:
         settings["corrected"] = True
+    if tuple(shape) != FRAME.shape:  # a store begun when crops were normalised by themselves is not gone on with
+        settings["normalised"] = "whole frame"
     path = folder / "settings.json"
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise InputError(f"{folder} was begun with other settings ({path}); choose another folder")
@@ -229,13 +231,16 @@ def _prepare(
     scans = [read_volume(case.images[key]) for key in modalities]
     alignment = align_to_frame(scans[0]) if align else Alignment(np.eye(4), "identity", 1.0)
     truth = read_volume(case.labels, labels=True)
-    framed = [resample(scan, grid, 1, alignment.matrix).array for scan in scans]
+    # as at use: normalised over the whole frame, whatever is kept of it
+    framed = [resample(scan, FRAME, 1, alignment.matrix).array for scan in scans]
     if stripped:
         # as at use: a voxel is brain where most of it is
         shown = np.any([scan.array != 0 for scan in scans], axis=0).astype(np.float32)
-        inside = resample(scans[0].with_array(shown), grid, 1, alignment.matrix).array > 0.5
+        inside = resample(scans[0].with_array(shown), FRAME, 1, alignment.matrix).array > 0.5
         framed = [np.where(inside, one, 0) for one in framed]
-    image = np.stack([normalise(one) for one in framed]).astype(np.float16)
+    starts = [(whole - kept) // 2 for whole, kept in zip(FRAME.shape, grid.shape, strict=True)]
+    box = tuple(slice(start, start + kept) for start, kept in zip(starts, grid.shape, strict=True))
+    image = np.stack([normalise(one)[box] for one in framed]).astype(np.float16)
     known = dataset.to_task(truth.array)
     known[known == IGNORED] = 0
     labels = resample(truth.with_array(known), grid, 0, alignment.matrix).array

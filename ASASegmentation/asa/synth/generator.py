@@ -84,9 +84,9 @@ class HeadGenerator:
         self.targets = torch.from_numpy(TARGETS.astype(np.int64))
         self.in_brain = torch.from_numpy(IN_BRAIN)
 
-    def sample(self, seed: int) -> Sample:
-        """The crop that belongs to ``seed``: the same number gives the same crop on every machine and process."""
-        rng = generator(seed)
+    def sample(self, *seed: int) -> Sample:
+        """The crop that belongs to ``seed``: the same numbers give the same crop on every machine and process."""
+        rng = generator(*seed)
         head = int(torch.randint(len(self.heads), (), generator=rng))
         free = [f - c for f, c in zip(self.frame, self.crop, strict=True)]
         # draw the crop's corner so that the frame's border is seen as often as its middle

@@ -29,14 +29,23 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"optimiser.{i}.{k}": v for i, values in state.items() for k, v in values.items() if torch.is_tensor(v)}
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of :func:`optimiser_tensors`; learning rates follow from the step and are not stored."""
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], source: str) -> None:
+    """Inverse of :func:`optimiser_tensors`; learning rates follow from the step and are not stored.
+
+    Raises:
+        ModelError: the state is that of another optimiser, or of other parameters.
+    """
+    keys = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimiser, torch.optim.AdamW) else {"momentum_buffer"}
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):
             _, index, key = name.split(".", 2)
-            parameter = parameters[int(index)]
+            parameter = parameters[int(index)] if int(index) < len(parameters) else None
+            if parameter is None or key not in keys or (value.ndim and value.shape != parameter.shape):
+                raise ModelError(
+                    f"{source} is of another optimiser, or of other frozen layers; choose another run folder"
+                )
             state.setdefault(int(index), {})[key] = shared_like(value, parameter) if value.ndim else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 

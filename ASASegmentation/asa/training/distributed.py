@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
 
@@ -57,6 +58,13 @@ def barrier() -> None:
     """Wait until every process is here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def share_buffers(module: nn.Module, world: World) -> None:
+    """Give every process the main one's buffers: statistics of batch normalisation differ, and only those are saved."""
+    if world.size > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def mean_over_world(values: dict[str, float], world: World) -> dict[str, float]:

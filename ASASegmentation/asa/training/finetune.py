@@ -37,12 +37,13 @@ from asa.training import checkpoint
 from asa.training.distributed import World
 from asa.training.losses import deep_supervision
 from asa.training.memory import candidates, choose_fitting
+from asa.training.optimiser import make_optimiser
 from asa.training.pretrained import Pretrained
 from asa.training.region_loss import region_deep_supervision
 from asa.training.run import Run
 from asa.training.settings import VOXELS, Optimisation, Schedule, Settings
 from asa.training.tensorboard import add_tensorboard
-from asa.training.trainer import Trainer, make_optimiser, wants_bf16
+from asa.training.trainer import Trainer, wants_bf16
 from asa.training.validation import calibrate, whole_volume_dice
 from asa.training.whole_volume import PATCH, place_in_frame
 
@@ -185,7 +186,9 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
     frame = network.config.encoder.frame
     if any(c // PATCH > f for c, f in zip(settings.crop, frame, strict=True)):
         raise InputError(f"crop {settings.crop} is larger than the network's frame of {frame} patches of {PATCH}")
-    freeze(network.encoder, len(network.encoder.blocks) + 1 if settings.freeze_encoder else settings.freeze_blocks)
+    freeze(network.encoder, settings.freeze_blocks)
+    if settings.freeze_encoder:
+        network.encoder.requires_grad_(False)
     return network, frame, network.config.to_dict()
 
 
@@ -212,17 +215,15 @@ def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
 
 
 def freeze(encoder: Encoder, blocks: int) -> None:
-    """Keep the patch embedding and the first ``blocks`` blocks as they are; more than there are: the whole encoder.
+    """Keep the patch embedding and the first ``blocks`` blocks as they are.
 
     Raises:
-        InputError: nothing of the encoder would be left, though it was not asked for.
+        InputError: there are not as many.
     """
     depth = len(encoder.blocks)
-    if blocks == depth + 1:
-        encoder.requires_grad_(False)
-    elif blocks > depth:
+    if blocks > depth:
         raise InputError(f"freeze_blocks is {blocks}, and the encoder has {depth} blocks")
-    elif blocks:
+    if blocks:
         for part in (encoder.embed, encoder.position, *encoder.blocks[:blocks]):
             part.requires_grad_(False)
 

@@ -267,10 +267,11 @@ def check_store(store: CaseStore, suits: bool, modalities: Sequence[str]) -> Non
 def crop_dice(network: nn.Module, source: MixedCrops, count: int, task: str) -> dict[str, float]:
     """Dice of each region over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
     regions = [region.values for region in TASKS[task].regions]
+    device = next(network.parameters()).device
     overlap, size = torch.zeros(len(regions)), torch.zeros(len(regions))
     for index in range(count):
         batch = source.collate([index])
-        shown = network(batch["image"], batch["origins"])[0] > 0
+        shown = network(batch["image"].to(device), batch["origins"])[0].cpu() > 0
         truth = region_masks(batch["target"], regions)[0]
         overlap += (shown & truth).flatten(1).sum(1)
         size += shown.flatten(1).sum(1) + truth.flatten(1).sum(1)

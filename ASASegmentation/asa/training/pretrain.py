@@ -121,8 +121,13 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         ModelError: the folder's checkpoint is damaged or of another network.
         TrainingDiverged: the loss is not a number; the scans of the step are named.
     """
-    if settings.method in CONTEXT and settings.micro_batch < 2:
-        raise InputError(f"{settings.method} normalises over a micro-batch, so micro_batch must be 2 or more")
+    if settings.method in CONTEXT:
+        shares = {len(range(rank, settings.batch, world.size)) for rank in range(world.size)}
+        if any(settings.micro_batch < 2 or share % settings.micro_batch == 1 for share in shares):
+            raise InputError(
+                f"{settings.method} normalises over a micro-batch, and none may be of one scan: a batch of "
+                f"{settings.batch} on {world.size} device(s) in micro-batches of {settings.micro_batch} leaves one"
+            )
     store = ScanStore.open(Path(settings.store))
     train, held_out = choose_split(settings, store)
     source = stored_scans(settings, store, train)

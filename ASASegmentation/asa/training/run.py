@@ -64,7 +64,7 @@ class Run:
 
     @staticmethod
     def create(folder: Path, kind: str, settings: dict[str, Any], data: dict[str, Any]) -> Run:
-        """Make the folder, or continue in one whose settings are the same but for the schedule's length.
+        """Make the folder, or continue in one; run.yaml says the settings that it continues with.
 
         Raises:
             InputError: the folder holds a run of another kind or format.

@@ -16,7 +16,7 @@ from asa.nn.position import Grid3
 from asa.seeds import generator, sample_seed
 from asa.synth import HeadGenerator
 
-CROP, SYNTHETIC, ORDER = 1, 2, 3  # what random numbers are for: mask and crop must not be correlated
+CROP, SYNTHETIC, ORDER, HEAD = 1, 2, 3, 4  # what random numbers are for: mask and crop must not be correlated
 
 
 class StoredScans:
@@ -109,7 +109,7 @@ class WithSyntheticHeads:
         batch = self.scans.collate(indices)
         for place, seed in enumerate(batch["seeds"]):
             if float(torch.rand((), generator=generator(seed, SYNTHETIC))) < self.share:
-                head = self.heads.sample(seed)
+                head = self.heads.sample(seed, HEAD)
                 batch["image"][place, 0] = head.image
                 batch["origins"][place] = head.origin
                 batch["names"][place] = f"synthetic {seed}"

@@ -78,7 +78,7 @@ class Optimisation(Settings):
     power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
     warmup_steps: int = Field(0, ge=0, description="the learning rate rises for this long", json_schema_extra=STEPS)
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
-    final_lr: float = Field(0.0, ge=0, description="learning rate of the last step")
+    final_lr: float = Field(0.0, ge=0, description="what the learning rate falls towards")
     steps: int = Field(10_000, gt=0, description="length of the whole run", json_schema_extra=STEPS)
     batch: int = Field(2, gt=0, description="global batch, whatever the number of devices", json_schema_extra=SAMPLES)
     micro_batch: int = Field(
@@ -87,7 +87,10 @@ class Optimisation(Settings):
     clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 turns it off")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
-    seed: int = Field(0, ge=0, description="of the first weights and of every sample; the same gives the same run")
+    # PyTorch's generator keeps 32 bits of what the first weights are seeded with
+    seed: int = Field(
+        0, ge=0, lt=1 << 32, description="of the first weights and of every sample; the same gives the same run"
+    )
 
 
 class Schedule(Settings):

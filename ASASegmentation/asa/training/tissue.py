@@ -77,10 +77,11 @@ class TissueObjective(Objective):
 def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[str, float]:
     """Dice of each class over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
     overlap, size = torch.zeros(CLASSES), torch.zeros(CLASSES)
+    device = next(network.parameters()).device
     for index in range(count):
         batch = source.collate([index])
-        image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
-        shown = network(image, batch["origins"]).argmax(1)
+        image = batch["image"].to(device).contiguous(memory_format=torch.channels_last_3d)
+        shown = network(image, batch["origins"]).argmax(1).cpu()
         for value in range(1, CLASSES):
             a, b = shown == value, batch["target"] == value
             overlap[value] += (a & b).sum()

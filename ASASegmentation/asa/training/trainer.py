@@ -19,8 +19,10 @@ from asa.nn.allocation import keep_freed_memory
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
+from asa.seeds import step_seed
 from asa.training import checkpoint
-from asa.training.distributed import World, mean_over_world
+from asa.training.distributed import World, mean_over_world, share_buffers
+from asa.training.optimiser import make_optimiser
 from asa.training.prefetch import prefetch
 from asa.training.run import Run, kept_name
 from asa.training.settings import Optimisation, Schedule, learning_rate
@@ -44,7 +46,8 @@ class Trainer:
     """Runs optimiser steps, writes events, checkpoints and the moving average of weights.
 
     Step ``s`` always uses samples ``s * batch ... (s + 1) * batch - 1`` and reseeds the random state, so that a run
-    that was killed and resumed has the losses of one never stopped, on any number of processes.
+    that was killed and resumed has the losses of one never stopped. Several processes compute what one does, but for
+    what is drawn within the network (dropout) or taken over a micro-batch (batch normalisation, Dice).
 
     Args:
         objective: network and loss.
@@ -88,6 +91,7 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         self.stale = 0
+        self.judged = 0  # step of the last validation
         self.stop_requested = False
         self.bf16 = wants_bf16(optimisation.precision, world.device)
 
@@ -108,7 +112,8 @@ class Trainer:
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
         if not self.world.main:
             return
-        record = {"step": self.step, "best": self.best, "stale": self.stale, "network": self.describe}
+        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale, "judged": self.judged}
+        record["network"] = self.describe
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
         except AsaError as error:
@@ -123,11 +128,14 @@ class Trainer:
         if record["network"] != checkpoint.as_json(self.describe):
             raise ModelError(f"{path} is of another preset or method than these settings; choose another run folder")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
+        if self.average and f"average.{next(iter(self.average))}" not in tensors:
+            raise ModelError(f"{path} has no moving average of weights, which ema asks for; choose another run folder")
         self.average = {
             k: shared_like(tensors[f"average.{k}"].to(self.world.device), v) for k, v in self.average.items()
         }
-        checkpoint.restore_optimiser(self.optimiser, tensors)
+        checkpoint.restore_optimiser(self.optimiser, tensors, str(path))
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
+        self.judged = record.get("judged", self.step)
         if self.world.main:
             self.run.event("resume", step=self.step)
         return True
@@ -170,10 +178,10 @@ class Trainer:
             model = DistributedDataParallel(
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
-        outcome = "finished"
+        outcome = "early" if self.tired() else "finished"  # it had ended before
         first = self.step
         with self.signals():
-            for batch in prefetch(self.micro_batches, self.step, self.o.steps):
+            for batch in prefetch(self.micro_batches, self.step, self.step if self.tired() else self.o.steps):
                 losses = self.optimise(model, batch)
                 self.step += 1
                 if self.world.main and (self.step % self.schedule.log_every == 0 or self.step == first + 1):
@@ -199,7 +207,7 @@ class Trainer:
                     outcome = "stopped"
                     break
         validates = self.schedule.validate_every > 0
-        if outcome == "finished" and validates and self.step > first and not self.due(self.schedule.validate_every):
+        if outcome == "finished" and validates and self.judged < self.step:
             self.judge()  # the last steps may be the best ones
         self.save("last")
         if self.world.main:
@@ -225,7 +233,7 @@ class Trainer:
 
     def optimise(self, model: nn.Module, batch: list[tuple[float, Batch]]) -> dict[str, float]:
         """One optimiser step; returns losses averaged over the global batch."""
-        torch.manual_seed(self.o.seed * 1_000_003 + self.step)
+        torch.manual_seed(step_seed(self.o.seed, self.step, self.world.rank))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.o, self.step) * group.get("lr_scale", 1.0)
         model.train()
@@ -292,16 +300,20 @@ class Trainer:
         """Validate; keep the best; True when patience ran out."""
         if self.validate is None:
             return False
+        self.judged = self.step
         network = self.objective.network
         trained = {k: v.clone() for k, v in network.state_dict().items()} if self.average else None
         if trained is not None:
             network.load_state_dict(self.average)
+        share_buffers(network, self.world)
         network.eval()
-        with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
-            scores = mean_over_world(self.validate(network), self.world)
-        if trained is not None:
-            network.load_state_dict(trained)
-        network.train()
+        try:
+            with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
+                scores = mean_over_world(self.validate(network), self.world)
+        finally:  # a case may vanish; what is saved then must not be the average
+            if trained is not None:
+                network.load_state_dict(trained)
+            network.train()
         better = scores["score"] > self.best
         self.stale = 0 if better else self.stale + 1
         if self.world.main:
@@ -314,6 +326,10 @@ class Trainer:
         if better:
             self.best = scores["score"]
             self.save("best")
+        return self.tired()
+
+    def tired(self) -> bool:
+        """Whether as many validations as patience allows brought nothing better."""
         return 0 < self.schedule.patience <= self.stale
 
     def report(self, losses: dict[str, float], seconds: float) -> None:
@@ -374,23 +390,3 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     return native_bf16(device)
-
-
-def make_optimiser(
-    module: nn.Module, o: Optimisation, lr_scale: Callable[[str], float] = lambda _name: 1.0
-) -> torch.optim.Optimizer:
-    """AdamW or Nesterov SGD; biases, norms and position tables are not decayed.
-
-    ``lr_scale``: factor on the learning rate, by the name of the parameter.
-    """
-    groups: dict[tuple[bool, float], dict[str, Any]] = {}
-    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    for decayed in (True, False):
-        for name, parameter in trained:
-            if (parameter.ndim > 1) is decayed:
-                scale = lr_scale(name)
-                new = {"params": [], "weight_decay": o.weight_decay if decayed else 0.0, "lr_scale": scale}
-                groups.setdefault((decayed, scale), new)["params"].append(parameter)
-    if o.optimiser == "adamw":
-        return torch.optim.AdamW(groups.values(), lr=o.lr, betas=o.betas)
-    return torch.optim.SGD(groups.values(), lr=o.lr, momentum=o.momentum, nesterov=True)
