@@ -58,7 +58,7 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
             found.append((_stem(path), {first.key: path}))
         else:
             raise InputError(f"There is no image {path}.")
-    return [Case(name, images) for name, (_, images) in zip(_distinct(found), found, strict=True)]
+    return [Case(name, images) for name, (_, images) in zip(distinct(found), found, strict=True)]
 
 
 def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
@@ -139,7 +139,7 @@ def _stem(path: Path) -> str:
     return path.stem
 
 
-def _distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
+def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
     """Names for output folders: a name that occurs twice gets the folder of its image in front, then a number.
 
     The folder comes first, because then a case keeps its name when the list grows or is sorted otherwise.
