@@ -172,6 +172,35 @@ def test_bids_cases_of_a_model_that_can_do_without(tmp_path: Path) -> None:
     assert list(lone[0].images) == ["flair"], "an image by itself is of the modality the model needs"
 
 
+def test_bids_names_of_contrast_agents(tmp_path: Path) -> None:
+    for name in ("run-1_T1w", "ce-gadolinium_run-1_T1w", "run-1_FLAIR", "ce-gd_run-1_FLAIR", "ce-gd_run-2_T1w"):
+        make_image(tmp_path / f"sub-01/anat/sub-01_{name}.nii.gz")
+    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
+    cases = {case.name: case.images for case in find_cases([tmp_path], optional)}
+    assert {name: sorted(images) for name, images in cases.items()} == {
+        "sub-01_run-1": ["flair", "t1", "t1gd"],
+        "sub-01_run-2": ["t1gd"],
+    }
+    assert cases["sub-01_run-1"]["flair"].name == "sub-01_run-1_FLAIR.nii.gz"
+
+
+def test_who_is_left_out_is_said(run: Run, tmp_path: Path) -> None:
+    make_image(bids(tmp_path / "in") / "sub-03/anat/sub-03_FLAIR.nii.gz")
+    make_image(tmp_path / "in" / "sub-02/ses-3/anat/sub-02_ses-3_T2w.nii.gz")
+    code, _, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0, err
+    assert f"needs: {Path('sub-02/ses-3')}, sub-03." in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_nothing_is_a_failed_head(run: Run, tmp_path: Path) -> None:
+    make_image(tmp_path / "in" / "there.nii.gz")
+    (tmp_path / "in" / "not_fetched.nii.gz").symlink_to("../annex/not_fetched.nii.gz")
+    code, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1 and "1 of 2 segmented" in table
+    assert "not_fetched: failed" in err
+
+
 def test_a_bids_folder_is_segmented(run: Run, tmp_path: Path) -> None:
     code, _, err = run("segment", bids(tmp_path / "in"), "-o", tmp_path / "out")
     assert code == 0, err

@@ -145,6 +145,9 @@ def command(
         return job.run(request, folder, overwrite=overwrite, progress=progress)
 
     console = Console(stderr=True)
+    if missing := batch.left_out(images or [], cases):
+        words = f"Left out, without the images that the model needs: {', '.join(missing)}."
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
         if single:
             _report_one(console, run(cases[0], bar(cases[0].name)))
