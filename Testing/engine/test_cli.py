@@ -107,6 +107,19 @@ def test_a_batch_skips_goes_on_and_sums_up(run: Run, tmp_path: Path) -> None:
     assert "1 of 4 heads failed" in err and "Traceback" not in err
 
 
+def test_a_log_of_80_columns_names_every_head(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"sub-0000{number}_ses-baseline_acq-mprage_T1w" for number in range(2)]
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"no image")
+    _, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    assert "".join(row[1].strip() for row in rows) == "".join(names)
+    told = [line for line in err.splitlines() if line.startswith("sub-")]
+    assert len(told) == 2 and all("is damaged" in line and line.endswith(" s)") for line in told)
+
+
 def test_an_unexpected_failure_of_one_head_does_not_end_the_batch(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: ModuleType
 ) -> None:
