@@ -17,6 +17,7 @@ from .tasks import Modality
 SUMMARY = "summary.json"
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+$")
+_AGENT = re.compile(r"_ce-[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,18 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
             found.append((_stem(path), {first.key: path}))
         else:
             raise InputError(f"There is no image {path}.")
-    return [Case(name, images) for name, (_, images) in zip(_distinct(found), found, strict=True)]
+    return [Case(name, images) for name, (_, images) in zip(distinct(found), found, strict=True)]
+
+
+def left_out(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
+    """The subjects, or their sessions, in the BIDS folders among `inputs` of which no image is in a case."""
+    used = {parent for case in cases for image in case.images.values() for parent in image.parents}
+    missing: list[str] = []
+    for folder in (path for path in inputs if path.is_dir() and _is_bids(path)):
+        for subject in (path for path in sorted(folder.glob("sub-*")) if path.is_dir()):
+            parts = [path for path in sorted(subject.glob("ses-*")) if path.is_dir()] or [subject]
+            missing += [str(part.relative_to(folder)) for part in parts if part not in used]
+    return missing
 
 
 def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
@@ -106,7 +118,7 @@ def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, d
     cases: dict[tuple[Path, str], dict[str, Path]] = {}
     for modality in modalities:
         for image in sorted(_of_modality(candidates, modality)):
-            name = _stem(image).removesuffix(f"_{modality.bids}")
+            name = _AGENT.sub("", _stem(image)).rpartition("_")[0]
             cases.setdefault((image.parent, name), {}).setdefault(modality.key, image)
     for (_, name), images in sorted(cases.items()):
         if all(modality.key in images for modality in modalities if modality.required):
@@ -114,11 +126,14 @@ def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, d
 
 
 def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
-    """Images whose BIDS name ends as the modality's; a contrast-enhanced T1w is not a T1w."""
+    """Images whose BIDS name ends as the modality's; a contrast-enhanced T1w is not a T1w.
+
+    Whatever the agent is called, and also where other parts (run-1) stand behind it.
+    """
+    enhanced, suffix = modality.bids.startswith("ce-"), modality.bids.rpartition("_")[2]
     for path in paths:
-        if _is_image(path) and _stem(path).endswith(f"_{modality.bids}"):
-            if "_ce-" in path.name and "ce-" not in modality.bids:
-                continue
+        stem = _stem(path)
+        if _is_image(path) and stem.endswith(f"_{suffix}") and bool(_AGENT.search(stem)) == enhanced:
             yield path
 
 
@@ -129,7 +144,9 @@ def _images(folder: Path, modality: Modality) -> Iterator[tuple[str, dict[str, P
 
 
 def _is_image(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+    # A link to nothing (a data set not fetched) counts: its head is to fail, not to be missing without a word.
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return there and path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
 
 
 def _stem(path: Path) -> str:
@@ -139,7 +156,7 @@ def _stem(path: Path) -> str:
     return path.stem
 
 
-def _distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
+def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
     """Names for output folders: a name that occurs twice gets the folder of its image in front, then a number.
 
     The folder comes first, because then a case keeps its name when the list grows or is sorted otherwise.

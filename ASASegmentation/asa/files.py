@@ -1,19 +1,35 @@
-"""Writing files so that a reader sees the old one or the whole new one, never a part."""
+"""Writing files so that a reader sees the old one or the whole new one, never a part; and locks between processes."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import OutputError
 
 _ATTEMPTS, _PAUSE_S = 20, 0.05
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(stream: IO[str]) -> None:
+        stream.seek(0)
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(stream: IO[str]) -> None:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -62,6 +78,44 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def hold(path: Path) -> IO[str] | None:
+    """The file, made if missing and locked until it is closed or the process ends; None where another process has it.
+
+    Some file systems of clusters know no locks: there it is open and not locked. Raises OSError when it cannot be made.
+    """
+    stream = path.open("a+", encoding="utf-8")
+    try:
+        _lock(stream)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return stream
+        stream.close()
+        return None
+    return stream
+
+
+@contextmanager
+def alone_with(path: Path) -> Iterator[bool]:
+    """Yields whether this process, and no other, has the lock file ``path``, which is removed afterwards.
+
+    Raises OSError when it cannot be made.
+    """
+    stream = hold(path)
+    if stream is None:
+        yield False
+        return
+    # Its former holder may have removed it between our opening and locking it: then somebody else makes a new one.
+    with stream:
+        ours = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        try:
+            yield ours
+        finally:
+            if os.name == "nt":  # where an open file cannot be removed
+                stream.close()
+            if ours:
+                _remove(path)
 
 
 def _umask() -> int:

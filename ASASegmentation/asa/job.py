@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import AsaError, Cancelled, InputError, OutputError, ResourceError
-from .files import write_json
+from .files import alone_with, write_json
 from .tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
 
 REPORT = "report.json"
 _SEGMENTS = "segmentation.seg.nrrd"
-_STAGING = ".asa-partial"
+_STAGING, _LOCK = ".asa-partial", ".asa-lock"
 _UNUSED = "The model '{}' does not look at the {} image."
 _SEGMENTING = 0.92  # share of the whole that segmenting takes; writing is the rest
 
@@ -167,21 +167,30 @@ def _matching_report(
 
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder`, gone afterwards; `folder` too, if it was made here and nothing came of it."""
+    """A hidden folder inside `folder`, gone afterwards; `folder` too, if it was made here and nothing came of it.
+
+    The lock beside it lets only one process in: two that shared it would mix their files, or take them from each other.
+    """
     existed = folder.exists()
     staging = folder / _STAGING
-    try:
-        shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be written to: {error.strerror or error}.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not existed:
+                stack.callback(_remove_empty, folder)
+            if not stack.enter_context(alone_with(folder / _LOCK)):
+                raise OutputError(f"Another run is writing into the folder {folder}.")
+            shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
+            staging.mkdir()
+        except OSError as error:
+            raise OutputError(f"The folder {folder} cannot be written to: {error.strerror or error}.") from error
+        stack.callback(shutil.rmtree, staging, ignore_errors=True)
         yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not existed:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _write(
@@ -259,14 +268,27 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
 
 
 def _publish(staging: Path, folder: Path, report: dict[str, Any]) -> None:
-    """Moves the finished files to their place: an older report goes first, as it is no longer true; ours comes last."""
+    """Moves the finished files to their place: an older report goes first, as it is no longer true; ours comes last.
+
+    So do the older report's files that are not made anew: probabilities beside another scan's labels would mislead.
+    """
     write_json(staging / REPORT, report)
     try:
-        (folder / REPORT).unlink(missing_ok=True)
+        for name in (REPORT, *(_files_of(folder) - {*report["files"]})):
+            (folder / name).unlink(missing_ok=True)
         for name in (*report["files"], REPORT):
             (staging / name).replace(folder / name)
     except OSError as error:
         raise OutputError(f"The results cannot be moved into {folder}: {error.strerror or error}.") from error
+
+
+def _files_of(folder: Path) -> set[str]:
+    """The files that the report in a folder names, without a path; none where there is no such report."""
+    try:
+        names = json.loads((folder / REPORT).read_text(encoding="utf-8"))["files"]
+        return {name for name in names if name == Path(name).name}
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
 
 
 @contextlib.contextmanager

@@ -7,19 +7,20 @@ An input is an image (NIfTI, NRRD, MGZ), a folder of images, a BIDS folder or a 
 series that the model needs are found by their tags. Each head gets a folder in RESULTS; what is there already for the
 same image, model and settings is not done again. RESULTS/summary.json says what became of each head.
 
-Exit code: 0 when all heads were segmented, 1 when some failed, that of the error when none could be begun.
+Exit code: 0 when all heads were segmented, 1 when some failed, that of the error when none could be begun, 130 after
+Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asa import batch, job
-from asa.errors import AsaError, InputError, ResourceError
+from asa.errors import AsaError, Cancelled, InputError, ResourceError
 from asa.models import find_model
 from asa.tasks import TASKS, Modality
 from ASASegmentationLib.matching import Candidate, propose
@@ -34,6 +35,8 @@ _TAGS = {
     "PatientID": "0010|0020",
 }
 _CONVERTED = "converted"
+
+Series = dict[str, list[str]]
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -57,20 +60,24 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def find_cases(inputs: Sequence[Path], output: Path, modalities: Sequence[Modality]) -> Iterator[batch.Case]:
-    """The heads of all inputs; DICOM series are converted on the way. Raises InputError."""
-    images: list[Path] = []
-    for path in inputs:
-        series = dicom_series(path) if path.is_dir() else {}
-        if series:
-            yield batch.Case(path.name, convert(path.name, series, output / _CONVERTED, modalities))
-        else:
-            images.append(path)
-    if images:
-        yield from batch.find_cases(images, modalities)
+def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> tuple[list[batch.Case], dict[str, Series]]:
+    """The heads of all inputs, and the DICOM series of those that have no image yet, by name. Raises InputError.
+
+    They are converted when their turn comes, so that one folder that cannot be costs no other head.
+    """
+    series = {path: found for path in inputs if path.is_dir() and (found := dicom_series(path))}
+    images = [path for path in inputs if path not in series]
+    cases = batch.find_cases(images, modalities) if images else []
+    # Folders of many patients have one name: .../anna/DICOM, .../bert/DICOM.
+    found = [(path.resolve().name, {"": path}) for path in series] + [(case.name, case.images) for case in cases]
+    names = batch.distinct(found)
+    cases = [batch.Case(name, {}) for name in names[: len(series)]] + [
+        replace(case, name=name) for case, name in zip(cases, names[len(series) :], strict=True)
+    ]
+    return cases, dict(zip(names, series.values(), strict=False))
 
 
-def dicom_series(folder: Path) -> dict[str, list[str]]:
+def dicom_series(folder: Path) -> Series:
     """Series UID -> its files in order, of the DICOM series in a folder."""
     import SimpleITK
 
@@ -80,7 +87,7 @@ def dicom_series(folder: Path) -> dict[str, list[str]]:
     return {uid: list(reader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in uids}
 
 
-def convert(name: str, series: dict[str, list[str]], folder: Path, modalities: Sequence[Modality]) -> dict[str, Path]:
+def convert(name: str, series: Series, folder: Path, modalities: Sequence[Modality]) -> dict[str, Path]:
     """Writes the series that are the model's inputs as NIfTI; modality key -> file. Raises InputError."""
     import SimpleITK
 
@@ -124,14 +131,15 @@ def main(given: Sequence[str] | None = None) -> int:
         model = find_model(options.model, options.task)
         by_key = {modality.key: modality for modality in TASKS[options.task].modalities}
         seen = [replace(by_key[key], required=key in model.required) for key in model.modalities]
-        cases = list(find_cases(options.input, options.output, seen))
+        cases, series = find_cases(options.input, seen)
     except AsaError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
 
     def run(case: batch.Case) -> job.Finished:
+        images = case.images or convert(case.name, series[case.name], options.output / _CONVERTED, seen)
         request = SegmentRequest(
-            images=case.images,
+            images=images,
             task=options.task,
             model=options.model,
             device=options.device,
@@ -144,12 +152,16 @@ def main(given: Sequence[str] | None = None) -> int:
         return job.run(request, options.output / case.name, overwrite=options.overwrite)
 
     outcomes = []
-    for outcome in batch.run_cases(cases, run):
-        outcomes.append(outcome)
-        said = str(outcome.error) if outcome.error else f"{outcome.seconds:.0f} s"
-        print(f"[{len(outcomes)}/{len(cases)}] {outcome.case.name}: {outcome.status}, {said}", flush=True)
+    job.interruptible()
     try:
+        for outcome in batch.run_cases(cases, run):
+            outcomes.append(outcome)
+            said = str(outcome.error) if outcome.error else f"{outcome.seconds:.0f} s"
+            print(f"[{len(outcomes)}/{len(cases)}] {outcome.case.name}: {outcome.status}, {said}", flush=True)
         batch.write_summary(options.output / batch.SUMMARY, outcomes)
+    except KeyboardInterrupt:
+        print("Error: Cancelled.", file=sys.stderr)
+        return Cancelled.exit_code
     except AsaError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code

@@ -107,6 +107,19 @@ def test_a_batch_skips_goes_on_and_sums_up(run: Run, tmp_path: Path) -> None:
     assert "1 of 4 heads failed" in err and "Traceback" not in err
 
 
+def test_a_log_of_80_columns_names_every_head(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"sub-0000{number}_ses-baseline_acq-mprage_T1w" for number in range(2)]
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"no image")
+    _, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    assert "".join(row[1].strip() for row in rows) == "".join(names)
+    told = [line for line in err.splitlines() if line.startswith("sub-")]
+    assert len(told) == 2 and all("is damaged" in line and line.endswith(" s)") for line in told)
+
+
 def test_an_unexpected_failure_of_one_head_does_not_end_the_batch(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: ModuleType
 ) -> None:
@@ -170,6 +183,35 @@ def test_bids_cases_of_a_model_that_can_do_without(tmp_path: Path) -> None:
     assert anything["sub-01"] == ["flair", "t1", "t1gd", "t2"] and anything["sub-02_ses-2"] == ["t1"]
     lone = find_cases([tmp_path / "sub-03/anat/sub-03_FLAIR.nii.gz"], WMH.modalities)
     assert list(lone[0].images) == ["flair"], "an image by itself is of the modality the model needs"
+
+
+def test_bids_names_of_contrast_agents(tmp_path: Path) -> None:
+    for name in ("run-1_T1w", "ce-gadolinium_run-1_T1w", "run-1_FLAIR", "ce-gd_run-1_FLAIR", "ce-gd_run-2_T1w"):
+        make_image(tmp_path / f"sub-01/anat/sub-01_{name}.nii.gz")
+    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
+    cases = {case.name: case.images for case in find_cases([tmp_path], optional)}
+    assert {name: sorted(images) for name, images in cases.items()} == {
+        "sub-01_run-1": ["flair", "t1", "t1gd"],
+        "sub-01_run-2": ["t1gd"],
+    }
+    assert cases["sub-01_run-1"]["flair"].name == "sub-01_run-1_FLAIR.nii.gz"
+
+
+def test_who_is_left_out_is_said(run: Run, tmp_path: Path) -> None:
+    make_image(bids(tmp_path / "in") / "sub-03/anat/sub-03_FLAIR.nii.gz")
+    make_image(tmp_path / "in" / "sub-02/ses-3/anat/sub-02_ses-3_T2w.nii.gz")
+    code, _, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0, err
+    assert f"needs: {Path('sub-02/ses-3')}, sub-03." in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_nothing_is_a_failed_head(run: Run, tmp_path: Path) -> None:
+    make_image(tmp_path / "in" / "there.nii.gz")
+    (tmp_path / "in" / "not_fetched.nii.gz").symlink_to("../annex/not_fetched.nii.gz")
+    code, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1 and "1 of 2 segmented" in table
+    assert "not_fetched: failed" in err
 
 
 def test_a_bids_folder_is_segmented(run: Run, tmp_path: Path) -> None:

@@ -160,6 +160,31 @@ def test_a_failed_redo_keeps_the_old_result(fake: ModuleType, image: Path, tmp_p
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_no_file_of_an_older_result_stays(fake: ModuleType, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job.run(request(image, posterior=True), out, segmentation_file=False)
+    assert (out / "uncertainty.nii.gz").is_file()
+    (out / "notes.txt").write_text("the user's own")
+    job.run(request(image), out, segmentation_file=False)
+    assert {path.name for path in out.iterdir()} == {*FILES, "notes.txt"}
+
+
+def test_two_runs_do_not_share_a_folder(fake: ModuleType, image: Path, tmp_path: Path) -> None:
+    process = start("job", write_request(tmp_path, image, segmentation_file=False), FAKE_DELAY="60")
+    assert process.stdout is not None
+    try:
+        while json.loads(process.stdout.readline()).get("stage") != "segmenting":
+            pass
+        with pytest.raises(OutputError, match="Another run is writing into the folder"):
+            job.run(request(image), tmp_path / "out", segmentation_file=False)
+        assert (tmp_path / "out" / ".asa-partial").is_dir(), "the other's work is left alone"
+    finally:
+        process.kill()
+        process.communicate()
+    job.run(request(image), tmp_path / "out", segmentation_file=False)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES, "what it left, killed, is gone"
+
+
 def test_a_folder_that_cannot_be_made(fake: ModuleType, image: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written to"):
         job.run(request(image), image / "out")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from Testing.engine.atlas_heads import head, in_motion, knee, noise_block, phantom, true_matrix
@@ -92,6 +94,28 @@ def test_the_scanners_coordinates_may_mean_nothing(patient: dict[str, Volume], p
     shift[:3, 3] = (150, -90, 60)
     expected = shift @ placement.series["flair"].alignment.matrix
     assert apart_mm(placed.series["flair"].alignment.matrix, expected) < 1
+
+
+def test_a_series_that_does_not_cover_the_brain_is_said() -> None:
+    brains = {key: head(LYING, key, person=1, stripped=True) for key in ("t1", "flair")}
+    flair = brains["flair"]
+    rows = np.flatnonzero(flair.array.any(axis=(1, 2)))
+    end = int(rows[-1] - 0.3 * np.ptp(rows))
+    short = Volume(flair.array[:end], Grid((end, *flair.grid.shape[1:]), flair.grid.affine))
+    (warning,) = place_series({"t1": brains["t1"], "flair": short}, align=True).warnings
+    assert "of the brain lies outside the field of view of the flair image" in warning
+
+
+def test_a_file_that_does_not_say_how_the_head_lies_is_doubted() -> None:
+    brain = head(LYING, "t1", person=1, stripped=True)
+    header = nibabel.Nifti1Header()
+    said = {}
+    for code in (0, 1):
+        header["sform_code"] = header["qform_code"] = code
+        scan = Volume(brain.array, brain.grid, replace(brain.storage, header=header.copy()))
+        placed = Placement({"t1": Series(scan, align_to_frame(brain), stripped=True)}, "t1")
+        said[code] = " ".join(input_reasons(placed))
+    assert "left may be right" in said[0] and said[1] == ""
 
 
 def test_two_people_are_refused(patient: dict[str, Volume]) -> None:

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+
+from asa.errors import Cancelled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "Resources" / "Scripts" / "segment_batch.py"
@@ -58,20 +60,21 @@ def test_dicom_series_are_told_apart_by_their_tags(script: ModuleType, tmp_path:
     for seed, description in enumerate(("Ax T2 TSE", "Sag T1 MPRAGE", "Ax FLAIR"), 11):
         write_dicom(tmp_path / "head", description, seed)
     modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "t1gd")]
-    (case,) = script.find_cases([tmp_path / "head"], tmp_path / "out", modalities)
+    (case,), series = script.find_cases([tmp_path / "head"], modalities)
     assert case.name == "head"
-    assert list(case.images) == ["t1"], "what is optional may be missing"
+    images = script.convert("head", series["head"], tmp_path / "out", modalities)
+    assert list(images) == ["t1"], "what is optional may be missing"
     import SimpleITK
 
     expected = np.random.default_rng(12).integers(0, 1000, (16, 16))
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(case.images["t1"])))[0], expected)
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(images["t1"])))[0], expected)
 
 
 def test_a_missing_series_is_a_sentence(script: ModuleType, tmp_path: Path) -> None:
     write_dicom(tmp_path / "head", "Ax T2 TSE", 11)
     modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
     with pytest.raises(script.InputError, match="no T1"):
-        list(script.find_cases([tmp_path / "head"], tmp_path / "out", modalities))
+        script.convert("head", script.dicom_series(tmp_path / "head"), tmp_path / "out", modalities)
 
 
 def test_series_of_two_patients_are_refused(script: ModuleType, tmp_path: Path) -> None:
@@ -79,7 +82,61 @@ def test_series_of_two_patients_are_refused(script: ModuleType, tmp_path: Path) 
     write_dicom(tmp_path / "head", "Ax FLAIR", 12, patient="B")
     modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "flair")]
     with pytest.raises(script.InputError, match="are of different patients"):
-        list(script.find_cases([tmp_path / "head"], tmp_path / "out", modalities))
+        script.convert("head", script.dicom_series(tmp_path / "head"), tmp_path / "out", modalities)
+
+
+def run_recorded(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[Any]) -> tuple[int, dict[str, Path]]:
+    """Exit code of the script, and the images that each result folder would be made of."""
+    asked: dict[str, Path] = {}
+
+    def run(request: Any, folder: Path, **_: Any) -> Any:
+        asked[folder.name] = request.images["t1"]
+        return SimpleNamespace(reused=False, report={"warnings": []})
+
+    monkeypatch.setattr(script.job, "run", run)
+    return script.main([str(word) for word in words]), asked
+
+
+def test_dicom_folders_of_one_name_are_told_apart(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, patient in ((11, "anna"), (12, "bert")):
+        (tmp_path / patient).mkdir()
+        write_dicom(tmp_path / patient / "DICOM", "Sag T1 MPRAGE", seed, patient)
+    folders = [tmp_path / patient / "DICOM" for patient in ("anna", "bert")]
+    code, asked = run_recorded(script, monkeypatch, ["--input", *folders, "--output", tmp_path / "out"])
+    assert code == 0 and list(asked) == ["anna_DICOM", "bert_DICOM"]
+    import SimpleITK
+
+    for seed, path in zip((11, 12), asked.values(), strict=True):
+        expected = np.random.default_rng(seed).integers(0, 1000, (16, 16))
+        found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[0]
+        np.testing.assert_array_equal(found, expected, path.name)
+
+
+def test_a_dicom_folder_that_cannot_be_used_costs_no_other(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dicom(tmp_path / "bad", "Ax T2 TSE", 11)
+    write_dicom(tmp_path / "good", "Sag T1 MPRAGE", 12)
+    words = ["--input", tmp_path / "bad", tmp_path / "good", "--output", tmp_path / "out"]
+    code, asked = run_recorded(script, monkeypatch, words)
+    assert code == 1 and list(asked) == ["good"]
+    cases = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["cases"]
+    assert [case["status"] for case in cases] == ["failed", "done"] and "no T1" in cases[0]["error"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled("Cancelled; nothing was written.")])
+def test_ctrl_c_is_a_sentence(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: BaseException
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise error
+
+    (tmp_path / "a.nii").touch()
+    monkeypatch.setattr(script.job, "run", interrupted)
+    assert script.main(["--input", str(tmp_path / "a.nii"), "--output", str(tmp_path / "out")]) == 130
+    assert "Cancelled" in capsys.readouterr().err
 
 
 def test_what_slicer_leaves_of_its_command_line_is_passed_over(script: ModuleType) -> None:

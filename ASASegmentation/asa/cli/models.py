@@ -12,7 +12,7 @@ def command() -> None:
 
     table = Table(title="Models", title_justify="left")
     for heading in ("Name", "Version", "Task", "Inputs", "Mean Dice", "Size"):
-        table.add_column(heading, justify="right" if heading == "Size" else "left")
+        table.add_column(heading, justify="right" if heading == "Size" else "left", overflow="fold")
     for folder in list_models():
         size = sum(file.stat().st_size for file in folder.path.iterdir() if file.is_file())
         info = folder.info

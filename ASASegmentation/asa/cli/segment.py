@@ -34,7 +34,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 def command(
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="One image, several images, a folder of images or a BIDS folder.", show_default=False),
+        typer.Argument(
+            help="Images or folders of images, each image a head's T1 (of 'wmh': FLAIR); or BIDS folders.",
+            show_default=False,
+        ),
     ] = None,
     *,
     output: Annotated[
@@ -145,6 +148,9 @@ def command(
         return job.run(request, folder, overwrite=overwrite, progress=progress)
 
     console = Console(stderr=True)
+    if missing := batch.left_out(images or [], cases):
+        words = f"Left out, without the images that the model needs: {', '.join(missing)}."
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
         if single:
             _report_one(console, run(cases[0], bar(cases[0].name)))
@@ -191,7 +197,7 @@ class _bar:
 
 def _report_one(console: Console, finished: Finished) -> None:
     for warning in finished.report["warnings"]:
-        console.print(f"Warning: {warning}", markup=False, highlight=False)
+        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if finished.reused:
         console.print("Done before with the same image, model and settings; --overwrite does it again.")
     regions = [row for row in finished.report["volumes"] if row["kind"] != "label"]
@@ -202,7 +208,8 @@ def _announced(console: Console, outcomes: Iterable[Outcome]) -> Iterable[Outcom
     """Passes outcomes on and says each on a line of its own, so that a log shows how far a long batch is."""
     for outcome in outcomes:
         words = {"done": "done", "reused": "done before"}.get(outcome.status, f"failed: {outcome.error}")
-        console.print(f"{outcome.case.name}: {words} ({outcome.seconds:.1f} s)", markup=False, highlight=False)
+        line = f"{outcome.case.name}: {words} ({outcome.seconds:.1f} s)"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
         yield outcome
 
 
@@ -212,7 +219,7 @@ def _table(outcomes: Sequence[Outcome], task: Task) -> object:
 
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     table = Table(title=f"{len(outcomes) - failed} of {len(outcomes)} segmented", title_justify="left")
-    table.add_column("Head")
+    table.add_column("Head", overflow="fold")  # a log is 80 columns wide, and "sub-00…" is nobody
     table.add_column("Result")
     table.add_column("Time", justify="right")
     for region in task.regions:

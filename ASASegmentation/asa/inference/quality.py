@@ -69,6 +69,8 @@ def input_reasons(placement: Placement) -> Iterator[str]:
     """What speaks against the images before any network has seen them."""
     for key, series in placement.series.items():
         contrast, title = tissue_contrast(series.scan, series.alignment), TITLES.get(key, key)
+        if series.scan.storage.sides_unknown:
+            yield f"The {title} file does not say how the head lies in it (no sform, no qform): left may be right."
         if contrast.explained < HARDLY_BRAIN:
             yield f"The {title} image hardly shows the tissues of a brain (agreement {contrast.explained:.2f})."
         likely = likely_modality(contrast)

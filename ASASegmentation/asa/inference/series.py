@@ -21,6 +21,7 @@ from asa.geometry import (
     from_frame,
     is_stripped,
     register_rigid,
+    template_brain,
     upright,
 )
 from asa.inference.normalise import Mask
@@ -34,6 +35,8 @@ AROUND_BRAIN_MM, WITHIN_BRAIN_MM = 12.0, -4.0
 # doubted, and below which it is not the same head. Measured: 0.31 and more for one head (a blurred T2; most above
 # 0.45), 0.23 and less for the heads of two people, registered as well as they can be.
 SAME_PLACE, DOUBTED, HOPELESS = 0.3, 0.3, 0.26
+# Part of the brain in a series' field of view, below which that is said; the anchor's alignment says its own.
+COVERED = 0.95
 # For images that lie in MNI152 space already.
 UNALIGNED = Alignment(np.eye(4), "identity", 1.0)
 # What a scanner or a converter writes of a patient; compared, and never repeated in a message.
@@ -135,6 +138,9 @@ def place_series(scans: Mapping[str, Volume], *, align: bool) -> Placement:
             warnings.append(f"The {key} image could not be registered well with the {anchor} (agreement {found:.2f}).")
         place = replace(here, matrix=matrix @ here.matrix, warnings=())
         series[key] = Series(scan, place, found, registered, is_stripped(scan))
+        seen = reached(series[key], template_brain()).sum() / template_brain().sum()
+        if seen < COVERED:
+            warnings.append(f"About {1 - seen:.0%} of the brain lies outside the field of view of the {key} image.")
     return Placement({key: series[key] for key in scans}, anchor, tuple(warnings))
 
 

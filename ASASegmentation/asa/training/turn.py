@@ -12,43 +12,18 @@ import hashlib
 import json
 import os
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from asa.errors import InputError
+from asa.files import hold
 from asa.models import user_models
 
 LOOK_S = 0.5  # between two looks at the queue
 LEAVING_S = 5.0  # from a run's last word to the end of its process, at most
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(stream: IO[str]) -> None:
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(stream: IO[str]) -> None:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def hold(path: Path) -> IO[str] | None:
-    """The file, made if missing and locked until it is closed; None where another process has it."""
-    stream = path.open("a+", encoding="utf-8")
-    try:
-        _lock(stream)
-    except OSError:
-        stream.close()
-        return None
-    return stream
 
 
 def turns_folder() -> Path:

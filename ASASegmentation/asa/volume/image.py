@@ -39,6 +39,11 @@ class StorageOrder:
         t, h, w = (bool(orientation[axis, 1] < 0) for axis in axes)
         return cls((axes[0], axes[1], axes[2]), (t, h, w), header)
 
+    @property
+    def sides_unknown(self) -> bool:
+        """Whether the file was a NIfTI with neither sform nor qform: how the head lies in it is a reader's guess."""
+        return self.header is not None and not (int(self.header["sform_code"]) or int(self.header["qform_code"]))
+
     def to_array(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """View of a file array as (T, H, W)."""
         return np.flip(stored.transpose(self.axes), self._flipped_axes)
