@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from asa.synth.intensity import chance, gaussian_blur, smooth_field, uniform
+from asa.synth.intensity import gaussian_blur, smooth_field, uniform
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE
 
 LESION = 1  # value of the task
@@ -38,7 +38,7 @@ def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tens
     if wanted < max(4, SMALLEST_SHARE * count):
         return labels
     grain = torch.randn(white.shape, generator=rng)
-    sigma = math.exp(uniform(rng, math.log(1.2), math.log(5.0)))  # from dots to one round plaque
+    sigma = math.exp(uniform(rng, math.log(1.2), math.log(7.0)))  # from dots to one round plaque
     fine = gaussian_blur(grain, (sigma, sigma, sigma))
     score = fine / fine.std()
     knots = max(2, round(white.shape[0] / uniform(rng, 5, 20)))
@@ -52,8 +52,10 @@ def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tens
 
 
 def draw_share(rng: Generator) -> float:
-    """Share of white matter that is lesion, from none to heavy: 0.2 to 15 %, one scan in ten without any."""
-    return 0.0 if chance(rng, 0.1) else math.exp(uniform(rng, math.log(2e-3), math.log(0.15)))
+    """Share of white matter that is lesion: none in one scan of ten, 4 to 20 % in three, 0.2 to 5 % in six."""
+    light, heavy = math.exp(uniform(rng, math.log(2e-3), math.log(0.05))), uniform(rng, 0.04, 0.2)
+    place = uniform(rng, 0, 1)
+    return 0.0 if place < 0.1 else heavy if place < 0.4 else light
 
 
 def lesion_appearance(rng: Generator, anchors: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ from asa.training.trainer import Batch, Trainer
 
 DISEASES = {"tumour": Tumours, "wmh": WhiteMatterLesions}
 MIXTURE = 1  # what random numbers are for: not those of the sample itself
-CUT_MARGIN = 5  # mm around what a case is labelled with that are not healthy either
+CUT_MARGIN = 12  # mm around what a case is labelled with that are not healthy either: oedema fades slowly
 IMPLANTS = {"tumour": implant_tumour, "wmh": implant_lesions}
 
 
@@ -197,8 +197,12 @@ class HealthyCrops(RealCrops):
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cut out, then as :class:`RealCrops`."""
-        near = nn.functional.max_pool3d(labels.float()[None], 2 * CUT_MARGIN + 1, 1, CUT_MARGIN)[0] > 0
-        return super().alter(rng, image[self.channels].masked_fill(near, 0.0), torch.zeros_like(labels))
+        near = labels.float()[None]
+        for axis in range(3):
+            size, margin = [1, 1, 1], [0, 0, 0]
+            size[axis], margin[axis] = 2 * CUT_MARGIN + 1, CUT_MARGIN
+            near = nn.functional.max_pool3d(near, size, 1, margin)
+        return super().alter(rng, image[self.channels].masked_fill(near[0] > 0, 0.0), torch.zeros_like(labels))
 
 
 class MixedCrops:
