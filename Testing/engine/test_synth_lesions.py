@@ -18,7 +18,7 @@ from asa.synth.diseased import (
     vary_contrast,
 )
 from asa.synth.intensity import smooth_field
-from asa.synth.lesions import grow_lesions, lesion_appearance
+from asa.synth.lesions import grow_lesions, lesion_appearance, paint_plexus
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE, draw_anchors
 from asa.synth.structures import TARGETS
 from asa.synth.tumour import ENHANCING, NECROSIS, OEDEMA, Mass, appearance, displacement, draw_mass, grow
@@ -251,6 +251,22 @@ def test_grey_and_white_matter_lie_apart_in_flair_as_drawn():
     assert len(apart) == 8
     assert torch.equal(vary_contrast(rng(0), image[1:], ("flair",)), image[1:])
     assert torch.equal(vary_contrast(rng(0), image[:, :1], ("t1", "flair")), image[:, :1])  # too little of it
+
+
+def test_the_choroid_plexus_is_bright_in_flair_and_stays_within_the_ventricles():
+    ventricles = torch.zeros(24, 24, 24, dtype=torch.bool)
+    ventricles[6:18, 6:18, 6:18] = True
+    anchors = draw_anchors(rng(0))
+    before = torch.where(ventricles, anchors[:, CSF].view(4, 1, 1, 1), anchors[:, WHITE].view(4, 1, 1, 1))
+    images = before.clone()
+    paint_plexus(rng(1), images, ventricles, anchors)
+    assert torch.equal(images[:, ~ventricles], before[:, ~ventricles])
+    bright = images[FLAIR] > anchors[FLAIR, CSF] + 0.6 * (anchors[FLAIR, GREY] - anchors[FLAIR, CSF])
+    assert 0.01 < float((bright & ventricles).sum() / ventricles.sum()) < 0.3
+    assert torch.equal(images[[T1GD, T2]], before[[T1GD, T2]])
+    empty = before.clone()
+    paint_plexus(rng(1), empty, torch.zeros_like(ventricles), anchors)
+    assert torch.equal(empty, before)
 
 
 def test_crops_lie_around_brain_tissue(heads):

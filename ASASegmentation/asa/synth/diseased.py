@@ -274,5 +274,7 @@ def implant_lesions(rng: Generator, image: Tensor, labels: Tensor, modalities: S
     full[channels] = image
     if chance(rng, 0.5):
         lesions.paint_ependyma(rng, full, ventricles, matter, anchors)
+    if chance(rng, 0.5):
+        lesions.paint_plexus(rng, full, ventricles, anchors)
     lesions.paint_lesions(rng, full, grown, lesions.lesion_appearance(rng, anchors))
     return full[channels].clamp(-5, 5) * (image != 0), torch.where(grown > 0, grown, labels)

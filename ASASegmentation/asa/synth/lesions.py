@@ -87,3 +87,16 @@ def paint_ependyma(rng: Generator, images: Tensor, ventricles: Tensor, white: Te
     line = near(ventricles, uniform(rng, 0.8, 2.5)) * white * caps
     lift = uniform(rng, 0.0, 0.4) * float(anchors[FLAIR, GREY] - anchors[FLAIR, CSF])
     images[FLAIR] += lift * line
+
+
+def paint_plexus(rng: Generator, images: Tensor, ventricles: Tensor, anchors: Tensor) -> None:
+    """Choroid plexus within the ventricles of (4, T, H, W), bright in FLAIR and no lesion; where, chance decides."""
+    wanted = round(uniform(rng, 0.03, 0.25) * int(ventricles.sum()))
+    if wanted < 4:
+        return
+    score = smooth_field(rng, tuple(ventricles.shape), max(4, ventricles.shape[0] // 5))[0]
+    plexus = ventricles & (score >= torch.topk(score[ventricles], wanted).values[-1])
+    cover = gaussian_blur(plexus.float(), (0.6, 0.6, 0.6)) * ventricles
+    for modality, low, high in ((T1, 0.2, 0.8), (FLAIR, 0.8, 1.5)):
+        fluid, grey = float(anchors[modality, CSF]), float(anchors[modality, GREY])
+        images[modality] += cover * (fluid + uniform(rng, low, high) * (grey - fluid) - images[modality])

@@ -59,6 +59,7 @@ def draw_contrasts(rng: Generator) -> Contrasts:
             mean[:, index] = grey + (f * (white - grey) if f >= 0 else f * (grey - csf)) + nudge[:, index]
     mean[:, LESION] = mean[:, 1]  # a head that is painted as healthy, whatever its label map says
     mean[T1GD, CHOROID] = anchors[T1GD, WHITE] + uniform(rng, 0.1, 0.5)  # takes up contrast agent
+    mean[FLAIR, CHOROID] = anchors[FLAIR, GREY] + uniform(rng, -0.15, 0.3)  # not nulled as the fluid around it is
     mean[T1GD, VESSEL] = anchors[T1GD, WHITE] + uniform(rng, 0.0, 0.5)
     mean[:, 0] = 0
     return Contrasts(mean.clamp_(0, 1.3), anchors)
