@@ -32,7 +32,11 @@ def measure() -> list[tuple[str, int]]:
     """
     options = ["-q", "--capture=no", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *TESTS], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-m", "pytest", *options, *TESTS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)

@@ -266,7 +266,8 @@ def test_ctrl_c_leaves_no_file_and_130(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ENGINE), "FAKE_DELAY": "60"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     assert process.stdout is not None
     while "a library that prints" not in process.stdout.readline():
@@ -283,7 +284,9 @@ def test_a_full_disk_is_exit_code_4(tmp_path: Path) -> None:
     image = make_image(tmp_path / "head.nii.gz")
     command = [sys.executable, str(FAKE), "cli", "segment", str(image), "-o", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(ENGINE), "FAKE_FILE_LIMIT": "1000"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1].startswith("Error: Cannot write")
     assert not (tmp_path / "out").exists()

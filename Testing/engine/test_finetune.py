@@ -255,7 +255,9 @@ def test_two_processes_equal_one(store, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "asa", "finetune", str(config), "-o", str(tmp_path / "two"), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=500, check=False
+    )
     assert done.returncode == 0, done.stderr
     one, two = measured(tmp_path / "one"), measured(tmp_path / "two")
     assert len(one) == 6  # four steps, two validations

@@ -151,6 +151,19 @@ def test_unsafe_calls_are_seen() -> None:
     assert list(unsafe_calls(ast.parse(source))) == ["torch.load without weights_only=True", "pickle.loads"]
 
 
+def test_what_other_programs_say_is_read_as_utf_8() -> None:
+    # text=True takes the locale's encoding: ASCII in some processes, the code page on Windows
+    calls = ((path, node) for path in [*SHIPPED, *SCRIPTS, *TESTS] for node in ast.walk(parsed(path)))
+    words = {"text", "universal_newlines"}
+    found = [
+        f"{name(path)}:{node.lineno}"
+        for path, node in calls
+        if isinstance(node, ast.Call) and words & {word.arg for word in node.keywords}
+        if ast.unparse(node.func).split(".")[0] == "subprocess"
+    ]
+    assert found == []
+
+
 def test_relative_and_lazy_imports_are_seen() -> None:
     source = "from ..volume import Volume\nfrom . import b\ndef f():\n    import slicer\n    import_module('qt')"
     assert set(imported(ast.parse(source), ("asa", "nn"))) == {"asa.volume.Volume", "asa.nn.b", "slicer", "qt"}

@@ -48,7 +48,8 @@ def start(program: str, *arguments: object, **environment: str) -> subprocess.Po
         env={**os.environ, "PYTHONPATH": str(ENGINE), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 

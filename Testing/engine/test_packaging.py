@@ -131,7 +131,9 @@ def slicer_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["--install", root / "build", "--prefix", root / "install"],
     )
     for step in steps:
-        done = subprocess.run([cmake, *map(str, step)], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [cmake, *map(str, step)], capture_output=True, encoding="utf-8", errors="replace", timeout=300
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     return root
 
@@ -147,7 +149,9 @@ def test_slicer_gets_engine_module_and_models_in_one_folder(slicer_tree: Path, t
 def test_the_engine_imports_from_the_slicer_tree(slicer_tree: Path) -> None:
     folder = slicer_tree / "install" / MODULE_FOLDER
     code = "import asa; print(asa.__file__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, encoding="utf-8", errors="replace", timeout=300
+    )
     assert Path(done.stdout.strip()) == folder / "asa" / "__init__.py", done.stderr
 
 
@@ -157,7 +161,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("hatchling", reason="hatchling builds the wheel")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", errors="replace", timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return next(folder.glob("*.whl"))
 
@@ -189,7 +193,9 @@ def test_models_are_found_without_configuration(install: str, tmp_path: Path, re
     code = "from asa.models import list_models; print(*(model.path for model in list_models()), sep='\\n')"
     environment = {**os.environ, "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=300
+    )
     assert done.returncode == 0, done.stderr
     shipped = {path.parent.as_posix() for path in LISTS.files_below(REPOSITORY / "Resources" / "Models")} - {"."}
     assert shipped

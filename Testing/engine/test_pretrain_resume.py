@@ -34,7 +34,9 @@ def start(runs: dict[Path, dict[str, Any]], *prefix: str, die: str = "") -> subp
     values = json.dumps({str(folder): settings for folder, settings in runs.items()})
     command = [sys.executable, *prefix, str(PROGRAM), values]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
+    process = subprocess.Popen(
+        command, env=environment, encoding="utf-8", errors="replace", start_new_session=True, **pipes
+    )
     try:
         out, err = process.communicate(timeout=tiny.HANGS_AFTER_S + 300)
     finally:

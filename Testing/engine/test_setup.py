@@ -15,7 +15,9 @@ SAMPLE_IMAGE = REPOSITORY / "Resources" / "Scripts" / "sample_image.py"
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment or None)
+    return subprocess.run(
+        words, capture_output=True, encoding="utf-8", errors="replace", timeout=300, env=environment or None
+    )
 
 
 def test_the_sample_image_is_a_whole_head(tmp_path: Path) -> None:
@@ -43,7 +45,9 @@ def bare_machine(tmp_path: Path) -> str:
     for program, line in programs.items():
         (tmp_path / program).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         (tmp_path / program).chmod(0o755)
-    grep = subprocess.run(["sh", "-c", "command -v grep"], capture_output=True, text=True, check=True).stdout.strip()
+    grep = subprocess.run(
+        ["sh", "-c", "command -v grep"], capture_output=True, encoding="utf-8", errors="replace", check=True
+    ).stdout.strip()
     (tmp_path / "grep").symlink_to(grep)
     return str(tmp_path)
 

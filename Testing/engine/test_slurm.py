@@ -55,6 +55,8 @@ def test_a_job_runs_to_its_end(repository, tmp_path, what, make, processes):
     place = ("--gpus", gpus, "--cpus", "1", "--cluster", "local", "--wait")
     command = [sys.executable, str(script), what, str(settings), "-o", str(tmp_path / "run"), *place]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run/state.json").read_text())["phase"] == "finished"

@@ -38,7 +38,7 @@ def elsewhere() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     def run(code: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
         command = [sys.executable, "-c", HOLD + code]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", errors="replace", env=environment)
         started.append(process)
         assert process.stdout is not None and process.stdout.readline() == "has it\n"
         return process

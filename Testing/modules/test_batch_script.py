@@ -162,7 +162,9 @@ def test_three_heads_and_a_broken_one_and_again(data_root: Path, tmp_path: Path)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "ASASegmentation")}
 
     def run() -> dict[str, str]:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=1800
+        )
         assert done.returncode == 1, done.stdout + done.stderr
         cases = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["cases"]
         return {case["case"]: case["status"] for case in cases}

@@ -159,6 +159,13 @@ def test_importing_the_modules_is_quick_and_light() -> None:
         "    assert not {'torch', 'nibabel', 'scipy', 'SimpleITK', 'asa.nn'} & set(sys.modules), name\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "Testing" / "standin")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     sys.stderr.write(done.stderr)

@@ -265,7 +265,14 @@ def test_a_run_outlives_who_started_it_and_is_found_again(tmp_path: Path) -> Non
     )
     path = (ENGINE, REPOSITORY / "ASATraining", REPOSITORY / "Testing" / "standin", REPOSITORY)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    made = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+        check=True,
+    )
     folder = tmp_path / "run"
     code = START_AND_VANISH.format(engine=str(ENGINE), settings=made.stdout, folder=str(folder))
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)

@@ -63,7 +63,7 @@ def run_program(folder: Path, output: Path) -> subprocess.CompletedProcess[str]:
     request_file = folder / "request.json"
     request_file.write_text(json.dumps({**request, "segments": [vars(s) for s in specs(TISSUE.labels)]}))
     command = [sys.executable, "-m", "ASASegmentationLib.segmentation_file", str(request_file)]
-    return subprocess.run(command, cwd=ENGINE, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ENGINE, capture_output=True, encoding="utf-8", errors="replace", check=False)
 
 
 def load(path: Path) -> slicer.vtkMRMLSegmentationNode:

@@ -82,7 +82,9 @@ class Command:
             mask = Path(folder) / "mask.nii.gz"
             words = [word.format(input=path.resolve(), mask=mask) for word in shlex.split(self.command)]
             try:
-                done = subprocess.run(words, capture_output=True, text=True, timeout=self.timeout_s, check=False)
+                done = subprocess.run(
+                    words, capture_output=True, encoding="utf-8", errors="replace", timeout=self.timeout_s, check=False
+                )
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise InputError(f"'{words[0]}' could not strip {path.name}: {error}") from error
             if done.returncode or not mask.exists():

@@ -55,7 +55,13 @@ def _run(request: dict[str, object]) -> None:
         environment = {**os.environ, "PYTHONPATH": path}
         try:
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                command,
+                env=environment,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise _NotWritten(f"it took longer than {_TIMEOUT_S} s") from None

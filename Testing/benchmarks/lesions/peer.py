@@ -3,12 +3,12 @@
     python -m Testing.benchmarks.lesions.peer tumour --fold 1 --store STORE --minutes 25 --work FOLDER [--output]
 
 Arms: ours from the model that a start of training takes, ours from scratch, and MONAI's SegResNet (its default width),
-which can only start from scratch. Each trains on one thread (--only trains one arm: start as many at a time as there
-are cores, then call without it), with the settings of the task's recipe but a constant learning rate, as nobody knows
-how many steps fit in the time. The moving average of the weights is measured on whole cases by a threshold of 0.5,
-without the rules that follow ours in use. Ours sees a brain in one pass, SegResNet in overlapping windows of the crop,
-as each was made for. STORE is of 'asa prepare finetune', as the recipe says. FOLDER keeps what is done: called again,
-it goes on.
+which can only start from scratch. Each trains on one thread (--arms N --only-train: start as many at a time as there
+are cores, then call without), with the settings of the task's recipe but a constant learning rate, as nobody knows how
+many steps fit in the time. The moving average of the weights is measured on whole cases by a threshold of 0.5, without
+the rules that follow ours in use. Ours sees a brain in one pass, SegResNet in overlapping windows of the crop, as each
+was made for. STORE is of 'asa prepare finetune', as the recipe says. FOLDER keeps what is done: called again, it goes
+on.
 """
 
 from __future__ import annotations
@@ -173,15 +173,17 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="prepared cases")
     parser.add_argument("--minutes", type=float, default=25, help="of training, for each arm")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--only", type=int, help="train this arm alone, from 0, and measure nothing")
+    parser.add_argument("--arms", type=int, nargs="+", default=[0, 1, 2], help="which, in the order above, from 0")
+    parser.add_argument("--only-train", action="store_true", help="measure nothing")
     parser.add_argument("--output", action="store_true", help="also write results/peer_<task>.md")
     arguments = parser.parse_args()
 
     arguments.work.mkdir(parents=True, exist_ok=True)
     chosen = arms(arguments.task, 60 * arguments.minutes)
-    if arguments.only is not None:
-        title = list(chosen)[arguments.only]
-        train(title, chosen[title], arguments)
+    chosen = {title: stretches for n, (title, stretches) in enumerate(chosen.items()) if n in arguments.arms}
+    if arguments.only_train:
+        for title, stretches in chosen.items():
+            train(title, stretches, arguments)
         return
     found: dict[str, Any] = {"minutes": arguments.minutes, "arms": {}}
     for title, stretches in chosen.items():

@@ -41,7 +41,9 @@ def run(command: Sequence[str], threads: int, environment: Mapping[str, str] | N
     """
     variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(environment or {})}
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=variables, encoding="utf-8", errors="replace"
+    ) as process:
         assert process.stdout is not None
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
