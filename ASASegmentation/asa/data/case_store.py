@@ -22,7 +22,7 @@ from asa.data.cases import IGNORED, Dataset, LabelledCase, load_dataset, raise_p
 from asa.data.datasets import dataset_by_name
 from asa.errors import AsaError, InputError
 from asa.files import atomic_path, write_json
-from asa.geometry import FRAME, Alignment, align_to_frame, centre_crop_grid, resample
+from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
 from asa.volume import Grid, read_volume
 
 FORMAT = 2  # 2: cases say where they come from and how they lie
@@ -238,9 +238,7 @@ def _prepare(
         shown = np.any([scan.array != 0 for scan in scans], axis=0).astype(np.float32)
         inside = resample(scans[0].with_array(shown), FRAME, 1, alignment.matrix).array > 0.5
         framed = [np.where(inside, one, 0) for one in framed]
-    starts = [(whole - kept) // 2 for whole, kept in zip(FRAME.shape, grid.shape, strict=True)]
-    box = tuple(slice(start, start + kept) for start, kept in zip(starts, grid.shape, strict=True))
-    image = np.stack([normalise(one)[box] for one in framed]).astype(np.float16)
+    image = np.stack([normalise(one)[centre_box(grid.shape)] for one in framed]).astype(np.float16)
     known = dataset.to_task(truth.array)
     known[known == IGNORED] = 0
     labels = resample(truth.with_array(known), grid, 0, alignment.matrix).array

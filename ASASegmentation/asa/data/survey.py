@@ -57,10 +57,10 @@ def survey_cases(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -
     known = [modality.key for modality in TASKS[dataset.task].modalities]
     if unknown := [key for key in modalities if key not in known]:
         raise InputError(f"task '{dataset.task}' has no modality {', '.join(unknown)}; it has {', '.join(known)}")
-    repeated = repeated_names(cases)
+    repeated, wanted = repeated_names(cases), modalities or dataset.channels(cases)
     for case in cases:
         twice = [problem for problem in repeated if problem.startswith(f"{case.name}: ")]
-        problems = (*twice, *case_problems(case, dataset, modalities or dataset.channels(cases)))
+        problems = (*twice, *case_problems(case, dataset, wanted))
         yield Found(case.name, case.subject, tuple(case.images), case.labels is not None, _grid(case), problems)
 
 

@@ -4,7 +4,7 @@ Together with ``volume`` this is all that touches an affine.
 """
 
 from .contrast import TissueContrast, tissue_contrast
-from .frame import FRAME, centre_crop_grid, from_frame, template_brain, template_white_matter, to_frame
+from .frame import FRAME, centre_box, centre_crop_grid, from_frame, template_brain, template_white_matter, to_frame
 from .register import Alignment, align_to_frame, is_stripped
 from .resample import resample
 from .rigid import agreement, brain_region, register_rigid, upright
@@ -16,6 +16,7 @@ __all__ = [
     "agreement",
     "align_to_frame",
     "brain_region",
+    "centre_box",
     "centre_crop_grid",
     "from_frame",
     "is_stripped",

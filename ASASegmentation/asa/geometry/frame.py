@@ -22,11 +22,16 @@ FRAME = Grid(
 )
 
 
+def centre_box(shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
+    """Where the middle of the brain frame, ``shape`` voxels, lies in an array of the whole."""
+    t, h, w = (slice((n - kept) // 2, (n - kept) // 2 + kept) for n, kept in zip(FRAME.shape, shape, strict=True))
+    return t, h, w
+
+
 def centre_crop_grid(shape: tuple[int, int, int] = (128, 128, 128)) -> Grid:
     """The middle of the brain frame, ``shape`` voxels of 1 mm; the default is the paper's input, 16³ patches of 8³."""
-    start = [(whole - crop) // 2 for whole, crop in zip(FRAME.shape, shape, strict=True)]
     affine = FRAME.affine.copy()
-    affine[:3, 3] = FRAME.to_world(start)
+    affine[:3, 3] = FRAME.to_world([part.start for part in centre_box(shape)])
     return Grid(shape, affine)
 
 

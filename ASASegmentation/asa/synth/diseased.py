@@ -214,7 +214,8 @@ def vary_contrast(rng: Generator, image: Tensor, modalities: Sequence[str]) -> T
     wanted = uniform(rng, 0.0, 1.0)
     if not {"t1", "flair"} <= set(modalities):
         return image
-    t1, flair = (image[list(modalities).index(name)] for name in ("t1", "flair"))
+    at = list(modalities).index("flair")
+    t1, flair = image[list(modalities).index("t1")], image[at]
     inside = (t1 != 0) & (flair != 0)
     white, grey = inside & (t1 > 0.7), inside & (t1.abs() < 0.25)  # of a T1 that is z-scored within the brain
     if min(int(white.sum()), int(grey.sum())) < CLEAN_VOXELS * 100:
@@ -222,7 +223,7 @@ def vary_contrast(rng: Generator, image: Tensor, modalities: Sequence[str]) -> T
     middle = t1[white].median()
     slope = (wanted - float(flair[grey].median() - flair[white].median())) / float(middle - t1[grey].median())
     image = image.clone()
-    image[list(modalities).index("flair")] += slope * (middle - t1.clamp(min=-0.5)) * inside  # CSF no more than grey
+    image[at] += slope * (middle - t1.clamp(min=-0.5)) * inside  # CSF no more than grey
     return image
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from scipy import ndimage
 from torch import Generator, Tensor, nn
 
 from asa.data.augment import AugmentSettings, chance, intensities, uniform
@@ -39,6 +40,7 @@ from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.tissue import open_heads, start_from
 from asa.training.trainer import Batch, Trainer
+from asa.training.validation import pooled_dice
 
 DISEASES = {"tumour": Tumours, "wmh": WhiteMatterLesions}
 MIXTURE = 1  # what random numbers are for: not those of the sample itself
@@ -197,12 +199,8 @@ class HealthyCrops(RealCrops):
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cut out, then as :class:`RealCrops`."""
-        near = labels.float()[None]
-        for axis in range(3):
-            size, margin = [1, 1, 1], [0, 0, 0]
-            size[axis], margin[axis] = 2 * CUT_MARGIN + 1, CUT_MARGIN
-            near = nn.functional.max_pool3d(near, size, 1, margin)
-        return super().alter(rng, image[self.channels].masked_fill(near[0] > 0, 0.0), torch.zeros_like(labels))
+        near = torch.from_numpy(ndimage.maximum_filter(labels.numpy(), 2 * CUT_MARGIN + 1))
+        return super().alter(rng, image[self.channels].masked_fill(near > 0, 0.0), torch.zeros_like(labels))
 
 
 class MixedCrops:
@@ -251,37 +249,33 @@ def real_sources(settings: LesionSettings) -> tuple[RealCrops | None, HealthyCro
     modalities = [m.key for m in TASKS[settings.task].modalities]
     real = healthy = None
     if settings.store:
-        store = CaseStore.open(Path(settings.store))
-        check_store(store, list(store.modalities) == modalities, modalities)
+        store = open_store(settings.store, modalities)
         real = RealCrops(store, training_cases(settings, store), STARTER_FRAME, settings)
     if settings.healthy_store:
-        store = CaseStore.open(Path(settings.healthy_store))
-        check_store(store, set(modalities) <= set(store.modalities), modalities)
-        healthy = HealthyCrops(store, STARTER_FRAME, settings)
+        healthy = HealthyCrops(open_store(settings.healthy_store, modalities, more=True), STARTER_FRAME, settings)
     return real, healthy
 
 
-def check_store(store: CaseStore, suits: bool, modalities: Sequence[str]) -> None:
-    """Raise InputError for a store without the modalities or not of the whole frame."""
+def open_store(folder: str, modalities: Sequence[str], *, more: bool = False) -> CaseStore:
+    """Cases of the whole frame with these modalities, in this order; with ``more`` in any, and others too.
+
+    Raises:
+        InputError: they are other cases.
+    """
+    store = CaseStore.open(Path(folder))
+    suits = set(modalities) <= set(store.modalities) if more else list(store.modalities) == list(modalities)
     if not suits or store.shape != FRAME.shape:
         wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
         raise InputError(f"{store.folder} must hold {wanted}")
+    return store
 
 
 def crop_dice(network: nn.Module, source: MixedCrops, count: int, task: str) -> dict[str, float]:
     """Dice of each region over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
-    regions = [region.values for region in TASKS[task].regions]
-    device = next(network.parameters()).device
-    overlap, size = torch.zeros(len(regions)), torch.zeros(len(regions))
-    for index in range(count):
-        batch = source.collate([index])
-        shown = network(batch["image"].to(device), batch["origins"])[0].cpu() > 0
-        truth = region_masks(batch["target"], regions)[0]
-        overlap += (shown & truth).flatten(1).sum(1)
-        size += shown.flatten(1).sum(1) + truth.flatten(1).sum(1)
-    dice = (2 * overlap / size.clamp(min=1)).tolist()
-    names = [region.name for region in TASKS[task].regions]
-    return {"score": sum(dice) / len(dice), **{f"dice {n}": d for n, d in zip(names, dice, strict=True)}}
+    names, values = zip(*((region.name, region.values) for region in TASKS[task].regions), strict=True)
+    return pooled_dice(
+        network, source, count, names, lambda logits, target: (logits[0] > 0, region_masks(target, values)[0])
+    )
 
 
 def training_cases(settings: LesionSettings, store: CaseStore) -> list[int]:

@@ -18,7 +18,7 @@ from asa.data.case_store import CaseStore
 from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
 from asa.files import write_json
-from asa.geometry import FRAME, from_frame
+from asa.geometry import FRAME, centre_box, from_frame
 from asa.inference.labelling import label_classes
 from asa.nn import Segmenter, SegmenterConfig
 from asa.nn.baselines import Network, NetworkSpec, build_network
@@ -226,9 +226,8 @@ def in_frame(posterior: Posterior, *, by_region: bool) -> Posterior:
     whole = np.zeros((len(posterior), *FRAME.shape), np.float32)
     if not by_region:
         whole[0] = 1
-    starts = [(n - kept) // 2 for n, kept in zip(FRAME.shape, posterior.shape[1:], strict=True)]
-    box = tuple(slice(s, s + n) for s, n in zip(starts, posterior.shape[1:], strict=True))
-    whole[(slice(None), *box)] = posterior
+    _, t, h, w = posterior.shape
+    whole[(slice(None), *centre_box((t, h, w)))] = posterior
     return whole
 
 

@@ -23,6 +23,7 @@ from asa.training.losses import deep_supervision
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.trainer import Batch, Objective, Trainer
+from asa.training.validation import pooled_dice
 
 CLASSES = 5
 
@@ -76,19 +77,12 @@ class TissueObjective(Objective):
 
 def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[str, float]:
     """Dice of each class over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
-    overlap, size = torch.zeros(CLASSES), torch.zeros(CLASSES)
-    device = next(network.parameters()).device
-    for index in range(count):
-        batch = source.collate([index])
-        image = batch["image"].to(device).contiguous(memory_format=torch.channels_last_3d)
-        shown = network(image, batch["origins"]).argmax(1).cpu()
-        for value in range(1, CLASSES):
-            a, b = shown == value, batch["target"] == value
-            overlap[value] += (a & b).sum()
-            size[value] += a.sum() + b.sum()
-    dice = (2 * overlap / size.clamp(min=1)).tolist()
-    names = ("ventricles", "GM", "WM", "sulcal CSF")
-    return {"score": sum(dice[1:]) / 4, **{f"dice {n}": d for n, d in zip(names, dice[1:], strict=True)}}
+
+    def masks(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        shown, values = logits.argmax(1), range(1, CLASSES)
+        return torch.cat([shown == v for v in values]), torch.cat([target == v for v in values])
+
+    return pooled_dice(network, source, count, ("ventricles", "GM", "WM", "sulcal CSF"), masks)
 
 
 def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.uint8]:

@@ -178,10 +178,10 @@ class Trainer:
             model = DistributedDataParallel(
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
-        outcome = "early" if self.tired() else "finished"  # it had ended before
         first = self.step
+        outcome, last = ("early", first) if self.tired() else ("finished", self.o.steps)  # it may have ended before
         with self.signals():
-            for batch in prefetch(self.micro_batches, self.step, self.step if self.tired() else self.o.steps):
+            for batch in prefetch(self.micro_batches, first, last):
                 losses = self.optimise(model, batch)
                 self.step += 1
                 if self.world.main and (self.step % self.schedule.log_every == 0 or self.step == first + 1):

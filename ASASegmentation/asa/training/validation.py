@@ -1,17 +1,18 @@
-"""Whole volumes predicted while and after fine-tuning: Dice of each region, and the temperature of the posterior."""
+"""Validation: Dice over crops, or over whole volumes while and after fine-tuning, and the posterior's temperature."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asa.data.case_store import CaseStore
 from asa.nn.baselines import Network
+from asa.nn.objective import Batch
 from asa.nn.position import Grid3
 from asa.tasks import Task
 from asa.training.calibration import Posterior, choose_temperature
@@ -20,6 +21,13 @@ from asa.training.whole_volume import activation, predict
 
 if TYPE_CHECKING:
     from asa.training.finetune import FinetuneSettings
+
+
+class Source(Protocol):
+    """Where crops come from."""
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
 
 
 def posteriors(
@@ -36,6 +44,30 @@ def posteriors(
         picture = torch.from_numpy(image.astype(np.float32))
         found = predict(network, picture, settings.crop, frame, activation(settings.output), device, settings.overlap)
         yield store.cases[number].name, found.numpy(), np.asarray(labels)
+
+
+def pooled_dice(
+    network: nn.Module,
+    source: Source,
+    count: int,
+    names: Sequence[str],
+    masks: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+) -> dict[str, float]:
+    """Dice of each of K structures, called ``names``, over the crops 0 to ``count`` - 1; ``score`` is their mean.
+
+    ``masks``: logits (1, C, T, H, W) and target (1, T, H, W) of a crop -> what was found and what is there, each
+    (K, T, H, W) bool.
+    """
+    device = next(network.parameters()).device
+    overlap, size = torch.zeros(len(names)), torch.zeros(len(names))
+    for index in range(count):
+        batch = source.collate([index])
+        image = batch["image"].to(device).contiguous(memory_format=torch.channels_last_3d)
+        shown, truth = masks(network(image, batch["origins"]).cpu(), batch["target"])
+        overlap += (shown & truth).flatten(1).sum(1)
+        size += shown.flatten(1).sum(1) + truth.flatten(1).sum(1)
+    dice = (2 * overlap / size.clamp(min=1)).tolist()
+    return {"score": sum(dice) / len(dice), **{f"dice {n}": d for n, d in zip(names, dice, strict=True)}}
 
 
 def whole_volume_dice(

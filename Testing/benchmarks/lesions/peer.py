@@ -33,6 +33,7 @@ from asa.models import ModelFolder
 from asa.nn import Segmenter
 from asa.tasks import TASKS
 from asa.training import checkpoint
+from asa.training.export import network_weights
 from asa.training.prediction import rebuild
 from asa.training.run import Run
 from asa.training.whole_volume import activation, predict
@@ -108,9 +109,9 @@ class Network:
     """What :class:`Prepared` asks of a predictor, of any network of the registry."""
 
     def __init__(self, run: Path) -> None:
-        tensors, record = checkpoint.load(Run(run).checkpoint_path("last"))
+        weights, record = network_weights(Run(run).checkpoint_path("last"))
         network, self.frame = rebuild(record["network"])
-        checkpoint.load_weights(network, tensors, "average.", str(run))
+        network.load_state_dict(weights)
         self.network = network.eval()
         self.window = FRAME.shape if isinstance(network, Segmenter) else CROP
         self.parameters = sum(p.numel() for p in network.parameters())
