@@ -56,6 +56,8 @@ def test_summary_counts_conventions_and_compares(brats):
     assert "0.500 ± 0.707 (0.500)" in text
     assert "Holm" in text
     assert found["convention"] in text
+    comparison["p"] = 3e-7
+    assert "| < 0.0001 |" in markdown(found)
 
 
 def test_what_the_reference_does_not_mark_is_not_scored():

@@ -80,6 +80,17 @@ def test_held_out_cases_are_predicted_on_their_own_grids_and_scored(heads, runs,
     assert summary["systems"]["ASA"]["WT"]["dice"]["mean"] == pytest.approx(sum(found) / len(found))
 
 
+def test_scores_of_cases_that_trained_the_network_are_not_shown_without_a_word(runs, tmp_path, capsys):
+    command = ["predict", runs / "classes", "--device", "cpu", "--threads", "1", "-o"]
+    leave([*command, tmp_path / "all", "--part", "all"])
+    assert "2 of these 3 cases trained a network" in capsys.readouterr().err
+    trained = json.loads((runs / "split.json").read_text())["folds"][0]["train"]
+    assert json.loads((tmp_path / "all" / "prediction.json").read_text())["trained_on"] == sorted(trained)
+    leave([*command, tmp_path / "test"])
+    assert "trained a network" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "test" / "prediction.json").read_text())["trained_on"] == []
+
+
 def test_runs_that_do_not_belong_together_are_not_averaged(runs, tmp_path, capsys):
     leave(["predict", runs / "classes", runs / "other", "-o", tmp_path / "a", "--device", "cpu"], code=3)
     assert "different cases to test" in capsys.readouterr().err

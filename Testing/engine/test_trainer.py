@@ -227,6 +227,16 @@ def test_a_run_does_not_go_on_with_other_frozen_layers(tmp_path):
             checkpoint.restore_optimiser(torch.optim.AdamW(fewer), tensors, "last")
 
 
+def test_the_log_says_which_settings_changed(tmp_path):
+    old = {"crop": [64, 64, 64], "optimisation": {"lr": 0.001, "seed": 1}}
+    Run.create(tmp_path, "finetuning", old, {})
+    Run.create(tmp_path, "finetuning", old, {})
+    assert not (tmp_path / "log.txt").exists()
+    Run.create(tmp_path, "finetuning", {**old, "optimisation": {"lr": 0.01, "seed": 1}, "size": "small"}, {})
+    said = "goes on with other settings: optimisation.lr 0.001 -> 0.01, size None -> small"
+    assert said in (tmp_path / "log.txt").read_text()
+
+
 def test_sgd_without_momentum(tmp_path):
     assert make(tmp_path, optimiser="sgd", momentum=0.0).fit() == "finished"
 

@@ -46,5 +46,6 @@ def command(
         part=part,
         mirror=mirror,
         progress=lambda done, total, name: typer.echo(f"[{done}/{total}] {name}", err=True),
+        warn=lambda text: typer.echo(f"Warning: {text}.", err=True),
     )
     typer.echo(f"{len(written)} cases in {output.resolve()}")

@@ -84,7 +84,7 @@ def split_file(path: Path, cases: Sequence[LabelledCase], recipe: Recipe) -> lis
     """
     if not path.exists():
         write_json(path, {"format": FORMAT, "recipe": dataclasses.asdict(recipe), "folds": draw(cases, recipe)})
-    stored = _read(path)
+    stored = read_split(path)
     if stored.get("recipe") not in (None, json.loads(json.dumps(dataclasses.asdict(recipe)))):
         raise InputError(
             f"{path} was drawn with {stored['recipe']}, and now {dataclasses.asdict(recipe)} is asked for; a split is "
@@ -95,7 +95,12 @@ def split_file(path: Path, cases: Sequence[LabelledCase], recipe: Recipe) -> lis
     return folds
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_split(path: Path) -> dict[str, Any]:
+    """Contents of a split file, its folds in order under ``folds``.
+
+    Raises:
+        InputError: it cannot be read, or is no split.
+    """
     try:
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         folds = [{part: [str(name) for name in fold[part]] for part in PARTS} for fold in stored["folds"]]

@@ -120,8 +120,8 @@ def markdown(found: Summary) -> str:
             for metric, others in metrics.items():
                 heading, digits = SHOWN[metric]
                 lines += [
-                    f"| {region} | {heading} | {o['system']} | {o['difference']:+.{digits}f} | {o['p']:.4f} | "
-                    f"{o['p_holm']:.4f} |"
+                    f"| {region} | {heading} | {o['system']} | {o['difference']:+.{digits}f} | {_probability(o['p'])} | "
+                    f"{_probability(o['p_holm'])} |"
                     for o in others
                 ]
     if found["calibration"]:
@@ -142,6 +142,10 @@ def markdown(found: Summary) -> str:
 def _cell(values: Mapping[str, float], digits: int) -> str:
     mean, sd, median, low, high = (f"{values[key]:.{digits}f}" for key in ("mean", "sd", "median", "low", "high"))
     return f"{mean} ± {sd} ({median}) [{low}, {high}]"
+
+
+def _probability(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def write_evaluation(folder: Path, scores: Mapping[str, Mapping[str, Scores]], found: Summary) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from asa.data.case_store import CaseStore
 from asa.data.datasets import dataset_by_name
+from asa.data.splits import read_split
 from asa.errors import InputError, ModelError
 from asa.files import write_json
 from asa.geometry import FRAME, centre_box, from_frame
@@ -116,11 +117,13 @@ def predict_cases(
     part: str = "test",
     mirror: bool = False,
     progress: Callable[[int, int, str], None] = lambda *_: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Segment the cases of one part of the split and write CASE.nii.gz with the values of the task, on their own grids.
 
     Several runs are an ensemble: their (tempered) posteriors are averaged. ``part`` then must mean the same to all;
-    ``all`` takes every case of the store, whose grids must be there.
+    ``all`` takes every case of the store, whose grids must be there; those among them that a network was trained on
+    are named in prediction.json (``trained_on``), and ``warn`` is told how many they are.
 
     Raises:
         InputError: runs that do not belong together, no case in this part, or a store that cannot be used or was
@@ -133,6 +136,9 @@ def predict_cases(
     for member in members:
         check_store(member, opened)
     names = chosen_cases(members, opened, part)
+    known = trained_on(members, opened, names)
+    if known and part != "train":
+        warn(f"{len(known)} of these {len(names)} cases trained a network: their scores say nothing about other heads")
     task, by_region = TASKS[opened.dataset.task], members[0].by_region
     calibration, written = Calibration(task, by_region), []
     for done, (number, name) in enumerate(zip(opened.numbers(names), names, strict=True), start=1):
@@ -144,6 +150,7 @@ def predict_cases(
         progress(done, len(names), name)
     temperatures = [member.temperature for member in members]
     about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "mirrored": mirror}
+    about["trained_on"] = known
     write_json(output / DESCRIPTION, about)
     return written
 
@@ -204,6 +211,18 @@ def split_of(member: Tuned, store: CaseStore) -> Path:
         if path.is_file():
             return path
     raise InputError(f"{first}, the split that {member.run} was trained on, is gone; --part all needs none")
+
+
+def trained_on(members: Sequence[Tuned], store: CaseStore, names: Sequence[str]) -> list[str]:
+    """Those of the cases that one of the networks was trained on, by the split of its run."""
+    known: set[str] = set()
+    for member in members:
+        try:
+            folds = read_split(split_of(member, store))["folds"]
+        except InputError:  # gone: nothing is known
+            continue
+        known.update(*(fold["train"] for fold in folds[member.settings.fold :][:1]))
+    return [name for name in names if name in known]
 
 
 def write_labels(

@@ -16,7 +16,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def changed(old: Mapping[str, Any], new: Mapping[str, Any], name: str = "") -> str:
+    """What differs between two settings, nested ones by their dotted names: ``crop 64 -> 96, optimisation.lr ...``."""
+    found = []
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found.append(changed(before, after, f"{name}{key}."))
+        elif before != after:
+            found.append(f"{name}{key} {before} -> {after}")
+    return ", ".join(text for text in found if text)
+
+
 class Run:
     """One run folder, opened for writing (by rank 0) or for reading."""
 
@@ -64,12 +76,12 @@ class Run:
 
     @staticmethod
     def create(folder: Path, kind: str, settings: dict[str, Any], data: dict[str, Any]) -> Run:
-        """Make the folder, or continue in one; run.yaml says the settings that it continues with.
+        """Make the folder, or continue in one; run.yaml says the settings that it continues with, log.txt what changed.
 
         Raises:
             InputError: the folder holds a run of another kind or format.
         """
-        run = Run(folder)
+        run, changes = Run(folder), ""
         description = run.folder / "run.yaml"
         if description.exists():
             old = yaml.safe_load(description.read_text()) or {}
@@ -79,10 +91,13 @@ class Run:
                 raise InputError(
                     f"{folder} holds a run of kind '{old.get('kind')}', not '{kind}'; choose another folder"
                 )
+            changes = changed(old.get("settings") or {}, settings)
         for sub in ("checkpoints", "previews"):
             (run.folder / sub).mkdir(parents=True, exist_ok=True)
         record = {"format": FORMAT, "kind": kind, "settings": settings, "data": data, "versions": versions()}
         write_text(description, yaml.safe_dump(record, sort_keys=False))
+        if changes:
+            run.log(f"goes on with other settings: {changes}")
         return run
 
     def describe(self) -> dict[str, Any]:
