@@ -34,11 +34,12 @@ from asa.training.lesions import (
     show_some,
     train_lesions,
     training_cases,
-    transfer,
 )
 from asa.training.region_loss import region_deep_supervision
 from asa.training.run import read_events
 from asa.training.settings import read_settings
+from asa.training.start import transfer
+from asa.training.tissue import TissueSettings, train_tissue
 
 REPOSITORY = Path(__file__).parents[2]
 CROP = (32, 32, 32)
@@ -277,6 +278,23 @@ def test_a_run_starts_from_the_tissue_model_stops_and_goes_on(heads, store, tmp_
     assert torch.equal(first["model.network.stem.norm.running_mean"], torch.zeros(32))  # statistics are frozen
     name = "ups.1.block.conv.weight"
     assert torch.allclose(first[f"average.{name}"], after[f"average.{name}"], atol=1e-6)
+
+
+def test_tissue_goes_on_from_its_model_and_keeps_the_frozen_statistics(heads, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    np.save(run / "heads.npy", heads)
+    given = settings(tmp_path).model_dump(include={"label_maps", "crop", "held_out", "optimisation", "schedule"})
+    for frozen in (True, False):
+        plain = TissueSettings.model_validate({**given, "init": "tissue", "frozen_norm": frozen})
+        assert train_tissue(plain, run, WORLD) == "finished"
+        tensors, _ = checkpoint.load(run / "checkpoints" / "last.safetensors")
+        known = load_network(find_model("tissue")).state_dict()
+        names = [name for name in known if name.endswith("running_mean")]
+        same = [torch.equal(tensors[f"model.network.{name}"], known[name]) for name in names]
+        assert all(same) if frozen else not any(same)
+        assert not torch.equal(tensors["model.network.heads.0.weight"], known["heads.0.weight"])
+        (run / "checkpoints" / "last.safetensors").unlink()
 
 
 def test_a_network_of_others_trains_on_the_same_samples(heads, tmp_path):

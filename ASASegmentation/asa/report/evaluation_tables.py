@@ -120,8 +120,8 @@ def markdown(found: Summary) -> str:
             for metric, others in metrics.items():
                 heading, digits = SHOWN[metric]
                 lines += [
-                    f"| {region} | {heading} | {o['system']} | {o['difference']:+.{digits}f} | {_probability(o['p'])} | "
-                    f"{_probability(o['p_holm'])} |"
+                    f"| {region} | {heading} | {o['system']} | {o['difference']:+.{digits}f} | "
+                    f"{_probability(o['p'])} | {_probability(o['p_holm'])} |"
                     for o in others
                 ]
     if found["calibration"]:

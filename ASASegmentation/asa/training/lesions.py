@@ -17,8 +17,7 @@ from asa.data.cases import LabelledCase
 from asa.data.splits import Recipe, split_file
 from asa.errors import InputError
 from asa.geometry import FRAME
-from asa.models import find_model, load_network
-from asa.nn import Segmenter, inflate_channels, segmenter_preset
+from asa.nn import Segmenter, segmenter_preset
 from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
@@ -38,7 +37,8 @@ from asa.training.finetune import FinetuneSettings, LabelledCrops, SegmentationO
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
-from asa.training.tissue import open_heads, start_from
+from asa.training.start import freeze_norm, start_from
+from asa.training.tissue import open_heads
 from asa.training.trainer import Batch, Trainer
 from asa.training.validation import pooled_dice
 
@@ -142,9 +142,8 @@ class LesionObjective(SegmentationObjective):
     def train(self, mode: bool = True) -> LesionObjective:
         """Training mode, but for frozen normalisation."""
         super().train(mode)
-        for module in self.modules():
-            if self.frozen_norm and isinstance(module, nn.BatchNorm3d):
-                module.eval()
+        if self.frozen_norm:
+            freeze_norm(self)
         return self
 
 
@@ -330,10 +329,7 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         validate=validate,
     )
     if not trainer.resume() and settings.init:
-        if Path(settings.init).is_file():
-            start_from(network, Path(settings.init))
-        elif isinstance(network, Segmenter):
-            run.log(f"{transfer(network, settings.init, modalities)} tensors come from model '{settings.init}'")
+        start_from(network, settings.init, modalities, run)
         trainer.restart_average()
     return trainer.fit()
 
@@ -354,26 +350,3 @@ def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple
         nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network, config.to_dict()
-
-
-def transfer(network: Segmenter, source: str, modalities: Sequence[str]) -> int:
-    """Take over every tensor of a model whose name and shape fit; returns how many.
-
-    Of a model of several modalities the channels of ``modalities`` are taken, and of one with more outputs the first
-    ones (the outermost region). The patch embedding of one channel is inflated for several.
-    """
-    model = find_model(source)
-    known, own = load_network(model).state_dict(), network.state_dict()
-    embed, stem = "encoder.embed.weight", "stem.conv.weight"
-    if len(model.modalities) == 1:
-        known[embed] = inflate_channels(known[embed], len(modalities))
-    elif set(modalities) <= set(model.modalities):
-        chosen = [model.modalities.index(m) for m in modalities]
-        for name in (embed, stem):
-            known[name] = known[name].unflatten(1, (len(model.modalities), -1))[:, chosen].flatten(1, 2)
-    for name in own:
-        if name.startswith("heads.") and name in known:
-            known[name] = known[name][: len(own[name])]
-    fitting = {name: value for name, value in known.items() if name in own and own[name].shape == value.shape}
-    network.load_state_dict({**own, **fitting})
-    return len(fitting)

@@ -17,11 +17,11 @@ from asa.nn import Segmenter, segmenter_preset
 from asa.seeds import sample_seed
 from asa.synth import HeadGenerator, SynthSettings
 from asa.synth.heads import prepare_heads
-from asa.training import checkpoint
 from asa.training.distributed import World, barrier
 from asa.training.losses import deep_supervision
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.start import freeze_norm, start_from
 from asa.training.trainer import Batch, Objective, Trainer
 from asa.training.validation import pooled_dice
 
@@ -37,7 +37,10 @@ class TissueSettings(Settings):
     held_out: int = Field(2, ge=0, description="heads kept for validation, the last ones")
     validation_crops: int = 12
     t1_share: float = 0.8
-    init: str = Field("", description="checkpoint whose weights start the run")
+    init: str = Field("", description="model, or checkpoint of the same network, to start from; empty: scratch")
+    frozen_norm: bool = Field(
+        False, description="batch normalisation keeps the statistics it starts from, as it must with a batch of one"
+    )
     optimisation: Optimisation = Optimisation(
         lr=1e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=100, steps=4000, batch=2, ema=0.995, clip=5.0
     )
@@ -63,9 +66,10 @@ class SyntheticHeads:
 class TissueObjective(Objective):
     """Dice + cross-entropy with deep supervision."""
 
-    def __init__(self, network: Segmenter) -> None:
+    def __init__(self, network: Segmenter, *, frozen_norm: bool = False) -> None:
         super().__init__()
         self.network: Segmenter = network
+        self.frozen_norm = frozen_norm
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -73,6 +77,13 @@ class TissueObjective(Objective):
         image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
         outputs = self.network.forward_deep(image, batch["origins"])
         return deep_supervision(outputs, batch["target"])
+
+    def train(self, mode: bool = True) -> TissueObjective:
+        """Training mode, but for frozen normalisation."""
+        super().train(mode)
+        if self.frozen_norm:
+            freeze_norm(self)
+        return self
 
 
 def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[str, float]:
@@ -107,7 +118,7 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     checking = SyntheticHeads(HeadGenerator(heads[split:], FRAME.shape, settings.crop, synth), 1 << 62)
     config = segmenter_preset(settings.preset, in_channels=1, classes=CLASSES)
     torch.manual_seed(settings.optimisation.seed)
-    objective = TissueObjective(Segmenter(config))
+    objective = TissueObjective(Segmenter(config), frozen_norm=settings.frozen_norm)
     run = Run.create(
         folder, "tissue", settings.model_dump(mode="json"), {"heads": len(heads), "held_out": settings.held_out}
     )
@@ -124,13 +135,6 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
         else None,
     )
     if not trainer.resume() and settings.init:
-        start_from(objective.network, Path(settings.init))
+        start_from(objective.network, settings.init, ["t1"], run)
         trainer.restart_average()
     return trainer.fit()
-
-
-def start_from(network: nn.Module, path: Path) -> None:
-    """Weights (moving average where there is one) of a checkpoint of the same network."""
-    tensors, _ = checkpoint.load(path)
-    prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
-    checkpoint.load_weights(network, tensors, prefix, str(path))
