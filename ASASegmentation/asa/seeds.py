@@ -26,5 +26,4 @@ def generator(*numbers: int) -> torch.Generator:
 
 def step_seed(run: int, step: int, rank: int) -> int:
     """Seed of what networks draw themselves (dropout) in a step: another one in each process, whose samples differ."""
-    alone = run * 1_000_003 + step
-    return generator(alone, rank).initial_seed() if rank else alone
+    return generator(run, step, rank).initial_seed()
