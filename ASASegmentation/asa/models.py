@@ -4,9 +4,9 @@ Of model.json, inference reads beside `task` and `network`: `modalities`, the ch
 `optional_modalities`, those it was trained to do without; `normalisation`, "brain z-score" for z-scores within the
 brain, "N4, brain z-score" after bias correction; `output`, "classes" or "regions" (a probability of each nested
 region of the task); `temperature`, which divides the logits; `unknown_without`, a modality -> regions that cannot be
-known without it; for regions `thresholds`, `min_component_ml`, `min_component_certainty` and `closing`; for classes
-`class_weights`, `moved_classes` and `intensity_classes`; `flip_averaging`; `doubts`, sentences that make every result
-of a weak model doubtful.
+known without it; for regions `thresholds`, `min_component_ml`, `min_component_certainty`, `asymmetry`, `closing` and
+`subset_averaging`, lists of modalities that are also shown alone; for classes `class_weights`, `moved_classes` and
+`intensity_classes`; `flip_averaging`; `doubts`, sentences that make every result of a weak model doubtful.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from asa.geometry import FRAME, Alignment
 from asa.inference.labelling import label_classes, label_regions, move_class, ring_values
 from asa.inference.normalise import correct_bias, stripped_brain, zscore_brain, zscore_stripped
 from asa.inference.regions import RegionRules, settle_regions
+from asa.inference.subsets import averaged
 from asa.models import ModelFolder
 from asa.tasks import TISSUE, TUMOUR, WMH
 from asa.volume import Volume
@@ -90,6 +91,35 @@ def test_parts_far_less_certain_than_the_tumour_go() -> None:
     np.testing.assert_array_equal(everything[0, 4:12, 4:12, 4:12], np.float32(0.7))
 
 
+def test_parts_that_look_the_same_in_the_other_hemisphere_go() -> None:
+    regions = np.full((3, *FRAME.shape), 0.02, np.float32)
+    bright = np.zeros(FRAME.shape, np.float32)
+    places = {"tumour": 20, "second": 50, "pole": 80, "both sides": 110}
+    for name, t in places.items():
+        box = (slice(t, t + 16), slice(60, 76), slice(20, 36))
+        opposite = (*box[:2], slice(FRAME.shape[2] - 36, FRAME.shape[2] - 20))
+        regions[(0, *box)] = 0.95 if name == "tumour" else 0.8
+        bright[box] = {"tumour": 1.0, "second": 1.0, "pole": 1.2}.get(name, 0.3)
+        bright[opposite] = 1.0 if name == "pole" else 0.3 if name == "both sides" else 0
+        if name == "both sides":
+            regions[(0, *opposite)] = 0.8
+
+    def left(bright: np.ndarray | None, inside: np.ndarray = EVERYWHERE) -> set[str]:
+        rules = RegionRules(asymmetry={"WT": 0.5})
+        found = settle_regions(regions, TUMOUR, rules, 0.001, inside, bright)[0] > 0.5
+        return {name for name, t in places.items() if found[t + 8, 68, 28]}
+
+    assert left(bright) == {"tumour", "second", "both sides"}
+    assert left(bright[..., ::-1].copy()) == {"both sides"}  # darker than the other side
+    regions[(0, slice(110, 126))] = 0.02
+    assert left(bright[..., ::-1].copy()) == {"tumour"}  # the leading part, as none is better
+    assert left(bright) == {"tumour", "second"}
+    assert left(None) == set(places) - {"both sides"}
+    halved = EVERYWHERE.copy()
+    halved[..., FRAME.shape[2] // 2 :] = False
+    assert left(bright, halved) == set(places) - {"both sides"}  # nothing to compare with
+
+
 def test_holes_of_a_mass_are_filled_within_the_brain() -> None:
     regions = nested(60, 4, 2)
     t, h, w = (n // 2 for n in FRAME.shape)
@@ -105,6 +135,36 @@ def test_holes_of_a_mass_are_filled_within_the_brain() -> None:
     around = EVERYWHERE.copy()
     around[t - 30 : t + 30, h - 30 : h + 30, w - 30 : w + 30] = False
     np.testing.assert_array_equal(filled & around, as_it_is & around)
+
+
+def test_a_subset_of_the_modalities_has_a_say_where_it_can_know(tmp_path) -> None:
+    told, done = [], []
+
+    class Predictor:
+        """WT, TC and ET are as likely as modalities are shown."""
+
+        def posterior(self, image, *, tta, progress):
+            told.append((tuple(int(channel.any()) for channel in image), tta))
+            progress(1.0)
+            return np.full((3, *image.shape[1:]), np.count_nonzero(image.any((1, 2, 3))) / 4, np.float32)
+
+    info = {"modalities": ["t1", "t1gd", "t2", "flair"], "output": "regions"}
+    info |= {"unknown_without": {"t1gd": ["TC", "ET"]}, "subset_averaging": [["t1gd", "flair"], ["flair"]]}
+
+    def means(*given: int) -> list[float]:
+        told.clear()
+        image = np.float32(given)[:, None, None, None] * np.ones((4, 2, 2, 2), np.float32)
+        model = ModelFolder(tmp_path, info)
+        found = averaged(Predictor(), image, model, TUMOUR, tta=True, progress=done.append)
+        return [float(region.mean()) for region in found]
+
+    assert means(1, 1, 1, 1) == pytest.approx([(1 + 0.5 + 0.25) / 3, 0.75, 0.75])
+    assert told == [((1, 1, 1, 1), True), ((0, 1, 0, 1), True), ((0, 0, 0, 1), True)]
+    assert done == pytest.approx([1 / 3, 2 / 3, 1])
+    assert means(1, 0, 1, 1) == pytest.approx([0.5, 0.75, 0.75])  # no other subset knows TC; FLAIR alone knows WT
+    assert means(1, 0, 0, 0) == [0.25] * 3 and len(told) == 1
+    info["output"] = "classes"
+    assert means(1, 1, 1, 1) == [1.0] * 3
 
 
 def test_zscore_within_the_brain() -> None:

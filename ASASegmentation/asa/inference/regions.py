@@ -1,4 +1,7 @@
-"""Rules that a model of regions lays on what its network answered: borders, specks, doubtful parts, holes."""
+"""Rules that a model of regions lays on what its network answered: borders, specks, doubtful parts, holes.
+
+Arrays are (T, H, W) in the brain frame, whose last axis is mirrored at the middle of the brain.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,32 @@ class RegionRules:
         thresholds: probability from which it is there; 0.5 unless named.
         least_ml: connected parts smaller than this are taken out of it, and of all within.
         certainty: see :func:`without_doubtful_parts`.
+        asymmetry: see :func:`without_symmetric_parts`.
         closing: see :func:`closed`.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
     least_ml: Mapping[str, float] = field(default_factory=dict)
     certainty: Mapping[str, float] = field(default_factory=dict)
+    asymmetry: Mapping[str, float] = field(default_factory=dict)
     closing: Mapping[str, float] = field(default_factory=dict)
 
 
-def settle_regions(regions: Map, task: Task, rules: RegionRules, voxel_ml: float, inside: npt.NDArray[np.bool_]) -> Map:
+def settle_regions(
+    regions: Map,
+    task: Task,
+    rules: RegionRules,
+    voxel_ml: float,
+    inside: npt.NDArray[np.bool_],
+    bright: Map | None = None,
+) -> Map:
     """Regions made consistent: an inner one nowhere likelier than the one around it, borders at 0.5, rules applied.
 
     Args:
         regions: (R, T, H, W) in the order of the task's regions.
         voxel_ml: volume in the scan of a voxel of the frame.
         inside: (T, H, W), the brain; no hole is filled outside of it.
+        bright: (T, H, W), intensities in which the disease is bright; None where they were not given.
     """
     settled = np.empty_like(regions)
     around = np.ones(regions.shape[1:], np.float32)
@@ -51,6 +64,8 @@ def settle_regions(regions: Map, task: Task, rules: RegionRules, voxel_ml: float
             around = without_specks(around, least / voxel_ml)
         if share := rules.certainty.get(region.name):
             around = without_doubtful_parts(around, share)
+        if bright is not None and (least := rules.asymmetry.get(region.name)):
+            around = without_symmetric_parts(around, bright, inside, least)
         if share := rules.closing.get(region.name):
             around = closed(around, share, inside)
         settled[row] = around
@@ -81,10 +96,42 @@ def without_doubtful_parts(likely: Map, share: float) -> Map:
     parts, count = connected_parts(likely)
     if count < 2:
         return likely
-    odds = np.clip(likely, 1e-3, 1 - 1e-3)
-    sums = np.bincount(parts.ravel(), np.log(odds / (1 - odds)).ravel())
+    sums = log_odds(likely, parts)
     means = sums / np.bincount(parts.ravel())
     return without(likely, parts, means < share * means[1 + sums[1:].argmax()])
+
+
+def log_odds(likely: Map, parts: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """Sum of the log-odds in each numbered part."""
+    odds = np.clip(likely, 1e-3, 1 - 1e-3)
+    return np.bincount(parts.ravel(), np.log(odds / (1 - odds)).ravel())
+
+
+def without_symmetric_parts(likely: Map, bright: Map, inside: npt.NDArray[np.bool_], least: float) -> Map:
+    """A region's probability (T, H, W), 0 in connected parts that are hardly brighter than the other hemisphere there.
+
+    Healthy tissue that a network takes for disease, an occipital pole near the coil say, looks much the same on both
+    sides; on cases that a network had not seen it was at most 0.3 SD brighter than its mirror image, tumours 0.9 or
+    more. What stays: parts whose mirror image is mostly labelled itself or outside of the brain, and the leading part
+    where no other would.
+
+    Args:
+        bright: (T, H, W), z-scored intensities of a modality in which the disease is bright.
+        inside: (T, H, W), the brain.
+        least: difference of means, in SD, below which a part is taken out.
+    """
+    parts, count = connected_parts(likely)
+    if count < 2:
+        return likely
+    sizes = np.bincount(parts.ravel())
+    compared = (parts > 0) & (inside & (parts == 0))[..., ::-1]
+    places = parts[compared]
+    excess = np.bincount(places, (bright - bright[..., ::-1])[compared], minlength=len(sizes))
+    counts = np.bincount(places, minlength=len(sizes))
+    alike = (counts > 0.5 * sizes) & (excess < least * counts)
+    if alike[1:].all():
+        alike[1 + log_odds(likely, parts)[1:].argmax()] = False
+    return without(likely, parts, alike)
 
 
 def without(likely: Map, parts: npt.NDArray[np.int32], unwanted: npt.NDArray[np.bool_]) -> Map:

@@ -46,6 +46,7 @@ from asa.inference.regions import RegionRules, settle_regions
 from asa.inference.request import SegmentRequest, SegmentResult
 from asa.inference.series import Placement, Series, brain_on, check_one_patient, place_series, reached
 from asa.inference.stripping import TissueModel
+from asa.inference.subsets import averaged
 from asa.models import ModelFolder, find_model
 from asa.nn.allocation import keep_freed_memory
 from asa.tasks import TASKS, Task
@@ -117,7 +118,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
             doubts += [*brain_reasons(brain), *swapped_reasons(seen, brain)]
         image = np.stack([seen.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta
-        posterior = predictor.posterior(image, tta=tta, progress=part)
+        posterior = averaged(predictor, image, model, task, tta=tta, progress=part)
         if not model.regions:
             doubts += confidence_reasons(posterior)
         place = placement.series[reference]
@@ -227,9 +228,11 @@ def settle(
             thresholds=thresholds,
             least_ml=info.get("min_component_ml", {}),
             certainty=info.get("min_component_certainty", {}),
+            asymmetry=info.get("asymmetry", {}),
             closing=info.get("closing", {}),
         )
-        return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0))
+        given = {key: channel for key, channel in zip(model.modalities, image, strict=True) if channel.any()}
+        return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), given.get("flair"))
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
     posterior = reweight(posterior, info.get("class_weights"))

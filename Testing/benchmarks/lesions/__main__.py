@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the table")
     arguments = parser.parse_args()
 
+    arguments.output.mkdir(parents=True, exist_ok=True)
     store = arguments.output / f"{arguments.task}.json"
     records: list[Record] = json.loads(store.read_text(encoding="utf-8")) if store.is_file() else []
     shipped = find_model(arguments.rules, arguments.task)

@@ -18,7 +18,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,9 @@ class Network:
         self.parameters = sum(p.numel() for p in network.parameters())
 
     @torch.inference_mode()
-    def posterior(self, image: npt.NDArray[np.float32], *, tta: bool) -> npt.NDArray[np.float32]:
+    def posterior(
+        self, image: npt.NDArray[np.float32], *, tta: bool, progress: Callable[[float], None] = lambda _: None
+    ) -> npt.NDArray[np.float32]:
         """Probabilities of the regions (R, T, H, W) of an image (C, T, H, W), averaged with the mirrored head's."""
         assert tta
         found = [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from asa.inference.labelling import label_regions
 from asa.inference.normalise import CORRECTED_ZSCORE, Map, stripped_brain, zscore_corrected, zscore_stripped
 from asa.inference.predictor import Predictor
 from asa.inference.segment import settle
+from asa.inference.subsets import Answers, averaged
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.tasks import TASKS
@@ -59,13 +60,6 @@ def find_ms(root: Path) -> list[LabelledCase]:
     return cases
 
 
-class Answers(Protocol):
-    """What is asked of a predictor."""
-
-    def posterior(self, image: Map, *, tta: bool) -> Map:
-        """See :class:`Predictor`."""
-
-
 class Prepared:
     """One case, read and aligned once for all subsets; its modalities share one grid and are stripped."""
 
@@ -86,7 +80,7 @@ class Prepared:
         task = TASKS[model.task]
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
-        answer = predictor.posterior(image, tta=bool(model.info.get("flip_averaging", False)))
+        answer = averaged(predictor, image, model, task, tta=bool(model.info.get("flip_averaging", False)))
         settled = settle(answer, image, model, task, self.alignment, None)
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
