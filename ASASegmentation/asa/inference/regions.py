@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ def without_doubtful_parts(likely: Map, share: float) -> Map:
     return without(likely, parts, means < share * means[1 + sums[1:].argmax()])
 
 
-def log_odds(likely: Map, parts: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+def log_odds(likely: Map, parts: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
     """Sum of the log-odds in each numbered part."""
     odds = np.clip(likely, 1e-3, 1 - 1e-3)
     return np.bincount(parts.ravel(), np.log(odds / (1 - odds)).ravel())

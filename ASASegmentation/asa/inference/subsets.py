@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Protocol
 
 import numpy as np
@@ -41,18 +41,25 @@ def averaged(
     """
     given = {key for key, channel in zip(model.modalities, image, strict=True) if channel.any()}
     subsets = [given, *named_subsets(model, given)]
+    if len(subsets) == 1:
+        return predictor.posterior(image, tta=tta, progress=progress)
     total, says = np.zeros(1, np.float32), np.zeros(1, np.float32)
     for number, shown in enumerate(subsets):
-        part = np.where([[[[key in shown]]] for key in model.modalities], image, np.float32(0))
-        said = predictor.posterior(
-            part, tta=tta, progress=lambda done, before=number: progress((before + done) / len(subsets))
-        )
-        if len(subsets) == 1:
-            return said
-        weight = np.float32([[[[knows]]] for knows in known_regions(model, task, shown, always=number == 0)])
-        total, says = total + weight * said, says + weight
+
+        def told(done: float, before: int = number) -> None:
+            progress((before + done) / len(subsets))
+
+        part = image * as_column(key in shown for key in model.modalities)
+        weight = as_column(known_regions(model, task, shown, always=number == 0))
+        total = total + weight * predictor.posterior(part, tta=tta, progress=told)
+        says = says + weight
     mean: Map = total / says
     return mean
+
+
+def as_column(values: Iterable[bool]) -> Map:
+    """One 0 or 1 for each channel or region, (N, 1, 1, 1)."""
+    return np.array(list(values), np.float32)[:, None, None, None]
 
 
 def named_subsets(model: ModelFolder, given: Set[str]) -> Iterator[Set[str]]:
