@@ -290,3 +290,28 @@ def test_a_full_disk_is_exit_code_4(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1].startswith("Error: Cannot write")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [(["models"], 0), (["segment", "nowhere.nii", "-o", "out"], 3)])
+def test_a_process_of_a_group_ends_before_python_goes_down(tmp_path, words, code):
+    """What still lives then, as threads of gloo may, must not abort a process whose work is done."""
+    program = (
+        "import atexit, os, torch.distributed\n"
+        "from asa.cli import main\n"
+        "class Late:\n"
+        "    def __del__(self): os.abort()\n"
+        "late = Late()\n"
+        "atexit.register(print, 'tidied')\n"
+        f"main({words!r})\n"
+    )
+    environment = {**os.environ, "WORLD_SIZE": "2", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("tidied\n")

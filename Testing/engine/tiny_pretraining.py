@@ -114,7 +114,7 @@ def arrange_death(when: str, number: int) -> None:
 
 def main() -> None:
     """What the program does."""
-    from asa.training.distributed import join, leave
+    from asa.training.distributed import end_process, join, leave
     from asa.training.pretrain import PretrainSettings, pretrain
 
     faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
@@ -126,6 +126,8 @@ def main() -> None:
     for folder, values in json.loads(sys.argv[1]).items():
         print(pretrain(PretrainSettings.model_validate(values), Path(folder), world))
     leave()
+    if world.size > 1:
+        end_process(0)
 
 
 if __name__ == "__main__":

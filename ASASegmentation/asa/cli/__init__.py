@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import pkgutil
 import sys
 import traceback
@@ -28,6 +29,18 @@ def main(arguments: list[str] | None = None) -> None:
 
     An error is one sentence on standard error; with --debug anywhere on the line, the traceback too.
     """
+    try:
+        _run(arguments)
+    except SystemExit as left:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and "torch.distributed" in sys.modules:
+            from ..training.distributed import end_process
+
+            end_process(left.code if isinstance(left.code, int) else int(left.code is not None))
+        raise
+
+
+def _run(arguments: list[str] | None) -> None:
+    """Does what :func:`main` says, always leaving by SystemExit."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = _DEBUG in arguments
     interruptible()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -52,6 +55,18 @@ def leave() -> None:
     """Leave the group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def end_process(code: int) -> NoReturn:
+    """End a process of a group at once, once all is written, without taking Python down first.
+
+    Threads of gloo can hold tensors for longer than the group lives; freeing them while Python goes down aborts the
+    process, whose work is done (PyTorch's pull request 179291; 2 of 50 runs of two processes here).
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def barrier() -> None:
