@@ -46,7 +46,7 @@ from asa.inference.regions import RegionRules, settle_regions
 from asa.inference.request import SegmentRequest, SegmentResult
 from asa.inference.series import Placement, Series, brain_on, check_one_patient, place_series, reached
 from asa.inference.stripping import TissueModel
-from asa.inference.subsets import averaged
+from asa.inference.subsets import averaged, given_channels
 from asa.models import ModelFolder, find_model
 from asa.nn.allocation import keep_freed_memory
 from asa.tasks import TASKS, Task
@@ -231,8 +231,8 @@ def settle(
             asymmetry=info.get("asymmetry", {}),
             closing=info.get("closing", {}),
         )
-        given = {key: channel for key, channel in zip(model.modalities, image, strict=True) if channel.any()}
-        return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), given.get("flair"))
+        bright = given_channels(model, image).get("flair")
+        return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
     posterior = reweight(posterior, info.get("class_weights"))

@@ -39,7 +39,7 @@ def averaged(
         image: (C, T, H, W), normalised; 0 throughout in channels that were not given.
         tta: as for the predictor.
     """
-    given = {key for key, channel in zip(model.modalities, image, strict=True) if channel.any()}
+    given = set(given_channels(model, image))
     subsets = [given, *named_subsets(model, given)]
     if len(subsets) == 1:
         return predictor.posterior(image, tta=tta, progress=progress)
@@ -55,6 +55,11 @@ def averaged(
         says = says + weight
     mean: Map = total / says
     return mean
+
+
+def given_channels(model: ModelFolder, image: Map) -> dict[str, Map]:
+    """Modality -> channel (T, H, W) of an image (C, T, H, W), without those that were not given."""
+    return {key: channel for key, channel in zip(model.modalities, image, strict=True) if channel.any()}
 
 
 def as_column(values: Iterable[bool]) -> Map:

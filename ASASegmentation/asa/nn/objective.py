@@ -10,9 +10,22 @@ Batch = dict[str, Any]
 
 
 class Objective(nn.Module):
-    """A network together with what it is trained for; subclasses define :meth:`forward`."""
+    """A network together with what it is trained for; subclasses define :meth:`forward`.
+
+    Attributes:
+        frozen_norm: batch normalisation uses, and keeps, the statistics it has, also in training.
+    """
 
     network: nn.Module
+    frozen_norm = False
+
+    def train(self, mode: bool = True) -> Objective:
+        """Training mode, but for frozen normalisation."""
+        super().train(mode)
+        for module in self.modules():
+            if self.frozen_norm and isinstance(module, nn.BatchNorm3d):
+                module.eval()
+        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a micro-batch, each a scalar averaged over its samples; ``loss`` is minimised."""

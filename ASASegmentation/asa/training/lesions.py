@@ -37,7 +37,7 @@ from asa.training.finetune import FinetuneSettings, LabelledCrops, SegmentationO
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
-from asa.training.start import freeze_norm, start_from
+from asa.training.start import start_from
 from asa.training.tissue import open_heads
 from asa.training.trainer import Batch, Trainer
 from asa.training.validation import pooled_dice
@@ -138,13 +138,6 @@ class LesionObjective(SegmentationObjective):
         """Losses of one micro-batch."""
         outputs = self.network.forward_deep(batch["image"], batch["origins"])
         return region_deep_supervision(outputs, batch["target"], self.regions, self.positive_weight)
-
-    def train(self, mode: bool = True) -> LesionObjective:
-        """Training mode, but for frozen normalisation."""
-        super().train(mode)
-        if self.frozen_norm:
-            freeze_norm(self)
-        return self
 
 
 class RealCrops(LabelledCrops):

@@ -51,10 +51,3 @@ def transfer(network: Segmenter, source: str, modalities: Sequence[str]) -> int:
     fitting = {name: value for name, value in known.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict({**own, **fitting})
     return len(fitting)
-
-
-def freeze_norm(network: nn.Module) -> None:
-    """Batch normalisation uses, and keeps, the statistics it has, also in training."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.eval()

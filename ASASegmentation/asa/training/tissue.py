@@ -21,7 +21,7 @@ from asa.training.distributed import World, barrier
 from asa.training.losses import deep_supervision
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
-from asa.training.start import freeze_norm, start_from
+from asa.training.start import start_from
 from asa.training.trainer import Batch, Objective, Trainer
 from asa.training.validation import pooled_dice
 
@@ -77,13 +77,6 @@ class TissueObjective(Objective):
         image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
         outputs = self.network.forward_deep(image, batch["origins"])
         return deep_supervision(outputs, batch["target"])
-
-    def train(self, mode: bool = True) -> TissueObjective:
-        """Training mode, but for frozen normalisation."""
-        super().train(mode)
-        if self.frozen_norm:
-            freeze_norm(self)
-        return self
 
 
 def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[str, float]:

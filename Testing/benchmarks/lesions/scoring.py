@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
+from asa.data.splits import read_split
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
 from asa.inference.labelling import label_regions
 from asa.inference.normalise import CORRECTED_ZSCORE, Map, stripped_brain, zscore_corrected, zscore_stripped
@@ -47,7 +47,7 @@ def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
 
 def read_folds(path: Path) -> list[list[str]]:
     """Names of the test cases of each fold."""
-    return [fold["test"] for fold in json.loads(path.read_text(encoding="utf-8"))["folds"]]
+    return [fold["test"] for fold in read_split(path)["folds"]]
 
 
 def find_ms(root: Path) -> list[LabelledCase]:
