@@ -5,8 +5,8 @@ Of model.json, inference reads beside `task` and `network`: `modalities`, the ch
 brain, "N4, brain z-score" after bias correction; `output`, "classes" or "regions" (a probability of each nested
 region of the task); `temperature`, which divides the logits; `unknown_without`, a modality -> regions that cannot be
 known without it; for regions `thresholds`, `min_component_ml`, `min_component_certainty`, `asymmetry`, `closing` and
-`subset_averaging`, lists of modalities that are also shown alone; for classes `class_weights`, `moved_classes` and
-`intensity_classes`; `flip_averaging`; `doubts`, sentences that make every result of a weak model doubtful.
+`subset_averaging`, lists of modalities that are also shown alone; for classes `moved_classes` and `intensity_rules`;
+`flip_averaging`; `doubts`, sentences that make every result of a weak model doubtful.
 """
 
 from __future__ import annotations

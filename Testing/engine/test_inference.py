@@ -16,7 +16,7 @@ from scipy import ndimage
 from asa.errors import InputError, ModelError, ResourceError
 from asa.geometry import FRAME
 from asa.inference import SegmentRequest, predictor, segment
-from asa.inference.labelling import keep_main_component, label_classes, reweight
+from asa.inference.labelling import keep_main_component, label_classes
 from asa.inference.normalise import zscore
 from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts
 from asa.inference.series import UNALIGNED
@@ -154,13 +154,6 @@ def test_windows_cover_the_axis_on_the_patch_grid(size, window):
 def test_gaussian_window_is_symmetric_and_positive():
     weight = gaussian_window((96, 96, 96))
     assert torch.equal(weight, weight.flip(0, 1, 2)) and weight.min() > 0 and weight.argmax() > 0
-
-
-def test_class_weights_move_the_border_and_keep_a_distribution():
-    posterior = np.array([0.1, 0.4, 0.5], np.float32)[:, None, None, None]
-    assert reweight(posterior, None) is posterior
-    moved = reweight(posterior, [1, 1, 0.5])
-    assert moved.argmax(0).item() == 1 and moved.sum() == pytest.approx(1)
 
 
 def test_only_the_main_component_stays():

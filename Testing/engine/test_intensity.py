@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asa.inference.intensity import _local_mean, refine_by_intensity
+from asa.geometry import FRAME, box_slices
+from asa.inference.intensity import IntensityRule, _local_mean, refine_by_intensity
 
 SHAPE = (40, 36, 44)
 
@@ -31,13 +32,13 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def test_border_moves_to_where_the_intensities_change(case):
     truth, image, posterior = case
     before = dice(posterior[2] > 0.5, truth)
-    after = dice(refine_by_intensity(posterior, image, (1, 2), smoothing=12)[2] > 0.5, truth)
+    after = dice(refine_by_intensity(posterior, image, IntensityRule((1, 2), smoothing=12))[2] > 0.5, truth)
     assert before < 0.8 and after > 0.95
 
 
 def test_a_flat_image_changes_no_decision(case):
     _, _, posterior = case
-    refined = refine_by_intensity(posterior, np.ones(SHAPE, np.float32), (1, 2))
+    refined = refine_by_intensity(posterior, np.ones(SHAPE, np.float32), IntensityRule((1, 2)))
     assert np.array_equal(refined.argmax(0), posterior.argmax(0))
 
 
@@ -46,7 +47,7 @@ def test_other_classes_and_sums_stay(case):
     posterior = posterior * 0.7
     posterior[0] = 0.3
     kept = posterior.copy()
-    refined = refine_by_intensity(posterior, image, (1, 2))
+    refined = refine_by_intensity(posterior, image, IntensityRule((1, 2)))
     assert np.array_equal(posterior, kept)
     assert np.array_equal(refined[0], kept[0])
     assert np.allclose(refined.sum(0), 1, atol=1e-5) and refined.min() >= -1e-6
@@ -56,7 +57,7 @@ def test_other_classes_and_sums_stay(case):
 
 def test_inverted_contrast_works_as_well(case):
     truth, image, posterior = case
-    assert dice(refine_by_intensity(posterior, -image, (1, 2), smoothing=12)[2] > 0.5, truth) > 0.95
+    assert dice(refine_by_intensity(posterior, -image, IntensityRule((1, 2), smoothing=12))[2] > 0.5, truth) > 0.95
 
 
 def test_local_mean_follows_a_slope_and_falls_back_far_away():
@@ -66,3 +67,27 @@ def test_local_mean_follows_a_slope_and_falls_back_far_away():
     weight = np.zeros_like(image)
     weight[:, :, :4] = 1
     assert np.allclose(_local_mean(image, weight, 2.0)[:, :, 40:], 1.5, atol=0.1)
+
+
+def test_log_odds_give_the_voxels_in_between_to_the_first_class():
+    mixed = np.repeat(np.array([1.0, 1.2, 1.4], np.float32), 20)  # pure, half and half, pure
+    image = np.broadcast_to(mixed, (60, 60, 60)) + 0.04 * np.random.default_rng(0).standard_normal((60, 60, 60))
+    inner = np.broadcast_to(1 / (1 + np.exp(-(np.arange(60) - 30) / 4)), image.shape)
+    posterior = np.stack([np.zeros_like(inner), 1 - inner, inner]).astype(np.float32)
+    shares = [
+        refine_by_intensity(posterior, image.astype(np.float32), IntensityRule((1, 2), log_odds=odds))[1, :, :, 20:40]
+        for odds in (0.0, 2.0)
+    ]
+    assert abs((shares[0] > 0.5).mean() - 0.5) < 0.1 and (shares[1] > 0.5).mean() > 0.75
+
+
+def test_the_network_alone_decides_in_excepted_boxes():
+    rng = np.random.default_rng(0)
+    posterior = rng.dirichlet((0.1, 1, 1), FRAME.shape).transpose(3, 0, 1, 2).astype(np.float32)
+    image = rng.standard_normal(FRAME.shape).astype(np.float32)
+    box = ((-20, 20), (-30, 10), (-10, 10))
+    rule = IntensityRule((1, 2), except_mm=(box,))
+    refined = refine_by_intensity(posterior, image, rule)
+    inside = (slice(None), *box_slices(box))
+    assert np.array_equal(refined[inside], posterior[inside]) and refined[inside][0].size == 40 * 40 * 20
+    assert (np.abs(refined - posterior).max(0) > 0.1).mean() > 0.1

@@ -4,7 +4,16 @@ Together with ``volume`` this is all that touches an affine.
 """
 
 from .contrast import TissueContrast, tissue_contrast
-from .frame import FRAME, centre_box, centre_crop_grid, from_frame, template_brain, template_white_matter, to_frame
+from .frame import (
+    FRAME,
+    box_slices,
+    centre_box,
+    centre_crop_grid,
+    from_frame,
+    template_brain,
+    template_white_matter,
+    to_frame,
+)
 from .register import Alignment, align_to_frame, is_stripped
 from .resample import resample
 from .rigid import agreement, brain_region, register_rigid, upright
@@ -15,6 +24,7 @@ __all__ = [
     "TissueContrast",
     "agreement",
     "align_to_frame",
+    "box_slices",
     "brain_region",
     "centre_box",
     "centre_crop_grid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,15 @@ FRAME = Grid(
 def centre_box(shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
     """Where the middle of the brain frame, ``shape`` voxels, lies in an array of the whole."""
     t, h, w = (slice((n - kept) // 2, (n - kept) // 2 + kept) for n, kept in zip(FRAME.shape, shape, strict=True))
+    return t, h, w
+
+
+def box_slices(box_mm: Sequence[Sequence[float]]) -> tuple[slice, slice, slice]:
+    """Voxels of the brain frame within a box: (lowest, highest) right, anterior and superior of its origin, mm."""
+    corners = FRAME.to_index(np.transpose(box_mm))
+    low = np.maximum(np.ceil(corners.min(0)), 0).astype(int)
+    high = np.floor(corners.max(0)).astype(int) + 1
+    t, h, w = (slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
     return t, h, w
 
 

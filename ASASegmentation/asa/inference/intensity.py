@@ -7,51 +7,70 @@ et al., "Adaptive segmentation of MRI data", IEEE TMI 1996, with the network in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa.geometry import box_slices
+
 Map = npt.NDArray[np.float32]
 
 POOL = 4  # means vary slowly: they are smoothed on a grid this much coarser
-SURE = 0.8  # below this share of the two tissues together a voxel keeps its posterior (borders to CSF)
 
 
-def refine_by_intensity(
-    posterior: Map,
-    image: Map,
-    classes: tuple[int, int],
-    *,
-    smoothing: float = 30.0,
-    prior_power: float = 0.6,
-    iterations: int = 2,
-) -> Map:
+@dataclass(frozen=True)
+class IntensityRule:
+    """Two classes that share their voxels by intensity, and how far the network is believed.
+
+    Attributes:
+        classes: the two, grey and white matter say.
+        prior_power: exponent of the network's probability; below 1 the intensity counts for more.
+        log_odds: added to those of the first class: where above 0, the border moves from half-way between the two
+            means towards the second's, as it has to where annotators give shared voxels to the first.
+        least: share of the two classes together below which a voxel keeps its posterior (borders with a third class).
+        smoothing: standard deviation in mm of the Gaussian over which class means are taken.
+        except_mm: boxes of the brain frame, as :func:`asa.geometry.box_slices` takes them, where the network alone
+            decides: in the basal ganglia and the brain stem grey and white matter have other intensities.
+    """
+
+    classes: tuple[int, int]
+    prior_power: float = 0.6
+    log_odds: float = 0.0
+    least: float = 0.8
+    smoothing: float = 30.0
+    except_mm: Sequence[Sequence[Sequence[float]]] = ()
+
+
+def refine_by_intensity(posterior: Map, image: Map, rule: IntensityRule, *, iterations: int = 2) -> Map:
     """Share the probability of two classes between them anew, by intensity; all other classes stay as they are.
 
     Args:
         posterior: (K, T, H, W) probabilities; not changed.
         image: (T, H, W) intensities on the same grid.
-        classes: the two classes, grey and white matter say.
-        smoothing: standard deviation in voxels of the Gaussian over which class means are taken.
-        prior_power: exponent of the network's probability; below 1 the intensity counts for more.
+        rule: which classes, and how.
         iterations: of expectation (posterior from means) and maximisation (means from posterior).
 
     Returns:
         (K, T, H, W), each voxel's sum as before.
     """
-    first, second = classes
+    first, second = rule.classes
     both = posterior[first] + posterior[second]
     share = posterior[first] / np.maximum(both, 1e-6)  # of the first class, where it is one of the two
     prior = np.clip(share, 1e-4, 1 - 1e-4)
-    log_odds = prior_power * np.log(prior / (1 - prior))
+    log_odds = rule.prior_power * np.log(prior / (1 - prior)) + rule.log_odds
     for _ in range(iterations):
         weights = (both * share, both * (1 - share))
-        squares = [(image - _local_mean(image, w**2, smoothing)) ** 2 for w in weights]
-        variances = [_mean(s, w) for s, w in zip(squares, weights, strict=True)]
-        distance = squares[0] / (2 * variances[0]) - squares[1] / (2 * variances[1])
-        distance += 0.5 * np.log(variances[0] / variances[1])
+        squares = [(image - _local_mean(image, w**2, rule.smoothing)) ** 2 for w in weights]
+        # one variance for both: the wider class would else take what lies between
+        variance = _mean(weights[0] * squares[0] + weights[1] * squares[1], both)
+        distance = (squares[0] - squares[1]) / (2 * variance)
         share = 1 / (1 + np.exp(np.clip(distance - log_odds, -30, 30)))
-    trust = np.clip((both - SURE) / (1 - SURE), 0, 1)
+    trust = np.clip((both - rule.least) / (1 - rule.least), 0, 1)
+    for box in rule.except_mm:
+        trust[box_slices(box)] = 0
     refined = posterior.copy()
     change = trust * (share * both - posterior[first])
     refined[first] += change
@@ -59,9 +78,9 @@ def refine_by_intensity(
     return refined
 
 
-def _mean(values: Map, weight: Map) -> float:
-    """Weighted mean, kept above zero."""
-    return max(float((weight * values).sum()) / max(float(weight.sum()), 1e-6), 1e-6)
+def _mean(total: Map, weight: Map) -> float:
+    """Sum over weight, kept above zero."""
+    return max(float(total.sum()) / max(float(weight.sum()), 1e-6), 1e-6)
 
 
 def _local_mean(image: Map, weight: Map, smoothing: float) -> Map:

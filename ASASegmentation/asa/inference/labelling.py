@@ -15,26 +15,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from asa.errors import ModelError
-from asa.geometry import FRAME, Alignment, from_frame
+from asa.geometry import FRAME, Alignment, box_slices, from_frame
 from asa.tasks import Task
 from asa.volume import Grid
 
 Map = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Progress = Callable[[float], None]
-
-
-def reweight(posterior: npt.NDArray[np.float32], weights: Sequence[float] | None) -> npt.NDArray[np.float32]:
-    """Multiply each class of (K, T, H, W) by its weight and make the sum 1 again.
-
-    A model uses this where annotators and its training labels draw a border differently: manual protocols count
-    voxels shared by cortex and CSF as grey matter.
-    """
-    if weights is None:
-        return posterior
-    weighted = posterior * np.asarray(weights, np.float32)[:, None, None, None]
-    weighted /= weighted.sum(0)
-    return weighted
 
 
 def move_class(posterior: Map, source: int, target: int, box_mm: Sequence[Sequence[float]]) -> Map:
@@ -48,12 +35,9 @@ def move_class(posterior: Map, source: int, target: int, box_mm: Sequence[Sequen
         source, target: classes.
         box_mm: (lowest, highest) right, anterior and superior of the template's origin, mm.
     """
-    corners = FRAME.to_index(np.transpose(box_mm))
-    low = np.maximum(np.ceil(corners.min(0)), 0).astype(int)
-    high = np.floor(corners.max(0)).astype(int) + 1
-    t, h, w = (slice(a, b) for a, b in zip(low, high, strict=True))
-    posterior[target, t, h, w] += posterior[source, t, h, w]
-    posterior[source, t, h, w] = 0
+    box = box_slices(box_mm)
+    posterior[(target, *box)] += posterior[(source, *box)]
+    posterior[(source, *box)] = 0
     return posterior
 
 

@@ -15,13 +15,12 @@ import torch
 
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
-from asa.inference.intensity import refine_by_intensity
+from asa.inference.intensity import IntensityRule, refine_by_intensity
 from asa.inference.labelling import (
     keep_main_component,
     label_classes,
     label_regions,
     move_class,
-    reweight,
 )
 from asa.inference.normalise import (
     BRAIN_ZSCORE,
@@ -235,11 +234,10 @@ def settle(
         return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
     for rule in info.get("moved_classes", ()):
         posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
-    posterior = reweight(posterior, info.get("class_weights"))
     if any(one.in_brain for one in task.labels):  # a brain is one piece, lesions are many
         posterior = keep_main_component(posterior)
-    for first, second in info.get("intensity_classes", ()):
-        posterior = refine_by_intensity(posterior, image[0], (first, second))
+    for rule in info.get("intensity_rules", ()):
+        posterior = refine_by_intensity(posterior, image[0], IntensityRule(**rule))
     return posterior
 
 
