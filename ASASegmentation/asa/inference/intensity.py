@@ -104,6 +104,8 @@ def _local_mean(image: Map, weight: Map, smoothing: float) -> Map:
 def _pool(values: Map) -> Map:
     """Sums over blocks of POOL voxels a side; the edge is padded with zeros."""
     padded = np.pad(values, [(0, max(-n % POOL, 2 * POOL - n)) for n in values.shape])
-    t, h, w = (n // POOL for n in padded.shape)
-    pooled: Map = padded.reshape(t, POOL, h, POOL, w, POOL).sum((1, 3, 5))
+    for axis in range(3):  # one axis at a time: numpy adds whole rows, and each pass leaves a quarter
+        shape = padded.shape
+        padded = padded.reshape(*shape[:axis], shape[axis] // POOL, POOL, *shape[axis + 1 :]).sum(axis + 1)
+    pooled: Map = padded
     return pooled
