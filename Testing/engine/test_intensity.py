@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from asa.errors import ModelError
 from asa.geometry import FRAME, box_slices
-from asa.inference.intensity import IntensityRule, _local_mean, refine_by_intensity
+from asa.inference.intensity import IntensityRule, _local_mean, intensity_rules, refine_by_intensity
+from asa.models import ModelFolder, find_model
 
 SHAPE = (40, 36, 44)
 
@@ -91,3 +95,11 @@ def test_the_network_alone_decides_in_excepted_boxes():
     inside = (slice(None), *box_slices(box))
     assert np.array_equal(refined[inside], posterior[inside]) and refined[inside][0].size == 40 * 40 * 20
     assert (np.abs(refined - posterior).max(0) > 0.1).mean() > 0.1
+
+
+def test_rules_come_from_the_model_and_unknown_settings_are_refused():
+    rules = intensity_rules(find_model("tissue"))
+    assert [tuple(rule.classes) for rule in rules] == [(2, 3), (1, 3), (1, 2), (2, 4)] and len(rules[0].except_mm) == 2
+    for broken in ({"classes": (1, 2), "powr": 1}, {"least": 0.5}):
+        with pytest.raises(ModelError, match=r"'mine': a rule in model\.json cannot be read"):
+            intensity_rules(ModelFolder(Path(), {"name": "mine", "intensity_rules": [broken]}))

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa.errors import ModelError
 from asa.geometry import box_slices
+from asa.models import DESCRIPTION, ModelFolder
 
 Map = npt.NDArray[np.float32]
 
@@ -42,6 +44,18 @@ class IntensityRule:
     least: float = 0.8
     smoothing: float = 30.0
     except_mm: Sequence[Sequence[Sequence[float]]] = ()
+
+
+def intensity_rules(model: ModelFolder) -> list[IntensityRule]:
+    """The rules of model.json, in their order.
+
+    Raises:
+        ModelError: one lacks its classes, or sets what no rule has.
+    """
+    try:
+        return [IntensityRule(**rule) for rule in model.info.get("intensity_rules", ())]
+    except TypeError as error:
+        raise ModelError(f"model '{model.name}': a rule in {DESCRIPTION} cannot be read ({error})") from None
 
 
 def refine_by_intensity(posterior: Map, image: Map, rule: IntensityRule, *, iterations: int = 2) -> Map:

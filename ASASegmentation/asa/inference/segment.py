@@ -15,7 +15,7 @@ import torch
 
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
-from asa.inference.intensity import IntensityRule, refine_by_intensity
+from asa.inference.intensity import intensity_rules, refine_by_intensity
 from asa.inference.labelling import (
     keep_main_component,
     label_classes,
@@ -232,12 +232,12 @@ def settle(
         )
         bright = given_channels(model, image).get("flair")
         return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
-    for rule in info.get("moved_classes", ()):
-        posterior = move_class(posterior, rule["from"], rule["to"], rule["box_mm"])
+    for moved in info.get("moved_classes", ()):
+        posterior = move_class(posterior, moved["from"], moved["to"], moved["box_mm"])
     if any(one.in_brain for one in task.labels):  # a brain is one piece, lesions are many
         posterior = keep_main_component(posterior)
-    for rule in info.get("intensity_rules", ()):
-        posterior = refine_by_intensity(posterior, image[0], IntensityRule(**rule))
+    for rule in intensity_rules(model):
+        posterior = refine_by_intensity(posterior, image[0], rule)
     return posterior
 
 
