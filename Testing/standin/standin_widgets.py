@@ -100,9 +100,6 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def setText(self, text: str) -> None:
         self._set_text(text)
 
-    def setCollapsed(self, collapsed: bool) -> None:
-        self._set_collapsed(collapsed)
-
 
 class ctkPathLineEdit(QtWidgets.QWidget):
     """A path and a button to browse for it: for a file unless the filters say a folder, as in CTK.

@@ -88,7 +88,7 @@ class TestSegmenting(PanelTestCase):
         self.assertEqual(self.ui.viewComboBox.currentIndex, 1)
 
     def test_the_grid_can_be_chosen_where_there_are_several(self) -> None:
-        self.ui.advancedSection.setCollapsed(False)
+        self.ui.advancedSection.collapsed = False
         self.assertFalse(self.ui.referenceComboBox.isVisible())
         self.choose_task("tumour")
         self.assertTrue(self.ui.referenceComboBox.isVisible())
