@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 _CLEAN_UP_S = 5.0
 _LAST_WAIT_S = 1.0  # for a killed process to be gone when the application closes
 _OUT_OF_MEMORY_KILL = -9
+# PythonSlicer is a launcher: of a Python that was killed or crashed it says this on standard error, and ends with 1.
+_LAUNCHER_WORDS = "exit abnormally - Report the problem"
 
 
 class JobState(Enum):
@@ -131,7 +133,7 @@ class EngineJob(Generic[_T]):
             self._fail(text.format(folder=self.folder.parent, reason=error.strerror or error))
             return
         if code != 0 or self.error:
-            self._fail(self.error or _crash(code))
+            self._fail(self.error or _crash(code, self.log))
             return
         self.state = JobState.READING
         try:
@@ -197,7 +199,12 @@ def _event(line: str) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def _crash(code: int) -> str:
+def _crash(code: int, log: Sequence[str]) -> str:
     if code == _OUT_OF_MEMORY_KILL:
         return _("The system ended the program, most likely because memory ran out. Close other programs and retry.")
+    if any(_LAUNCHER_WORDS in line for line in log):
+        return _(
+            "The program ended abruptly, most likely because memory ran out. Close other programs and retry. "
+            "The log shows its last words."
+        )
     return _("The program stopped unexpectedly (exit code {code}). The log shows its last words.").format(code=code)

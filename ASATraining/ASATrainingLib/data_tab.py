@@ -114,8 +114,9 @@ class DataTab:
         for box in (ui.purposeComboBox, ui.sourceComboBox):
             box.connect("currentIndexChanged(int)", self._on_source)
         ui.datasetComboBox.connect("currentIndexChanged(int)", self._on_dataset)
-        ui.folderPathLineEdit.connect("currentPathChanged(QString)", self._forget_found)
-        ui.storePathLineEdit.connect("currentPathChanged(QString)", self._refresh)
+        for signal in ("currentPathChanged(QString)", "validInputChanged(bool)"):  # an emptied path is no valid one
+            ui.folderPathLineEdit.connect(signal, self._forget_found)
+            ui.storePathLineEdit.connect(signal, self._refresh)
         ui.volumesList.connect("itemChanged(QListWidgetItem*)", self._refresh)
         ui.lookButton.connect("clicked()", self.look)
         ui.prepareButton.connect("clicked()", self.toggle)

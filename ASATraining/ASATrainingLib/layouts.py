@@ -9,8 +9,9 @@ from __future__ import annotations
 import slicer
 
 PLOTS, FOUR = 8601, 8602  # ids of layouts; those of Slicer itself are below 500
-PLOT_VIEWS = ("ASA Loss", "ASA Scores", "ASA Rate", "ASA Speed")
-SLICE_VIEWS = ("ASA Original", "ASA Masked", "ASA Reconstruction", "ASA Error")
+# Part of the ids of the nodes, which a saved scene lists with spaces between them.
+PLOT_VIEWS = ("ASA_Loss", "ASA_Scores", "ASA_Rate", "ASA_Speed")
+SLICE_VIEWS = ("ASA_Original", "ASA_Masked", "ASA_Reconstruction", "ASA_Error")
 _COLOURS = ("#7fa1c9", "#6b7fa8", "#5fa878", "#c9825f")
 
 

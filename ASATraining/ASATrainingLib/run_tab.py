@@ -83,6 +83,7 @@ class RunTab:
             box.connect("currentIndexChanged(int)", self._on_changed)
         for edit in (ui.runStorePathLineEdit, ui.runFolderPathLineEdit):
             edit.connect("currentPathChanged(QString)", self._on_changed)
+            edit.connect("validInputChanged(bool)", self._on_changed)  # all that tells of an emptied path
         ui.allCheckBox.connect("toggled(bool)", self._show_rows)
         ui.devicesButton.connect("clicked()", self.look_for_devices)
         ui.estimateButton.connect("clicked()", self.estimate)

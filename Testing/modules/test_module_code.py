@@ -58,7 +58,7 @@ def qt_names() -> frozenset[str]:
 
 PROPERTIES = qt_names()
 # Properties of CTK's widgets that have a setter in C++ only.
-SETTERLESS = {"filters"}
+SETTERLESS = {"collapsed", "filters"}
 # Attributes of a widget that PythonQt would refuse to see replaced.
 RESERVED = PROPERTIES | {name for name in dir(QtWidgets.QWidget) if not name.startswith("_")}
 
@@ -104,6 +104,8 @@ def _call_offences(node: ast.Call) -> Iterator[str]:
         yield f"{node.lineno}: connect {ast.unparse(signal)} by its signature"
     if of_control and called.attr in PROPERTIES:
         yield f"{node.lineno}: {ast.unparse(called)} is a property"
+    if of_control and called.attr in {f"set{name.capitalize()}" for name in SETTERLESS}:
+        yield f"{node.lineno}: {ast.unparse(called)} is there in C++ only; assign the property"
     if isinstance(called, ast.Name) and called.id == "isinstance" and is_qt(node.args[1]):
         yield f"{node.lineno}: isinstance with {ast.unparse(node.args[1])}; use inherits()"
     joined = is_qt(called) and ast.unparse(called).endswith("QDialogButtonBox") and node.args
@@ -170,5 +172,6 @@ def f(ui):
     isinstance(x, qt.QWidget)
     ui.box.connect("clicked()", f)
     ui.box.setEnabled(ui.box.count > 3)
+    ui.box.setCollapsed(True)
 """
-    assert sorted(int(offence.split(":")[0]) for offence in offences(ast.parse(source))) == [4, 7, 8, 9, 10, 11, 12]
+    assert sorted(int(offence.split(":")[0]) for offence in offences(ast.parse(source))) == [4, 7, 8, 9, 10, 11, 12, 15]

@@ -90,9 +90,9 @@ def main(head: Path, folder: Path) -> None:
     volume = slicer.util.loadVolume(str(head))
     volume.SetName("head_T1")
     driving.wait_for(lambda: panel.ui.segmentButton.enabled, 20)
-    panel.ui.advancedSection.setCollapsed(False)
+    panel.ui.advancedSection.collapsed = False
     camera.take("panel_2_ready")
-    panel.ui.advancedSection.setCollapsed(True)
+    panel.ui.advancedSection.collapsed = True
     panel.ui.taskComboBox.setCurrentIndex(panel.ui.taskComboBox.findData("tumour"))
     panel.ui.modalitySelector2.setCurrentNode(volume)  # for T2 too
     camera.take("panel_6_refused")

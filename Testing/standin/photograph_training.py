@@ -46,7 +46,7 @@ def four_views(at: Any = None) -> Image.Image:
         composite = slice_view(slicer.mrmlScene, name)[1]
         volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID())
         pictures.append(standin_views.slice_picture(volume, "Axial", _VIEW, composite, at))
-    return tiled(pictures, [name.removeprefix("ASA ") for name in SLICE_VIEWS], (70, 70, 70))
+    return tiled(pictures, [name.removeprefix("ASA_") for name in SLICE_VIEWS], (70, 70, 70))
 
 
 def show_tab(panel: Any, title: str) -> Any:

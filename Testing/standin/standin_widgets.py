@@ -100,14 +100,15 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def setText(self, text: str) -> None:
         self._set_text(text)
 
-    def setCollapsed(self, collapsed: bool) -> None:
-        self._set_collapsed(collapsed)
-
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A path and a button to browse for it: for a file unless the filters say a folder, as in CTK."""
+    """A path and a button to browse for it: for a file unless the filters say a folder, as in CTK.
+
+    An empty path is no valid one: CTK tells of it by `validInputChanged` alone.
+    """
 
     currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
 
     class Filter(enum.Enum):
         Dirs = 1
@@ -124,8 +125,16 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         layout.addWidget(self._edit)
         layout.addWidget(browse)
         self.setFocusProxy(self._edit)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._valid = False
+        self._edit.textChanged.connect(self._on_text)
         browse.clicked.connect(self._browse)
+
+    def _on_text(self, text: str) -> None:
+        before, self._valid = self._valid, bool(text)
+        if self._valid:
+            self.currentPathChanged.emit(text)
+        if self._valid != before:
+            self.validInputChanged.emit(self._valid)
 
     def _browse(self) -> None:
         start = str(Path(self._edit.text() or "."))

@@ -34,6 +34,10 @@ class FakeProcess:
         """Writes one event to standard output."""
         self._lines.append(("stdout", json.dumps(event)))
 
+    def complain(self, line: str) -> None:
+        """Writes a line to standard error."""
+        self._lines.append(("stderr", line))
+
     def end(self, code: int = 0) -> None:
         self._exit_code = code
 

@@ -88,7 +88,7 @@ class TestSegmenting(PanelTestCase):
         self.assertEqual(self.ui.viewComboBox.currentIndex, 1)
 
     def test_the_grid_can_be_chosen_where_there_are_several(self) -> None:
-        self.ui.advancedSection.setCollapsed(False)
+        self.ui.advancedSection.collapsed = False
         self.assertFalse(self.ui.referenceComboBox.isVisible())
         self.choose_task("tumour")
         self.assertTrue(self.ui.referenceComboBox.isVisible())
@@ -255,6 +255,11 @@ class TestSegmenting(PanelTestCase):
             self.runner.process.end(code)
             wait_for(lambda: not self.panel.logic.running)
             self.assertIn(words, self.ui.statusLabel.text)
+        self.start()  # in Slicer the launcher of Python stands in between
+        self.runner.process.complain("error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem.")
+        self.runner.process.end(1)
+        wait_for(lambda: not self.panel.logic.running)
+        self.assertIn("memory ran out", self.ui.statusLabel.text)
         self.start()
         self.runner.process.say(event="error", message="This is no brain.", exit_code=3)
         self.runner.process.end(3)

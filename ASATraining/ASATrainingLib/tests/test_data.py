@@ -53,6 +53,14 @@ class TestData(PanelTestCase):
         self.assertEqual(cells[1][2], "it is empty")
         self.assertEqual(self.controls.foundLabel.text, "2 cases, 1 with problems.")
 
+    def test_an_emptied_folder_or_store_is_noticed(self) -> None:
+        self.controls.storePathLineEdit.setCurrentPath(str(self.folder / "store"))
+        self.assertTrue(self.controls.prepareButton.enabled)
+        self.controls.storePathLineEdit.setCurrentPath("")
+        self.assertFalse(self.controls.prepareButton.enabled)
+        self.controls.folderPathLineEdit.setCurrentPath("")
+        self.assertFalse(self.controls.lookButton.enabled)
+
     def test_a_folder_without_scans_is_a_sentence(self) -> None:
         self.begin("lookButton")
         self.finish(error="there holds no T1-weighted scan")
