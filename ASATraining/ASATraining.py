@@ -31,6 +31,14 @@ class ASATraining(ScriptedLoadableModule):
         parent.acknowledgementText = _(
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
         )
+        slicer.app.connect("startupCompleted()", register_layouts)
+
+
+def register_layouts():
+    """Called once the application has started, when there is something to arrange."""
+    from ASATrainingLib.layouts import register
+
+    register(slicer.mrmlScene)
 
 
 class ASATrainingWidget(ScriptedLoadableModuleWidget):

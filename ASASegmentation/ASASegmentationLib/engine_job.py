@@ -15,15 +15,13 @@ from typing import Any, Generic, TypeVar
 from slicer.i18n import tr as _
 
 from .inputs import ChangedError
-from .process import Process, ProcessRunner
+from .process import LAUNCHER_WORDS, Process, ProcessRunner
 from .steps import Steps, go_on
 
 _T = TypeVar("_T")
 _CLEAN_UP_S = 5.0
 _LAST_WAIT_S = 1.0  # for a killed process to be gone when the application closes
 _OUT_OF_MEMORY_KILL = -9
-# PythonSlicer is a launcher: of a Python that was killed or crashed it says this on standard error, and ends with 1.
-_LAUNCHER_WORDS = "exit abnormally - Report the problem"
 
 
 class JobState(Enum):
@@ -202,7 +200,7 @@ def _event(line: str) -> dict[str, Any] | None:
 def _crash(code: int, log: Sequence[str]) -> str:
     if code == _OUT_OF_MEMORY_KILL:
         return _("The system ended the program, most likely because memory ran out. Close other programs and retry.")
-    if any(_LAUNCHER_WORDS in line for line in log):
+    if any(LAUNCHER_WORDS in line for line in log):
         return _(
             "The program ended abruptly, most likely because memory ran out. Close other programs and retry. "
             "The log shows its last words."

@@ -53,7 +53,7 @@ class Panel:
         self._installer = installer
         self._plan = plan
         self._parameters = Parameters(parameter_node())
-        self._showing = False  # while the controls are being set from the node
+        self._showing = False  # while the controls are being set from the node, or the scene is being replaced
         self._failure = ""
         self._outcome: Outcome | None = None
         self._timer = qt.QTimer()
@@ -134,6 +134,8 @@ class Panel:
         mrml = slicer.mrmlScene
         replaced = [mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent]
         tags = [mrml.AddObserver(event, lambda *_: self._on_scene_replaced()) for event in replaced]
+        begun = [mrml.StartCloseEvent, mrml.StartImportEvent, mrml.StartRestoreEvent]
+        tags += [mrml.AddObserver(event, lambda *_: self._on_scene_being_replaced()) for event in begun]
         changed = [mrml.NodeAddedEvent, mrml.NodeRemovedEvent]
         tags += [mrml.AddObserver(event, lambda *_: self._propose_timer.start()) for event in changed]
         return [(mrml, tag) for tag in tags]
@@ -142,7 +144,12 @@ class Panel:
         node = self._parameters.node
         return node, node.AddObserver("ModifiedEvent", lambda *_: self.show_parameters())
 
+    def _on_scene_being_replaced(self) -> None:
+        """The selectors lose what is chosen in them when the scene comes: that is not the user's choice."""
+        self._showing = True
+
     def _on_scene_replaced(self) -> None:
+        self._showing = False
         node, tag = self._observed_node
         node.RemoveObserver(tag)
         self._parameters = Parameters(self._parameter_node())

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+# PythonSlicer is a launcher: of a Python that was killed or crashed it says this on standard error, and ends with 1.
+LAUNCHER_WORDS = "exit abnormally - Report the problem"
 _POSIX = os.name == "posix"
 _BLOCK = 1 << 16
 _MOST_BLOCKS = 16  # at one call, so that a program that talks without end cannot hold up the GUI

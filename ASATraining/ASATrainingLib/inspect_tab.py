@@ -54,6 +54,7 @@ class InspectTab:
         self._scores: dict[str, tuple[str, ...]] = {}
         self._note = ""
         self._showing = False  # while the controls are being set
+        self._replacing = False  # while the scene is: the selector loses its volume, which is not the user's choice
         self._fill_choices()
         self._connect()
         self._restore()
@@ -115,6 +116,8 @@ class InspectTab:
         self.logic.run_state_changed.connect(self._on_run_state)
         replaced = (mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent)
         self._observations = [mrml.AddObserver(event, lambda *_: self._on_scene_replaced()) for event in replaced]
+        begun = (mrml.StartCloseEvent, mrml.StartImportEvent, mrml.StartRestoreEvent)
+        self._observations += [mrml.AddObserver(event, lambda *_: self._on_scene_being_replaced()) for event in begun]
 
     # --- what is asked
 
@@ -233,7 +236,7 @@ class InspectTab:
 
     def _on_changed(self, *_args: object) -> None:
         """Shows the answer to what is asked now, if it is there already."""
-        if self._showing:
+        if self._showing or self._replacing:
             return
         self._note = ""
         self._state.save(State(self.volume, self.question_settings(), self._mask))
@@ -266,7 +269,11 @@ class InspectTab:
         ui.maskComboBox.setCurrentIndex(max(0, ui.maskComboBox.findData(state.mask)))
         self._showing = False
 
+    def _on_scene_being_replaced(self) -> None:
+        self._replacing = True
+
     def _on_scene_replaced(self) -> None:
+        self._replacing = False
         self.looks.cancel()
         self.answer, self._arrival, self._scores = None, None, {}
         self.tools.take(None, None)

@@ -15,33 +15,31 @@ SLICE_VIEWS = ("ASA_Original", "ASA_Masked", "ASA_Reconstruction", "ASA_Error")
 _COLOURS = ("#7fa1c9", "#6b7fa8", "#5fa878", "#c9825f")
 
 
+def register(scene: slicer.vtkMRMLScene) -> None:
+    """Makes the arrangements known to the application: else a scene that was saved in one shows no view at all when it
+    is opened in another session."""
+    node = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if node is None:
+        return
+    for layout, items in ((PLOTS, _plot_items()), (FOUR, _slice_items())):
+        _describe(node, layout, items)
+        if node.GetViewArrangement() == layout:  # opened already
+            node.SetViewArrangement(layout)
+
+
 def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartNode]) -> None:
     """Arranges plot views and puts the charts into them, as many as there are views."""
     for name, chart in zip(PLOT_VIEWS, charts, strict=False):
         view = _view(scene, "vtkMRMLPlotViewNode", name)
         view.SetPlotChartNodeID(chart.GetID())
-    items = [
-        _item("vtkMRMLPlotViewNode", name, f'<property name="viewlabel" action="default">{name[4:]}</property>')
-        for name in PLOT_VIEWS
-    ]
-    _arrange(scene, PLOTS, items)
+    _arrange(scene, PLOTS, _plot_items())
 
 
 def show_four(scene: slicer.vtkMRMLScene) -> None:
     """Arranges the four slice views, all in the same orientation and linked."""
     for name in SLICE_VIEWS:
         slice_view(scene, name)
-    items = [
-        _item(
-            "vtkMRMLSliceNode",
-            name,
-            '<property name="orientation" action="default">Axial</property>'
-            f'<property name="viewlabel" action="default">{name[4:]}</property>'
-            f'<property name="viewcolor" action="default">{colour}</property>',
-        )
-        for name, colour in zip(SLICE_VIEWS, _COLOURS, strict=True)
-    ]
-    _arrange(scene, FOUR, items)
+    _arrange(scene, FOUR, _slice_items())
 
 
 def slice_view(
@@ -81,17 +79,41 @@ def _view(scene: slicer.vtkMRMLScene, class_name: str, name: str) -> slicer.vtkM
     return node
 
 
+def _plot_items() -> list[str]:
+    return [
+        _item("vtkMRMLPlotViewNode", name, f'<property name="viewlabel" action="default">{name[4:]}</property>')
+        for name in PLOT_VIEWS
+    ]
+
+
+def _slice_items() -> list[str]:
+    return [
+        _item(
+            "vtkMRMLSliceNode",
+            name,
+            '<property name="orientation" action="default">Axial</property>'
+            f'<property name="viewlabel" action="default">{name[4:]}</property>'
+            f'<property name="viewcolor" action="default">{colour}</property>',
+        )
+        for name, colour in zip(SLICE_VIEWS, _COLOURS, strict=True)
+    ]
+
+
 def _item(class_name: str, name: str, properties: str) -> str:
     return f'<item><view class="{class_name}" singletontag="{name}">{properties}</view></item>'
 
 
 def _arrange(scene: slicer.vtkMRMLScene, layout: int, items: list[str]) -> None:
-    """Two by two. Without a layout node there is no window to arrange."""
+    """Without a layout node there is no window to arrange."""
     node = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    if node is None:
-        return
+    if node is not None:
+        _describe(node, layout, items)
+        node.SetViewArrangement(layout)
+
+
+def _describe(node: slicer.vtkMRMLLayoutNode, layout: int, items: list[str]) -> None:
+    """Two by two."""
     pairs = (items[start : start + 2] for start in range(0, len(items), 2))
     rows = "".join(f'<item><layout type="horizontal">{"".join(pair)}</layout></item>' for pair in pairs)
     if not node.IsLayoutDescription(layout):
         node.AddLayoutDescription(layout, f'<layout type="vertical" split="true">{rows}</layout>')
-    node.SetViewArrangement(layout)

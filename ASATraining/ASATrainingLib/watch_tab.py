@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ASASegmentationLib.dialogs import Dialogs
+from ASASegmentationLib.process import LAUNCHER_WORDS
 from ASASegmentationLib.table import fill_table
 
 from . import layouts
@@ -207,10 +208,11 @@ class WatchTab:
             return run.problem if run is not None else ""
         if self._curves.end.get("outcome") == "failed" and self._curves.end.get("reason"):
             return str(self._curves.end["reason"])
-        words = next((line for line in reversed(_tail(run.path / CONSOLE).splitlines()) if line.strip()), "")
+        said = [line for line in _tail(run.path / CONSOLE).splitlines() if line.strip() and LAUNCHER_WORDS not in line]
+        words = said[-1] if said else ""
         if run.status is Status.DIED:
-            said = _("Its process ended without a word, as when memory runs out or the computer restarts. Resume it.")
-            return f"{said}\n{words}".strip()
+            why = _("Its process ended without a word, as when memory runs out or the computer restarts. Resume it.")
+            return f"{why}\n{words}".strip()
         return words or _("It failed; the log may say why.")
 
     def _show_log(self) -> None:

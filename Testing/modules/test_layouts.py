@@ -58,6 +58,22 @@ def test_plot_views(scene: Any, logic: Any) -> None:
     assert Plots(scene).nodes() == {}  # other charts are left alone
 
 
+@pytest.mark.parametrize("layout", [layouts.PLOTS, layouts.FOUR])
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_scene_that_was_saved_in_an_arrangement_has_its_views_in_another_session(layout: int, opened: str) -> None:
+    scene, logic = slicer.vtkMRMLScene(), slicer.vtkMRMLLayoutLogic()
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+    logic.SetMRMLScene(scene)
+    if opened == "after":
+        layouts.register(scene)
+    logic.GetLayoutNode().SetViewArrangement(layout)
+    if opened == "before":
+        assert views(logic) == []
+        layouts.register(scene)
+    assert views(logic) == list(layouts.PLOT_VIEWS if layout == layouts.PLOTS else layouts.SLICE_VIEWS)
+    logic.SetMRMLScene(None)
+
+
 def test_placing_points(scene: Any) -> None:
     interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
     points = Points(scene, "patches", (1, 0, 0))

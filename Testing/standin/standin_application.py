@@ -42,7 +42,7 @@ class IOManager:
     def loadNodes(self, kind: str, properties: dict[str, Any], loaded: vtk.vtkCollection, _messages: object) -> bool:
         path = str(properties["fileName"])
         if kind == "SceneFile":
-            return bool(slicer.mrmlScene.ReadFromMRB(path, bool(properties.get("clear", True))))
+            return bool(slicer.mrmlScene.ReadFromMRB(path, bool(properties.get("clear", False))))
         node = self._segmentation(path) if kind == "SegmentationFile" else self._volume(path, properties)
         if node is not None:
             loaded.AddItem(node)

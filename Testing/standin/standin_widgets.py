@@ -241,8 +241,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         for tag in self._scene_tags:
             self._scene.RemoveObserver(tag)
         self._scene = scene
-        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent) if scene else ()
-        self._scene_tags = [scene.AddObserver(event, self._on_scene) for event in events]
+        changed = (scene.NodeAddedEvent, scene.NodeRemovedEvent) if scene else ()
+        self._scene_tags = [scene.AddObserver(event, self._on_scene) for event in changed]
+        replaced = (scene.EndCloseEvent, scene.EndImportEvent) if scene else ()
+        self._scene_tags += [scene.AddObserver(event, self._on_scene_replaced) for event in replaced]
         self._refresh()
 
     def mrmlScene(self) -> slicer.vtkMRMLScene | None:
@@ -279,11 +281,22 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return node.GetClassName() in self._types
 
     def _on_scene(self, _scene: object, _event: str) -> None:
-        if not shiboken6.isValid(self._combo):  # deleted with the panel around it
-            for tag in self._scene_tags:
-                self._scene.RemoveObserver(tag)
-        elif not self._scene.IsBatchProcessing():
+        if not self._is_gone() and not self._scene.IsImporting() and not self._scene.IsClosing():
             self._refresh()
+
+    def _on_scene_replaced(self, _scene: object, _event: str) -> None:
+        """The real one makes its list anew, in which nothing is chosen any more."""
+        if not self._is_gone():
+            self._select("")
+            self._refresh()
+
+    def _is_gone(self) -> bool:
+        """Deleted with the panel around it: then nothing is followed any more."""
+        if shiboken6.isValid(self._combo):
+            return False
+        for tag in self._scene_tags:
+            self._scene.RemoveObserver(tag)
+        return True
 
     def _refresh(self) -> None:
         nodes = self._nodes()
@@ -314,13 +327,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._combo.setItemText(index, node.GetName())
 
     def _select(self, node_id: str) -> None:
-        if self._combo.findData(node_id) < 0:
-            self._refresh()  # a node that came while the scene was busy
-        index = self._combo.findData(node_id)
+        index = max(self._combo.findData(node_id), self._combo.findData(""))
         self._combo.blockSignals(True)
         self._combo.setCurrentIndex(index)
         self._combo.blockSignals(False)
-        self._announce(node_id if index >= 0 else "")
+        self._announce(self._combo.itemData(index) or "")
 
     def _on_index(self, index: int) -> None:
         self._announce(self._combo.itemData(index) or "")

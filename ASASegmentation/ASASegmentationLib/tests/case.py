@@ -35,6 +35,17 @@ def wait_for(condition: Callable[[], object]) -> None:
             raise AssertionError("waited in vain")
 
 
+def import_scene() -> None:
+    """Adds the nodes of a scene file, a single one, to those that are there."""
+    other = slicer.vtkMRMLScene()
+    other.AddNewNodeByClass("vtkMRMLModelNode", "added")
+    with tempfile.TemporaryDirectory() as folder:
+        for scene in (other, slicer.mrmlScene):
+            scene.SetURL(str(Path(folder) / "other.mrml"))
+        other.Commit()
+        slicer.mrmlScene.Import()
+
+
 def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
     """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
     node = slicer.mrmlScene.GetSingletonNode("ASATest", "vtkMRMLScriptedModuleNode")

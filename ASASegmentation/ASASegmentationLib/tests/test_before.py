@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from ..dependencies import PACKAGES, Plan
-from .case import UI_FILE, PanelTestCase, wait_for
+from .case import UI_FILE, PanelTestCase, import_scene, wait_for
 from .fakes import add_head
 
 
@@ -45,6 +45,15 @@ class TestBeforeSegmenting(PanelTestCase):
         time.sleep(0.5)
         slicer.app.processEvents()
         self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
+
+    def test_a_choice_stays_when_another_scene_is_added(self) -> None:
+        volume = self.add_proposed("something")
+        add_head("the_real_T1")
+        import_scene()
+        time.sleep(0.5)
+        slicer.app.processEvents()
+        self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
+        self.assertEqual(self.ui.modalitySelector0.currentNodeID, volume.GetID())
 
     def test_one_volume_for_two_modalities_is_refused(self) -> None:
         volume = self.add_proposed()

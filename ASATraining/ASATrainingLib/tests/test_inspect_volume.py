@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from ASASegmentationLib.tests.case import wait_for
+from ASASegmentationLib.tests.case import import_scene, wait_for
 from ASASegmentationLib.tests.fakes import add_head
 from ASASegmentationLib.tests.test_before import bent_transform
 
@@ -13,6 +13,10 @@ from .test_inspect import InspectTestCase
 
 class TestAnotherVolume(InspectTestCase):
     """An answer belongs to the volume that was asked about."""
+
+    def test_the_volume_stays_when_another_scene_is_added(self) -> None:
+        import_scene()
+        self.assertEqual(self.tab.volume, self.volume)
 
     def test_an_answer_is_not_laid_over_another_volume(self) -> None:
         unusable = add_head("unusable")

@@ -110,8 +110,12 @@ class TestWatching(PanelTestCase):
         self.assertIn("step 3", self.tab.ui.logText.plainText)
 
     def test_a_run_that_died_and_one_that_is_well(self) -> None:
+        folder = write_run(self.folder / "run")
+        launcher = "error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem."
+        (folder / "console.txt").write_text(f"the last word\n{launcher}\n", encoding="utf-8")
         self.watch(lines=event_lines(3), pid=2**22 + 1)
         self.assertIn("without a word", self.tab.ui.errorLabel.text)
+        self.assertTrue(self.tab.ui.errorLabel.text.endswith("\nthe last word"))
         self.watch("well", event_lines(3))
         self.assertFalse(self.tab.ui.errorLabel.isVisible())
 
