@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 
 _TAGS = {
-    "SeriesDescription": "0008,103e",
+    "SeriesDescription": "0008,103E",
     "ContrastBolusAgent": "0018,0010",
     "RepetitionTime": "0018,0080",
     "EchoTime": "0018,0081",
