@@ -111,13 +111,14 @@ def _engine() -> Segment:
 
 
 def _check(request: SegmentRequest) -> None:
-    task = TASKS.get(request.task)
-    if task is None:
+    if (task := TASKS.get(request.task)) is None:
         raise InputError(f"There is no task '{request.task}'; the tasks are {', '.join(TASKS)}.")
     known = [modality.key for modality in task.modalities]
-    for modality in request.images:
+    for modality, path in request.images.items():
         if modality not in known:
             raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{modality}'.")
+        if not Path(path).is_file():  # of those too that the model will not look at
+            raise InputError(f"The file {path} cannot be read: there is no such file.")
 
 
 def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:

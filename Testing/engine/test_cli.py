@@ -19,6 +19,7 @@ import pytest
 
 from asa import __version__, cli
 from asa.batch import find_cases
+from asa.cli.models import _scores
 from asa.errors import InputError
 from asa.tasks import TISSUE, TUMOUR, WMH
 
@@ -65,10 +66,21 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"asa {__version__}\n", "")
 
 
+def test_a_missing_file_that_the_model_would_not_look_at(run: Run, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "head.nii.gz")
+    code, _, err = run("segment", "--t1", image, "--flair", tmp_path / "flari.nii", "-o", tmp_path / "out")
+    assert code == 3 and "flari.nii cannot be read: there is no such file" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_models(run: Run) -> None:
     code, out, _ = run("models")
     assert code == 0
     assert "fake" in out and "tissue" in out and "GM 0.91" in out
+
+
+def test_scores_are_rounded_as_a_reader_of_the_card_does() -> None:
+    assert _scores({"heads": {"WT": 0.835, "TC": 0.475, "ET": 0.4}}) == "heads: WT 0.84, TC 0.48, ET 0.40"
 
 
 def test_help_is_quick_to_import() -> None:

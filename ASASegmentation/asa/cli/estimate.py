@@ -28,7 +28,7 @@ def command(
     from asa.training.settings import read_settings
 
     if kind not in KINDS:
-        raise InputError(f"'{kind}' is neither of {', '.join(KINDS)}")
+        raise InputError(f"'{kind}' is not one of {', '.join(KINDS)}")
     if threads:
         torch.set_num_threads(threads)
     found = estimate(read_settings(settings, KINDS[kind]), output, device)

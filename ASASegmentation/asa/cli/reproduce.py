@@ -90,8 +90,9 @@ def command(
         stripped,
         {method: str(Path(run).resolve()) for method, run in _pairs("--pretrained", "METHOD=RUN", pretrained)},
         seed,
-    ).save()
-    units = plan.units(targets)
+    ).checked()
+    units = plan.units(targets)  # what is wrong with them is said before anything is written
+    plan.save()
     failure: Exception | None = None
     if not render:
         launcher: Launcher

@@ -19,7 +19,7 @@ def command(
     from asa.training.schema import describe_settings
 
     if kind and kind not in KINDS:
-        raise InputError(f"'{kind}' is neither of {', '.join(KINDS)}")
+        raise InputError(f"'{kind}' is not one of {', '.join(KINDS)}")
     every = [describe_settings(one) for one in KINDS if kind in ("", one)]
     if json:
         typer.echo(dumps(every))

@@ -113,8 +113,8 @@ def prepare(
         OutputError: no room or no permission.
     """
     out = preparation.output
-    _check_settings(preparation)
     scans, left_out = find_scans(preparation.tree)
+    _check_settings(preparation)  # which begins the store
     failed = [{"source": str(path), "reason": reason} for path, reason in left_out.items()]
     records = {scan.name: record for scan in scans if (record := _done(out, scan)) is not None}
     todo = [scan for scan in scans if scan.name not in records]

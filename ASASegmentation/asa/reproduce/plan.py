@@ -91,21 +91,27 @@ class Plan:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not the plan of a reproduction: {error}") from error
 
-    def save(self) -> Plan:
-        """Write plan.json; data sets may be added to a plan that is there, nothing else about it may change.
+    def checked(self) -> Plan:
+        """This plan with what the one in the folder adds to it; nothing is written.
 
         Raises:
             InputError: an unknown data set, method or budget, or another plan than the one in the folder.
-            OutputError: no room or no permission.
         """
         budget_by_name(self.budget)
         for name in self.data:
             dataset_by_name(name)
         if unknown := sorted(set(self.pretrained) - set(METHODS)):
             raise InputError(f"unknown methods of pre-training {', '.join(unknown)}; choose from {', '.join(METHODS)}")
-        plan = self
-        if (self.folder / PLAN).exists():
-            plan = self.merged(Plan.open(self.folder))
+        return self.merged(Plan.open(self.folder)) if (self.folder / PLAN).exists() else self
+
+    def save(self) -> Plan:
+        """Write plan.json; data sets may be added to a plan that is there, nothing else about it may change.
+
+        Raises:
+            InputError: as :meth:`checked`.
+            OutputError: no room or no permission.
+        """
+        plan = self.checked()
         values = {k: v for k, v in dataclasses.asdict(plan).items() if k != "folder"}
         write_json(self.folder / PLAN, {"format": FORMAT, **values})
         return plan

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
+from asa.inference.predictor import choose_device
+
 
 @dataclass(frozen=True)
 class World:
@@ -29,7 +31,12 @@ class World:
 
 
 def join(device: str = "auto") -> World:
-    """Join the group that torchrun describes in the environment (NCCL on GPUs, gloo on CPUs)."""
+    """Join the group that torchrun describes in the environment (NCCL on GPUs, gloo on CPUs).
+
+    Raises:
+        ResourceError: there is no such device.
+    """
+    choose_device(device)
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
     if gpu:

@@ -62,6 +62,8 @@ class Pretrained:
             except (SafetensorError, OSError) as error:
                 raise ModelError(f"{source} cannot be read: {error}") from error
             network, step = info["network"], info.get("steps", 0)
+            if "autoencoder" not in network:
+                raise ModelError(f"model '{info['name']}' segments; it is not of a pre-training run")
         else:
             source = find_checkpoint(path)
             tensors, record = checkpoint.load(source)
@@ -105,4 +107,6 @@ def find_checkpoint(path: Path) -> Path:
     for name in ("best", "last"):
         if (found := Run(path).checkpoint_path(name)).is_file():
             return found
-    raise ModelError(f"{path} holds no checkpoint; it must be a run folder, a checkpoint or a model folder")
+    if (path / DESCRIPTION).is_file():
+        raise ModelError(f"{path} is an exported model; what is needed here is the run that it was made of")
+    raise ModelError(f"{path} holds no checkpoint: it is no folder of a run that was trained")

@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from asa.errors import InputError
+from asa.errors import InputError, OutputError
 from asa.files import write_json, write_text
 
 FORMAT = 1
@@ -80,6 +80,7 @@ class Run:
 
         Raises:
             InputError: the folder holds a run of another kind or format.
+            OutputError: no room or no permission.
         """
         run, changes = Run(folder), ""
         description = run.folder / "run.yaml"
@@ -92,8 +93,11 @@ class Run:
                     f"{folder} holds a run of kind '{old.get('kind')}', not '{kind}'; choose another folder"
                 )
             changes = changed(old.get("settings") or {}, settings)
-        for sub in ("checkpoints", "previews"):
-            (run.folder / sub).mkdir(parents=True, exist_ok=True)
+        try:
+            for sub in ("checkpoints", "previews"):
+                (run.folder / sub).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
         record = {"format": FORMAT, "kind": kind, "settings": settings, "data": data, "versions": versions()}
         write_text(description, yaml.safe_dump(record, sort_keys=False))
         if changes:

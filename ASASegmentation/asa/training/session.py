@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from asa.errors import InputError
+from asa.errors import InputError, OutputError
+from asa.inference.predictor import choose_device
 from asa.training.distributed import World, join, leave
 from asa.training.run import Run
 from asa.training.turn import alone, turn
@@ -33,6 +34,8 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
 
     Raises:
         InputError: another process trains in this folder, or several processes are to queue.
+        OutputError: a file is where the folder should be.
+        ResourceError: there is no such device.
         KeyboardInterrupt: it was stopped while it waited.
     """
     if threads:
@@ -40,6 +43,10 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
     single, first = int(os.environ.get("WORLD_SIZE", 1)) == 1, int(os.environ.get("RANK", 0)) == 0
     if queue and not single:
         raise InputError("a run on several devices cannot queue")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{there} is a file; a run needs a folder")
+    choose_device(device)
     run = Run(folder)
     with ExitStack() as stack:
         if first:

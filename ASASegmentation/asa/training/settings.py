@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -36,8 +37,14 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"settings {path} cannot be read: {error}") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    except UnicodeDecodeError:
+        reason = "it is not a text file"
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        reason = f"no valid YAML in line {mark.line + 1}: {problem}" if mark else "no valid YAML"
+    raise InputError(f"settings {path} cannot be read: {reason}")
 
 
 def names_task(path: Path) -> bool:
@@ -56,8 +63,32 @@ def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"settings {path} do not fit: {faults}") from error
+        raise InputError(f"settings {path} do not fit: {_faults(error, kind)}") from error
+
+
+def _faults(error: ValidationError, kind: type[Settings]) -> str:
+    """What is wrong with settings; of those that are unknown, which known one is near."""
+    said, unknown = [], []
+    for fault in error.errors():
+        name = ".".join(map(str, fault["loc"]))
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, _names(kind), 1)
+            unknown.append(f"{name} (is it {near[0]}?)" if near else name)
+        elif fault["type"] == "missing":
+            said.append(f"{name} is missing")
+        else:
+            said.append(f"{name}: {fault['msg']}" if name else "they must be lines of the form NAME: VALUE")
+    return "; ".join([*said, *([f"unknown: {', '.join(unknown)}"] if unknown else [])])
+
+
+def _names(kind: type[Settings], prefix: str = "") -> list[str]:
+    """Every setting by its dotted name."""
+    names = []
+    for key, field in kind.model_fields.items():
+        names.append(prefix + key)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            names += _names(field.annotation, f"{prefix}{key}.")
+    return names
 
 
 class Optimisation(Settings):

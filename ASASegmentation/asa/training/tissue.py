@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn import Segmenter, segmenter_preset
 from asa.seeds import sample_seed
@@ -90,11 +91,17 @@ def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[st
 
 
 def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.uint8]:
-    """Structures (N, T, H, W) of the label maps in the brain frame, memory-mapped; prepared once in ``folder``."""
+    """Structures (N, T, H, W) of the label maps in the brain frame, memory-mapped; prepared once in ``folder``.
+
+    Raises:
+        InputError: no label maps, or one that cannot be read.
+        OutputError: no room or no permission.
+    """
     store = folder / "heads.npy"
     if not store.exists() and world.main:
-        folder.mkdir(parents=True, exist_ok=True)
-        prepare_heads(sorted(label_maps.glob("*.nii.gz")), store)
+        if not (found := sorted(label_maps.glob("*.nii.gz"))):
+            raise InputError(f"{label_maps} holds no label map (*.nii.gz) to make heads of; name a folder that does")
+        prepare_heads(found, store)
     barrier()
     heads: npt.NDArray[np.uint8] = np.load(store, mmap_mode="r")
     return heads
