@@ -79,10 +79,10 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is there and what is wrong with it.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Say everything as JSON lines, for programs.")] = False,
 ) -> None:
-    """Align, strip, crop and store the T1-weighted scans of a tree for pre-training, or labelled cases, which are not stripped here.
+    """Align, strip, crop and store the T1-weighted scans of a tree for pre-training; or store labelled cases.
 
-    Scans that fail are left out and listed; quality/index.html in the store shows every other one, the doubtful ones
-    first. Called again, it goes on where it was stopped.
+    Labelled cases are not stripped here. Scans that fail are left out and listed; quality/index.html in the store
+    shows every other one, the doubtful ones first. Called again, it goes on where it was stopped.
 
     Examples:
 
