@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Neither the models nor the queue of whoever runs the tests.
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="asa-tests-")
+
+_begun = time.monotonic()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """CI has an end, and processors differ threefold: past $ASA_TEST_MINUTES no slow test is begun any more."""
+    minutes = float(os.environ.get("ASA_TEST_MINUTES", "inf"))
+    if item.get_closest_marker("slow") and time.monotonic() - _begun >= 60 * minutes:
+        pytest.skip(f"a slow test, not begun after {minutes:g} minutes of tests (ASA_TEST_MINUTES)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,11 @@ def test_missing_system_libraries_are_named_in_one_line(bare_machine: str) -> No
     assert "apt-get install" in done.stdout
     assert "libgl1" in done.stdout
     assert "libegl1" not in done.stdout
+
+
+def test_past_the_time_of_ci_no_slow_test_is_begun() -> None:
+    slow = REPOSITORY / "Testing" / "engine" / "test_overfit.py"
+    every_seven = (sys.executable, "-m", "pytest", "-q", "-rs", "--rootdir", REPOSITORY, "-p", "no:cacheprovider", slow)
+    done = run(*every_seven, **{**os.environ, "ASA_TEST_MINUTES": "0"})
+    assert done.returncode == 0, done.stdout
+    assert "7 skipped" in done.stdout and "passed" not in done.stdout and "not begun after 0 minutes" in done.stdout
