@@ -28,7 +28,6 @@ import torch
 from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
-from asa.inference.normalise import zscore
 from asa.nn.allocation import keep_freed_memory
 from asa.training.finetune import FinetuneSettings, LabelledCrops
 
@@ -134,7 +133,7 @@ def main() -> None:
         source = Path(folder) / "source"
         source.mkdir()
         (source / case.name).symlink_to(case.resolve(), target_is_directory=True)
-        store = prepare_cases(DATASETS["brats2021"], source, Path(folder) / "store", zscore)
+        store = prepare_cases(DATASETS["brats2021"], source, Path(folder) / "store")
         found = measure(store, arguments.crops)
     mean = {name: expected(kinds) for name, kinds in found.items()}
     rows: list[list[Cell]] = [

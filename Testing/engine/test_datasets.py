@@ -11,7 +11,6 @@ from asa.data.case_store import prepare_cases
 from asa.data.cases import IGNORED, load_dataset
 from asa.data.datasets import DATASETS, dataset_by_name
 from asa.errors import InputError
-from asa.inference.normalise import zscore
 from asa.tasks import TASKS
 from asa.volume import read_volume
 
@@ -102,7 +101,7 @@ def test_what_is_no_label_is_not_said_to_be_cut_off(tmp_path):
     for name in ("pre/T1", "pre/FLAIR"):
         save(tmp_path / "Utrecht" / "1" / f"{name}.nii.gz", image((48, 48, 48)), **place)
     save(tmp_path / "Utrecht" / "1" / "wmh.nii.gz", labels, **place)
-    store = prepare_cases(DATASETS["wmh2017"], tmp_path, tmp_path / "store", zscore, shape=(64, 64, 64), align=False)
+    store = prepare_cases(DATASETS["wmh2017"], tmp_path, tmp_path / "store", shape=(64, 64, 64), align=False)
     (case,) = store.cases
     assert list(case.voxels) == ["1"]
     assert case.cut == 0

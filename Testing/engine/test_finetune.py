@@ -17,7 +17,7 @@ from asa.cli import build, main
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError, ResourceError
-from asa.inference.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, zscore, zscore_corrected, zscore_stripped
+from asa.inference.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, STANDARDISED
 from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
@@ -63,7 +63,7 @@ def heads(tmp_path_factory):
 def store(heads, tmp_path_factory):
     """The same, prepared."""
     folder = tmp_path_factory.mktemp("store")
-    prepare_cases(DATASETS["brats2021"], heads, folder, zscore, shape=SHAPE, align=False)
+    prepare_cases(DATASETS["brats2021"], heads, folder, shape=SHAPE, align=False)
     return folder
 
 
@@ -123,27 +123,23 @@ def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
     labels[10:14, 10:14, 10:14] = 2
     write_volume(Volume(labels, grid), root / name / f"{name}_seg.nii.gz")
     folder = tmp_path / "store"
-    store = prepare_cases(
-        DATASETS["brats2021"], root, folder, zscore_stripped, shape=(128, 128, 128), align=False, stripped=True
-    )
+    store = prepare_cases(DATASETS["brats2021"], root, folder, shape=(128, 128, 128), align=False, stripped=True)
     image, _ = store.read(0)
     inside = image[0][image[0] != 0].astype(np.float32)
     assert inside.size > 200_000 and abs(inside.mean()) < 0.02 and abs(inside.std() - 1) < 0.02
     assert inside.min() > -4.9  # no partial voxels, twenty deviations below
-    assert not store.corrected and normalisation(store.fingerprint()) == {"normalisation": BRAIN_ZSCORE}
-    even = prepare_cases(
-        DATASETS["brats2021"], root, tmp_path / "even", zscore_corrected, align=False, stripped=True, corrected=True
-    )
+    assert not store.corrected and normalisation(store.fingerprint()) == {"normalisation": STANDARDISED + BRAIN_ZSCORE}
+    even = prepare_cases(DATASETS["brats2021"], root, tmp_path / "even", align=False, stripped=True, corrected=True)
     assert CaseStore.open(even.folder).corrected, "a model made from this store must be shown corrected images too"
-    assert normalisation(even.fingerprint()) == {"normalisation": CORRECTED_ZSCORE}
+    assert normalisation(even.fingerprint()) == {"normalisation": STANDARDISED + CORRECTED_ZSCORE}
 
 
 def test_preparation_goes_on_and_keeps_its_settings(heads, store):
     before = (store / "images" / "BraTS2021_00000.npy").stat().st_mtime_ns
-    prepare_cases(DATASETS["brats2021"], heads, store, zscore, shape=SHAPE, align=False)
+    prepare_cases(DATASETS["brats2021"], heads, store, shape=SHAPE, align=False)
     assert (store / "images" / "BraTS2021_00000.npy").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="begun with other settings"):
-        prepare_cases(DATASETS["brats2021"], heads, store, zscore, shape=SHAPE, align=True)
+        prepare_cases(DATASETS["brats2021"], heads, store, shape=SHAPE, align=True)
     with pytest.raises(InputError, match="asa prepare finetune"):
         CaseStore.open(heads)
 

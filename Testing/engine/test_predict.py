@@ -12,7 +12,6 @@ from Testing.engine.labelled_files import tumour_head
 from asa.cli import main
 from asa.data.case_store import prepare_cases
 from asa.data.datasets import DATASETS
-from asa.inference.normalise import zscore, zscore_stripped
 from asa.metrics.overlap import dice
 from asa.volume import read_volume
 
@@ -32,7 +31,7 @@ def heads(tmp_path_factory):
 def runs(heads, tmp_path_factory):
     """Runs long enough to find the tumours: one of classes, one of regions, and one of another fold."""
     root = tmp_path_factory.mktemp("runs")
-    prepare_cases(DATASETS["brats2021"], heads, root / "store", zscore, shape=(32, 32, 32), align=False)
+    prepare_cases(DATASETS["brats2021"], heads, root / "store", shape=(32, 32, 32), align=False)
     optimisation = {"optimiser": "adamw", "lr": 0.01, "weight_decay": 0, "batch": 1, "precision": "fp32"}
     settings = {
         "store": str(root / "store"),
@@ -105,7 +104,7 @@ def test_another_store_gets_no_split_of_its_own(heads, runs, tmp_path, capsys):
         (tmp_path / "more" / path.name).parent.mkdir(exist_ok=True)
         (tmp_path / "more" / path.name).symlink_to(path, target_is_directory=True)
     tumour_head(tmp_path / "more", "BraTS2021_00009", 9)
-    prepare_cases(DATASETS["brats2021"], tmp_path / "more", tmp_path / "s", zscore, shape=(32,) * 3, align=False)
+    prepare_cases(DATASETS["brats2021"], tmp_path / "more", tmp_path / "s", shape=(32,) * 3, align=False)
     shutil.copytree(runs / "classes", tmp_path / "run")
     description = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
     description["settings"]["split"] = ""  # beside the cases
@@ -128,10 +127,7 @@ def test_another_store_gets_no_split_of_its_own(heads, runs, tmp_path, capsys):
     ],
 )
 def test_a_store_that_was_prepared_otherwise_is_not_predicted(heads, runs, tmp_path, capsys, how, message):
-    normalise = zscore_stripped if how.get("stripped") else zscore
-    prepare_cases(
-        DATASETS["brats2021"], heads, tmp_path / "s", normalise, **{"shape": (32,) * 3, "align": False, **how}
-    )
+    prepare_cases(DATASETS["brats2021"], heads, tmp_path / "s", **{"shape": (32,) * 3, "align": False, **how})
     leave(["predict", runs / "classes", "--store", tmp_path / "s", "--part", "all", "-o", tmp_path / "a"], code=3)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()

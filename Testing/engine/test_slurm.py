@@ -16,7 +16,6 @@ from Testing.engine.labelled_files import tumour_head
 
 from asa.data.case_store import prepare_cases
 from asa.data.datasets import DATASETS
-from asa.inference.normalise import zscore
 
 spec = importlib.util.spec_from_file_location("tiny_pretraining", Path(__file__).with_name("tiny_pretraining.py"))
 tiny = importlib.util.module_from_spec(spec)
@@ -30,7 +29,7 @@ def pretraining(folder):
 def finetuning(folder):
     for seed in range(2):
         tumour_head(folder / "heads", f"BraTS2021_{seed:05d}", seed)
-    prepare_cases(DATASETS["brats2021"], folder / "heads", folder / "store", zscore, shape=(32, 32, 32), align=False)
+    prepare_cases(DATASETS["brats2021"], folder / "heads", folder / "store", shape=(32, 32, 32), align=False)
     optimisation = {"steps": 2, "batch": 2, "micro_batch": 1, "precision": "fp32"}
     return {
         "store": str(folder / "store"),

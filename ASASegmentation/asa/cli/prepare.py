@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from asa.data.case_store import Normalise
     from asa.data.store import Shape
     from asa.data.survey import Found
 
@@ -109,17 +108,13 @@ def command(
         if bias_correction and not stripped:
             raise typer.BadParameter("--bias-correction needs the brain: give stripped scans, and --stripped.")
         keys = [key.strip() for key in modalities.split(",") if key.strip()]
-        from asa.inference.normalise import zscore, zscore_corrected, zscore_stripped
-
         if dry_run:
             from asa.data.datasets import dataset_by_name
             from asa.data.survey import survey_cases
 
             teller.survey(survey_cases(dataset_by_name(dataset), data, keys))
         else:
-            how = Intensities(zscore, False, False)
-            if stripped:
-                how = Intensities(zscore_corrected if bias_correction else zscore_stripped, True, bias_correction)
+            how = Intensities(stripped, bias_correction)
             _labelled(teller, data, dataset, keys, output, shapes[size], how, align=align)
         return
     if bids is None:
@@ -159,9 +154,8 @@ def command(
 
 @dataclasses.dataclass(frozen=True)
 class Intensities:
-    """How a network will see the scans: what normalises them, and what a store notes about it."""
+    """How a network will see the scans."""
 
-    normalise: Normalise
     stripped: bool
     corrected: bool
 
@@ -214,7 +208,6 @@ def _labelled(
         dataset_by_name(dataset),
         data,
         output,
-        intensities.normalise,
         modalities=modalities,
         shape=shape,
         align=align,

@@ -23,13 +23,13 @@ from asa.data.datasets import dataset_by_name
 from asa.errors import AsaError, InputError
 from asa.files import atomic_path, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
-from asa.volume import Grid, read_volume
+from asa.inference.normalise import brain_input, without_holes, zscore
+from asa.volume import Grid, read_volume, standardise
 
-FORMAT = 2  # 2: cases say where they come from and how they lie
+FORMAT = 3  # 2: cases say where they come from and how they lie; 3: scans are standardised first
 INDEX = "index.json"
 KEPT_VOXELS = 2000  # of each label, to centre crops on
 Shape = tuple[int, int, int]
-Normalise = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class StoredCase:
 class CaseStore:
     """Reads a store; arrays are memory-mapped.
 
-    ``stripped``: its images show, and were normalised within, the brain; ``corrected``: after N4 bias correction.
+    ``stripped``: its images show, and were normalised within, the brain; ``corrected``: after N4 bias correction;
+    ``standardised``: of scans whose background was found first (since format 3).
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class CaseStore:
     shape: Shape
     stripped: bool = False
     corrected: bool = False
+    standardised: bool = False
 
     @staticmethod
     def open(folder: Path) -> CaseStore:
@@ -92,7 +94,7 @@ class CaseStore:
             cases = tuple(StoredCase.from_json(values) for values in index["cases"])
             t, h, w = index["shape"]
             dataset = dataset_by_name(index["dataset"])
-            how = [bool(index.get(key, False)) for key in ("stripped", "corrected")]
+            how = [bool(index.get(key, False)) for key in ("stripped", "corrected", "standardised")]
             return CaseStore(folder, dataset, tuple(index["modalities"]), cases, (t, h, w), *how)
         except FileNotFoundError:
             raise InputError(f"{folder} is no store of cases: make one with 'asa prepare finetune'") from None
@@ -139,7 +141,13 @@ class CaseStore:
             for label, count in case.voxels.items():
                 voxels[label] = voxels.get(label, 0) + count
         found = {"dataset": self.dataset.name, "modalities": list(self.modalities), "cases": len(self.cases)}
-        return {**found, "stripped": self.stripped, "corrected": self.corrected, "voxels": voxels}
+        return {
+            **found,
+            "stripped": self.stripped,
+            "corrected": self.corrected,
+            "standardised": self.standardised,
+            "voxels": voxels,
+        }
 
     def _map(self, kind: str, number: int) -> npt.NDArray[Any]:
         path = array_path(self.folder, kind, self.cases[number].name)
@@ -159,7 +167,6 @@ def prepare_cases(
     dataset: Dataset,
     root: Path,
     folder: Path,
-    normalise: Normalise,
     *,
     modalities: Sequence[str] = (),
     shape: Shape = FRAME.shape,
@@ -171,21 +178,24 @@ def prepare_cases(
     """Check every case of a data set, bring it into the brain frame and store it; what is stored already stays.
 
     Args:
-        normalise: intensities in the brain frame -> what a network sees; the function that is used at inference.
-        modalities: channels, in this order; if empty those of the data set that every case has.
+        modalities: channels, in this order; if empty those of the data set that every case has. One that is optional
+            in the data set may be missing in a case, whose channel is 0 then.
         shape: voxels (T, H, W) that are kept around the centre of the brain frame.
         align: False trusts the images to lie in MNI152 space.
         stripped: the images show the brain only; the rim that resampling makes around it is set to 0 again.
-        corrected: ``normalise`` corrects the bias field; noted, so that a model made from the store does so at use.
+        corrected: the bias field of a stripped brain is corrected; noted, so that a model made from the store does so
+            at use.
         progress: called with cases done, cases in all, and the name.
 
     Raises:
         InputError: one error that lists all offenders; or the store was begun with other settings.
         OutputError: no room or no permission.
     """
-    cases = load_dataset(dataset, root, modalities)
+    needed = [key for key in modalities if key not in dataset.optional]
+    cases = load_dataset(dataset, root, needed)
     channels = tuple(modalities) or dataset.channels(cases)
     settings = {"dataset": dataset.name, "modalities": list(channels), "shape": list(shape), "align": align}
+    settings["standardised"] = True
     if stripped:
         settings["stripped"] = True
     if corrected:
@@ -203,7 +213,9 @@ def prepare_cases(
         try:
             if not record.exists():
                 grid = centre_crop_grid(shape)
-                stored = _prepare(case, dataset, folder, channels, grid, normalise, align=align, stripped=stripped)
+                stored = _prepare(
+                    case, dataset, folder, channels, grid, align=align, stripped=stripped, corrected=corrected
+                )
                 write_json(record, dataclasses.asdict(stored))
             done.append(StoredCase.from_json(json.loads(record.read_text(encoding="utf-8"))))
         except InputError as error:
@@ -211,7 +223,7 @@ def prepare_cases(
         progress(number, len(cases), case.name)
     raise_problems(problems, dataset.title)
     write_json(folder / INDEX, {"format": FORMAT, **settings, "cases": [dataclasses.asdict(case) for case in done]})
-    return CaseStore(folder, dataset, channels, tuple(done), shape, stripped, corrected)
+    return CaseStore(folder, dataset, channels, tuple(done), shape, stripped, corrected, True)
 
 
 def _prepare(
@@ -220,25 +232,31 @@ def _prepare(
     folder: Path,
     modalities: Sequence[str],
     grid: Grid,
-    normalise: Normalise,
     *,
     align: bool,
     stripped: bool,
+    corrected: bool,
 ) -> StoredCase:
     """Bring one case onto ``grid`` of the brain frame and write its arrays; the first modality decides how it lies."""
     if case.labels is None:
         raise AsaError(f"{case.name} was not checked: it has no label map")
-    scans = [read_volume(case.images[key]) for key in modalities]
-    alignment = align_to_frame(scans[0]) if align else Alignment(np.eye(4), "identity", 1.0)
+    scans = {key: read_volume(case.images[key]) for key in modalities if key in case.images}
+    first = next(iter(scans.values()))
+    alignment = align_to_frame(first) if align else Alignment(np.eye(4), "identity", 1.0)
     truth = read_volume(case.labels, labels=True)
     # as at use: normalised over the whole frame, whatever is kept of it
-    framed = [resample(scan, FRAME, 1, alignment.matrix).array for scan in scans]
+    standard = {key: standardise(scan) for key, scan in scans.items()}
+    framed = {key: resample(scan, FRAME, 1, alignment.matrix).array for key, (scan, _) in standard.items()}
     if stripped:
         # as at use: a voxel is brain where most of it is
-        shown = np.any([scan.array != 0 for scan in scans], axis=0).astype(np.float32)
-        inside = resample(scans[0].with_array(shown), FRAME, 1, alignment.matrix).array > 0.5
-        framed = [np.where(inside, one, 0) for one in framed]
-    image = np.stack([normalise(one)[centre_box(grid.shape)] for one in framed]).astype(np.float16)
+        shown = np.any([mask for _, mask in standard.values()], axis=0).astype(np.float32)
+        brain = without_holes(resample(first.with_array(shown), FRAME, 1, alignment.matrix).array > 0.5)
+        seen = {key: brain_input(one, brain, corrects=corrected) for key, one in framed.items()}
+    else:
+        seen = {key: zscore(one) for key, one in framed.items()}
+    box = centre_box(grid.shape)
+    missing = np.zeros(grid.shape, np.float32)
+    image = np.stack([seen[key][box] if key in seen else missing for key in modalities]).astype(np.float16)
     known = dataset.to_task(truth.array)
     known[known == IGNORED] = 0
     labels = resample(truth.with_array(known), grid, 0, alignment.matrix).array
@@ -266,5 +284,5 @@ def _prepare(
         round(cut, 3),
         alignment.warnings,
         tuple(tuple(float(value) for value in row) for row in alignment.matrix),
-        str(case.images[modalities[0]].resolve()),
+        str(case.images[next(iter(scans))].resolve()),
     )

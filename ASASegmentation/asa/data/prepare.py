@@ -21,7 +21,7 @@ from asa.data.stripping import Mask, Stripper
 from asa.errors import AsaError, InputError, ResourceError
 from asa.files import write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, template_brain, to_frame
-from asa.volume import read_volume
+from asa.volume import read_volume, standardise
 
 SETTINGS = "settings.json"
 # After alignment a brain fills the template's, whoever it belongs to; scalp left on, or lobes cut off, do not.
@@ -60,7 +60,7 @@ class Preparation:
         """
         started = time.perf_counter()
         path = self.tree / scan.path
-        volume = read_volume(path)
+        volume, _ = standardise(read_volume(path))
         alignment = align_to_frame(volume) if self.align else Alignment(np.eye(4), "identity", 1.0)
         framed = to_frame(volume, alignment)
         brain = self.stripper(path, framed, alignment)

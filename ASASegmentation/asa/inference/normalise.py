@@ -12,7 +12,10 @@ from asa.volume import Volume
 
 LIMIT = 5.0  # standard deviations; what is further out is a vessel, an implant or noise
 # `normalisation` of a model.json whose network wants zscore_brain, and of one that wants correct_bias before it
-BRAIN_ZSCORE, CORRECTED_ZSCORE = "brain z-score", "N4, brain z-score"
+BRAIN_ZSCORE, CORRECTED_ZSCORE, ZSCORE = "brain z-score", "N4, brain z-score", "z-score"
+# begins the `normalisation` of a network whose scans go through asa.volume.standardise before they are resampled
+STANDARDISED = "standardised "
+N4_FLOOR = 0.05  # added to standardised intensities: N4 takes logarithms, and the darkest tissue is 0
 BIAS_STEP = 4  # voxels of the grid on which the bias field is found: it is smooth, and N4 on all voxels takes minutes
 
 Map = npt.NDArray[np.float32]
@@ -90,14 +93,22 @@ def correct_bias(image: Map, brain: Mask) -> Map:
     return corrected
 
 
+def brain_input(image: Map, brain: Mask, *, corrects: bool) -> Map:
+    """What a network of a standardised brain z-score sees of an image (T, H, W) in the brain frame; 0 outside it."""
+    return zscore_brain(correct_bias(image + N4_FLOOR, brain) if corrects else image, brain)
+
+
 def zscore_corrected(image: Map) -> Map:
     """:func:`zscore_stripped` after :func:`correct_bias`."""
     return zscore_stripped(correct_bias(image, image > 0))
 
 
-def stripped_brain(scan: Volume, alignment: Alignment) -> Mask:
-    """Brain mask (T, H, W) on the brain frame of a scan that was stripped: what is not zero, without holes."""
-    inside = (scan.array != 0).astype(np.float32)
+def stripped_brain(scan: Volume, alignment: Alignment, shown: Mask | None = None) -> Mask:
+    """Brain mask (T, H, W) on the brain frame of a scan that was stripped, without holes.
+
+    ``shown``: voxels of the scan that are no background; without it those that are not 0.
+    """
+    inside = (scan.array != 0 if shown is None else shown).astype(np.float32)
     return without_holes(to_frame(scan.with_array(inside), alignment).array > 0.5)
 
 

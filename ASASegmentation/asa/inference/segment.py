@@ -25,7 +25,9 @@ from asa.inference.labelling import (
 from asa.inference.normalise import (
     BRAIN_ZSCORE,
     CORRECTED_ZSCORE,
+    STANDARDISED,
     Mask,
+    brain_input,
     correct_bias,
     stripped_brain,
     zscore,
@@ -49,7 +51,7 @@ from asa.inference.subsets import averaged, given_channels
 from asa.models import ModelFolder, find_model
 from asa.nn.allocation import keep_freed_memory
 from asa.tasks import TASKS, Task
-from asa.volume import Grid, read_volume
+from asa.volume import Grid, read_volume, standardise
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
@@ -158,7 +160,12 @@ def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...])
 
 def by_brain(model: ModelFolder) -> bool:
     """Whether the network wants intensities normalised within the brain."""
-    return model.info.get("normalisation") in (BRAIN_ZSCORE, CORRECTED_ZSCORE)
+    return normalisation(model) in (BRAIN_ZSCORE, CORRECTED_ZSCORE)
+
+
+def normalisation(model: ModelFolder) -> str:
+    """How intensities are scaled, whether or not scans are standardised first."""
+    return str(model.info.get("normalisation", "")).removeprefix(STANDARDISED)
 
 
 def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> Mask:
@@ -177,9 +184,22 @@ def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> 
 
 def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
     """What the network sees of each modality, (T, H, W) in the brain frame; ``brain`` where the model asks for it."""
-    corrects = model.info.get("normalisation") == CORRECTED_ZSCORE
+    corrects = normalisation(model) == CORRECTED_ZSCORE
+
+    def standardised(series: Series) -> npt.NDArray[np.float32]:
+        scan, shown = standardise(series.scan)
+        framed = to_frame(scan, series.alignment).array
+        if brain is None:
+            return zscore(framed)
+        if not series.stripped:
+            return brain_input(framed, reached(series, brain), corrects=corrects)
+        # the rim that resampling makes is no brain: a voxel is where most of it is, in training too
+        own = stripped_brain(scan, series.alignment, shown) if series.registered else brain
+        return brain_input(framed, own, corrects=corrects)
 
     def seen(series: Series) -> npt.NDArray[np.float32]:
+        if str(model.info.get("normalisation", "")).startswith(STANDARDISED):
+            return standardised(series)
         framed = to_frame(series.scan, series.alignment).array
         if brain is None:
             return zscore(framed)

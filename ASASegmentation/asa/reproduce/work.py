@@ -14,7 +14,6 @@ from asa.data.prepare import Preparation, prepare
 from asa.data.stripping import AlreadyStripped, Stripper
 from asa.errors import Cancelled, InputError
 from asa.files import write_json
-from asa.inference.normalise import zscore, zscore_stripped
 from asa.inference.stripping import TissueModel
 from asa.pretext import Method
 from asa.report.evaluation import Protocol, evaluate
@@ -87,7 +86,6 @@ def make_cases(plan: Plan, name: str, folder: Path, say: Say) -> None:
         dataset,
         Path(plan.data[name]),
         folder,
-        zscore_stripped if part.stripped else zscore,
         modalities=part.modalities,
         shape=plan.spending.case_shape,
         stripped=part.stripped,

@@ -13,7 +13,7 @@ import yaml
 
 from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
-from asa.inference.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE
+from asa.inference.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, STANDARDISED, ZSCORE
 from asa.models import user_models
 from asa.tasks import TASKS, Task
 from asa.training.export import export_model
@@ -154,6 +154,7 @@ def _table(found: dict[str, dict[str, float]]) -> Iterable[str]:
 
 def normalisation(data: dict[str, Any]) -> dict[str, str]:
     """What model.json says about intensities, from the fingerprint of the store; nothing where it is the default."""
-    if not data.get("stripped"):
-        return {}
-    return {"normalisation": CORRECTED_ZSCORE if data.get("corrected") else BRAIN_ZSCORE}
+    how = (CORRECTED_ZSCORE if data.get("corrected") else BRAIN_ZSCORE) if data.get("stripped") else ZSCORE
+    if data.get("standardised"):
+        return {"normalisation": STANDARDISED + how}
+    return {"normalisation": how} if data.get("stripped") else {}
