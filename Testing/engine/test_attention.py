@@ -10,6 +10,7 @@ import torch
 from asa.nn import Encoder, EncoderConfig
 from asa.nn.attention import Block, LinearWindowAttention
 from asa.nn.attention_maps import attention_in_crops, attention_maps
+from asa.nn.encoder import patch_grid
 
 
 def naive(layer: LinearWindowAttention, x: torch.Tensor) -> torch.Tensor:
@@ -143,7 +144,7 @@ def test_maps_of_an_encoder(depth):
     for n in range(30):
         first = (n - 4) % 32 // 8 * 8 + 4
         assert maps.keys[1][n].tolist() == [k % 32 if k % 32 < 30 else -1 for k in range(first, first + 8)]
-    hidden = encoder.encode(encoder.tokens(image), taps=(1,))[1][0]
+    hidden = encoder.encode(encoder.tokens(image), patch_grid(image.shape, encoder.config.patch), taps=(1,))[1][0]
     second = encoder.blocks[1]
     wanted = second.attention.weights(second.norm1(hidden))[0]  # (windows, heads, S, S)
     window, place = (7 - 4) // 8, (7 - 4) % 8

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from asa.nn.attention import block_stack, xavier_uniform
 from asa.nn.config import DecoderConfig, EncoderConfig, decoder_preset, encoder_preset
-from asa.nn.encoder import Encoder, Origin, batch_codes, patch_grid
+from asa.nn.encoder import Encoder, Origin, batch_codes, patch_grid, run_in_line
 from asa.nn.position import PositionEncoding
 
 
@@ -74,12 +73,14 @@ class MaskedAutoencoder(nn.Module):
         for module in (self.bridge, self.decoder, self.head):
             module.apply(xavier_uniform)
 
-    def forward(self, image: Tensor, mask: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor, origin: Origin = (0, 0, 0), absent: Tensor | None = None) -> Tensor:
         """Voxels of every patch as the decoder sees them: (B, C, T, H, W) -> (B, N, C*patch^3).
 
         Args:
             mask: (B, N) bool, True where a patch is hidden; the same number in each row.
             origin: where the image starts in the frame grid, in patches; one for all or one for each image.
+            absent: (B, N) bool, True where a patch is left out altogether, neither seen nor reconstructed (its voxels
+                are 0 in the answer); the same number in each row, and none of them hidden.
 
         Raises:
             ValueError: the mask does not fit the image, or its rows hide different numbers of patches.
@@ -88,22 +89,26 @@ class MaskedAutoencoder(nn.Module):
         batch, tokens = image.shape[0], grid[0] * grid[1] * grid[2]
         if mask.shape != (batch, tokens):
             raise ValueError(f"mask {tuple(mask.shape)} does not fit {batch} images of {tokens} patches")
-        visible = visible_patches(mask)
+        visible = visible_patches(mask if absent is None else mask | absent)
         embedded = self.encoder.tokens(image, origin)
         index = visible[:, :, None].expand(-1, -1, embedded.shape[2])
-        seen: Tensor = self.bridge(self.encoder.encode(embedded.gather(1, index))[0])
+        seen: Tensor = self.bridge(self.encoder.encode(embedded.gather(1, index), grid, shown=visible)[0])
 
         codes = batch_codes(self.position, grid, origin)
         x = (self.mask_token + codes.to(seen)).expand(batch, -1, -1)
         # Back to grid order before the first block, or no window would ever hold visible and hidden patches together.
         x = x.scatter(1, visible[:, :, None].expand_as(seen), seen.to(x.dtype))
-        for block in self.decoder:
-            if self.encoder.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+        present = None if absent is None else visible_patches(absent)
+        if present is not None:
+            x = x.gather(1, present[:, :, None].expand(-1, -1, x.shape[2]))
+        for number, block in enumerate(self.decoder):
+            line = self.encoder.line(number, grid, present, x.device)
+            x = run_in_line(block, x, line, recompute=self.encoder.checkpointing)
         patches: Tensor = self.head(self.norm(x))
-        return patches
+        if present is None:
+            return patches
+        index = present[:, :, None].expand(-1, -1, patches.shape[2])
+        return patches.new_zeros(batch, tokens, patches.shape[2]).scatter(1, index, patches)
 
 
 def visible_patches(mask: Tensor) -> Tensor:

@@ -6,12 +6,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from asa.nn.position import Grid3, Scheme
+from asa.nn.position import Grid3, Order, Scheme
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """SW-ViT encoder. ``frame`` is the patch grid (T, H, W) of the brain frame that the model knows."""
+    """SW-ViT encoder.
+
+    Attributes:
+        frame: patch grid (T, H, W) of the brain frame that the model knows.
+        orders: axes of the patch grid from the slowest to the fastest, by which tokens are put in line before they are
+            cut into windows; block pairs take turns. The paper's only order is ``thw``, by which a window holds one
+            or two rows along W and nothing ever passes along T.
+    """
 
     frame: Grid3 = (16, 16, 16)
     in_channels: int = 1
@@ -23,6 +30,7 @@ class EncoderConfig:
     mlp_ratio: float = 4.0
     position: Scheme = "symmetric"
     double_softmax: bool = False
+    orders: tuple[Order, ...] = ("thw",)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,10 @@ class SegmenterConfig:
             (sub-pixel convolution, Shi et al., CVPR 2016). Several times cheaper; ``widths[0]`` is not used then.
         norm: ``instance`` as published, or ``batch`` (folds into the convolutions at inference).
         deep_supervision: number of coarser outputs trained beside the full-resolution one.
+        hybrid: the image's own convolutions end at 1/4, where their features are added to the encoder's tokens; what
+            lies at 1/8 and below is the encoder's alone. Needs ``subpixel``; excludes ``pyramid``.
+        mirror: at 1/4 the network also sees each modality less its mirror image; crops must be as wide as the frame
+            allows on both sides of the midline (see :meth:`asa.nn.segmenter.Segmenter.mirrored`).
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -57,6 +69,8 @@ class SegmenterConfig:
     taps: tuple[int, ...] = (2, 4, 6, 8)
     pyramid: bool = False
     subpixel: bool = False
+    hybrid: bool = False
+    mirror: bool = False
     norm: Literal["instance", "batch"] = "instance"
     deep_supervision: int = 3
 
@@ -72,16 +86,20 @@ class SegmenterConfig:
             TypeError: a key that this version does not know.
         """
         encoder = dict(values["encoder"])
-        encoder["frame"] = tuple(encoder["frame"])
+        encoder = {k: tuple(v) if isinstance(v, list) else v for k, v in encoder.items()}
         rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "encoder"}
         return SegmenterConfig(encoder=EncoderConfig(**encoder), **rest)
 
 
+AXIAL: tuple[Order, ...] = ("thw", "twh", "hwt")  # windows along W, H and T in turn
 STARTER_FRAME: Grid3 = (20, 24, 20)  # 160 x 192 x 160 mm in patches of 8: every adult head, aligned to MNI152
 
 
 def encoder_preset(name: str, **changes: Any) -> EncoderConfig:
-    """Encoder of preset ``paper`` (published sizes) or ``starter`` (two CPU cores); ``changes`` override fields.
+    """Encoder of a preset; ``changes`` override fields.
+
+    ``paper``: published sizes. ``starter``: what two CPU cores train. ``brain``: of the same size, with windows along
+    all three axes; the shipped models' since 0.4.
 
     Raises:
         KeyError: unknown preset.
@@ -89,13 +107,15 @@ def encoder_preset(name: str, **changes: Any) -> EncoderConfig:
     presets = {
         "paper": EncoderConfig(),
         "starter": EncoderConfig(frame=STARTER_FRAME, dim=192, depth=8, heads=6),
+        "brain": EncoderConfig(frame=STARTER_FRAME, dim=192, depth=8, heads=6, orders=AXIAL),
     }
     return dataclasses.replace(presets[name], **changes)
 
 
 def decoder_preset(name: str) -> DecoderConfig:
     """Auto-encoder decoder of a preset."""
-    return {"paper": DecoderConfig(), "starter": DecoderConfig(dim=192, depth=4, heads=6)}[name]
+    small = DecoderConfig(dim=192, depth=4, heads=6)
+    return {"paper": DecoderConfig(), "starter": small, "brain": small}[name]
 
 
 def segmenter_preset(
@@ -105,6 +125,17 @@ def segmenter_preset(
     encoder = encoder_preset(name, in_channels=in_channels, **encoder_changes)
     if name == "paper":
         return SegmenterConfig(encoder=encoder, classes=classes)
+    if name == "brain":
+        return SegmenterConfig(
+            encoder=encoder,
+            classes=classes,
+            widths=(16, 32, 64, 128, 160),
+            taps=(2, 4, 6),
+            hybrid=True,
+            mirror=True,
+            subpixel=True,
+            norm="batch",
+        )
     return SegmenterConfig(
         encoder=encoder,
         classes=classes,

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from asa.nn.attention import block_stack, xavier_uniform
 from asa.nn.config import EncoderConfig
-from asa.nn.position import Grid3, PositionEncoding
+from asa.nn.position import Grid3, Order, PositionEncoding, sequence_rank
 
 Origin = Grid3 | list[Grid3]
 
@@ -85,25 +85,59 @@ class Encoder(nn.Module):
         embedded: Tensor = self.embed(patchify(image, patch))
         return embedded + self.codes(patch_grid(image.shape, patch), origin).to(embedded)
 
-    def encode(self, tokens: Tensor, taps: Collection[int] = ()) -> tuple[Tensor, list[Tensor]]:
-        """Run the blocks over (B, N, D) tokens, which may be any subset of a grid (visible tokens, say).
+    def encode(
+        self, tokens: Tensor, grid: Grid3, taps: Collection[int] = (), shown: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run the blocks over tokens (B, N, D) of a patch grid, or of a part of it.
+
+        Args:
+            tokens: in grid order.
+            grid: patches (T, H, W) that they come from.
+            taps: numbers of blocks, from 1.
+            shown: (B, N) grid indices of the tokens, increasing, where they are only some of the grid's.
 
         Returns:
-            The normalised output (B, N, D) and the hidden states after the blocks numbered in ``taps`` (from 1).
+            The normalised output (B, N, D) and the hidden states after the blocks in ``taps``, in grid order.
         """
         states: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
-            if self.checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
-            else:
-                tokens = block(tokens)
+            line = self.line(number - 1, grid, shown, tokens.device)
+            tokens = run_in_line(block, tokens, line, recompute=self.checkpointing)
             if number in taps:
                 states.append(tokens)
         return self.norm(tokens), states
 
+    def line(self, block: int, grid: Grid3, shown: Tensor | None, device: torch.device) -> Tensor | None:
+        """Indices (B or 1, N) that put the tokens in line for a block (from 0), None where they are already."""
+        return token_line(self.config.orders, block, grid, shown, device)
+
     def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """(B, C, T, H, W) -> (B, N, D)."""
-        return self.encode(self.tokens(image, origin))[0]
+        return self.encode(self.tokens(image, origin), patch_grid(image.shape, self.config.patch))[0]
+
+
+def token_line(
+    orders: tuple[Order, ...], block: int, grid: Grid3, shown: Tensor | None, device: torch.device
+) -> Tensor | None:
+    """Indices (B or 1, N) that put tokens in line for a block (from 0); None where grid order is right.
+
+    Both blocks of a pair, the second of which has shifted windows, share an order.
+    """
+    order = orders[block // 2 % len(orders)]
+    if order == "thw":
+        return None
+    rank = sequence_rank(grid, order).to(device)
+    return (rank[None] if shown is None else rank[shown]).argsort(1)
+
+
+def run_in_line(block: nn.Module, tokens: Tensor, line: Tensor | None, *, recompute: bool) -> Tensor:
+    """Output (B, N, D) of a block that sees its tokens in another order, back in theirs."""
+    if line is not None:
+        index = line[:, :, None].expand(len(tokens), -1, tokens.shape[2])
+        tokens = tokens.gather(1, index)
+    recompute = recompute and torch.is_grad_enabled()  # less memory for more computing
+    out = checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
+    return out if line is None else torch.empty_like(out).scatter(1, index, out)
 
 
 def inflate_channels(weight: Tensor, channels: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 Scheme = Literal["symmetric", "literal", "sinusoid", "axial", "learned"]
 Grid3 = tuple[int, int, int]
+Order = Literal["thw", "twh", "htw", "hwt", "wth", "wht"]
 SCHEMES: tuple[str, ...] = get_args(Scheme)
 
 
@@ -58,6 +59,15 @@ def axial(frame: Grid3, grid: Grid3, origin: Grid3, dim: int) -> Tensor:
     sizes = (part, part, dim - 2 * part)
     coordinates = patch_coordinates(grid, origin)
     return torch.cat([sinusoid(c.double(), s) for c, s in zip(coordinates, sizes, strict=True)], dim=1)
+
+
+def sequence_rank(grid: Grid3, order: Order) -> Tensor:
+    """Place of each patch of ``grid`` (flattened with w fastest) in a line by ``order``, slowest axis first: (N,)."""
+    count = grid[0] * grid[1] * grid[2]
+    line = torch.arange(count).view(grid).permute(["thw".index(axis) for axis in order]).flatten()
+    rank = torch.empty(count, dtype=torch.int64)
+    rank[line] = torch.arange(count)
+    return rank
 
 
 class PositionEncoding(nn.Module):

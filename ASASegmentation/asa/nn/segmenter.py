@@ -139,7 +139,7 @@ class Segmenter(nn.Module):
     def features(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
         """Decoder features at 1/1 (but for sub-pixel networks), 1/2, 1/4, ... (finest first)."""
         grid = patch_grid(image.shape, self.config.encoder.patch)
-        last, states = self.encoder.encode(self.encoder.tokens(image, origin), self.config.taps)
+        last, states = self.encoder.encode(self.encoder.tokens(image, origin), grid, self.config.taps)
         fine: Tensor = self.stem(space_to_depth(image) if self.subpixel else image)
         skips = [fine]
         for level, state in enumerate((*states, last)):
