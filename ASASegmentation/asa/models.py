@@ -160,14 +160,14 @@ def load_network(model: ModelFolder) -> Segmenter:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from asa.nn import Segmenter, SegmenterConfig
+    from asa.nn import SegmenterConfig, build_segmenter
 
     path = model.path / WEIGHTS
     if not path.is_file():
         raise ModelError(f"model '{model.name}' has no weights: {path} is missing; install the model again")
     try:
         with torch.device("meta"):
-            network = Segmenter(SegmenterConfig.from_dict(model.info["network"]))
+            network = build_segmenter(SegmenterConfig.from_dict(model.info["network"]))
         weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
         network.load_state_dict(weights, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError, OSError) as error:

@@ -10,6 +10,7 @@ from asa.nn.config import (
     segmenter_preset,
 )
 from asa.nn.encoder import Encoder, inflate_channels, patchify, unpatchify
+from asa.nn.hybrid import HybridSegmenter, build_segmenter
 from asa.nn.position import PositionEncoding
 from asa.nn.segmenter import Segmenter, parameter_count
 
@@ -18,11 +19,13 @@ __all__ = [
     "DecoderConfig",
     "Encoder",
     "EncoderConfig",
+    "HybridSegmenter",
     "MaskedAutoencoder",
     "PositionEncoding",
     "Segmenter",
     "SegmenterConfig",
     "autoencoder_preset",
+    "build_segmenter",
     "decoder_preset",
     "encoder_preset",
     "inflate_channels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,10 +15,12 @@ class Objective(nn.Module):
 
     Attributes:
         frozen_norm: batch normalisation uses, and keeps, the statistics it has, also in training.
+        freeze_at: step from which on it does; before, statistics are learned.
     """
 
     network: nn.Module
     frozen_norm = False
+    freeze_at = math.inf
 
     def train(self, mode: bool = True) -> Objective:
         """Training mode, but for frozen normalisation."""

@@ -27,7 +27,7 @@ from asa.data.cases import LabelledCase
 from asa.data.splits import PARTS, Recipe, split_file
 from asa.errors import InputError, ModelError
 from asa.files import write_json
-from asa.nn import Encoder, Segmenter, inflate_channels
+from asa.nn import Encoder, Segmenter, build_segmenter, inflate_channels
 from asa.nn.baselines import Network, NetworkSpec, asa_config, build_network
 from asa.nn.objective import Batch, Objective
 from asa.nn.position import Grid3, Scheme
@@ -208,7 +208,7 @@ def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
             f"the encoder of {source} has {encoder.depth} blocks on patches of {encoder.patch}; a segmenter of size "
             f"'{spec.size}' needs {max(config.taps)} blocks or more on patches of {PATCH}"
         )
-    network = Segmenter(config)
+    network = build_segmenter(config)
     inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], spec.in_channels)}
     checkpoint.load_weights(network.encoder, inflated, "", str(source))
     return network

@@ -21,7 +21,7 @@ from asa.errors import InputError, ModelError
 from asa.files import write_json
 from asa.geometry import FRAME, centre_box, from_frame
 from asa.inference.labelling import label_classes
-from asa.nn import Segmenter, SegmenterConfig
+from asa.nn import SegmenterConfig, build_segmenter
 from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.position import Grid3
 from asa.tasks import TASKS, Task
@@ -103,7 +103,7 @@ def rebuild(description: dict[str, Any]) -> tuple[Network, Grid3]:
     """Network and frame grid from what its checkpoint says; weights are fresh."""
     if "encoder" in description:
         config = SegmenterConfig.from_dict(description)
-        return Segmenter(config), config.encoder.frame
+        return build_segmenter(config), config.encoder.frame
     spec = NetworkSpec.from_dict(description)
     return build_network(spec), spec.frame
 

@@ -15,6 +15,7 @@ from asa.nn.baselines.nnformer import NNFormer
 from asa.nn.baselines.transbts import TransBTS
 from asa.nn.config import EncoderConfig, SegmenterConfig, segmenter_preset
 from asa.nn.encoder import Origin
+from asa.nn.hybrid import build_segmenter
 from asa.nn.position import Grid3, Scheme
 from asa.nn.segmenter import Segmenter
 
@@ -111,7 +112,7 @@ def asa_config(spec: NetworkSpec) -> SegmenterConfig:
 
 def asa_network(spec: NetworkSpec) -> Segmenter:
     """The U-Net over the ASA encoder."""
-    return Segmenter(asa_config(spec))
+    return build_segmenter(asa_config(spec))
 
 
 def nnformer(spec: NetworkSpec) -> PlainNetwork:
