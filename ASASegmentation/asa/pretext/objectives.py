@@ -43,6 +43,8 @@ class ReconstructionOptions:
     Attributes:
         mask_ratio: share of patches that are hidden.
         brain_only: hide patches that hold brain only; each image then hides as many as its head is large.
+        brain_tokens: leave patches without brain out of encoder and decoder altogether; implies ``brain_only``. Two
+            thirds of a head's frame are air, so a step costs a third.
         bins: orientation bins b along each angle.
         weight_mode: importance of a patch, see :func:`asa.pretext.vhog.importance`.
         normalised_target: reconstruct patches with mean 0 and variance 1 instead of z-scored voxels.
@@ -50,6 +52,7 @@ class ReconstructionOptions:
 
     mask_ratio: float = 0.75
     brain_only: bool = False
+    brain_tokens: bool = False
     bins: int = 9
     weight_mode: WeightMode = "paper"
     normalised_target: bool = False
@@ -82,13 +85,18 @@ class Reconstruction(Objective):
     def masks(self, image: Tensor, seeds: Sequence[int]) -> Tensor:
         """(B, N) bool on the device of ``image``; row i follows from seed i."""
         patch = self.network.config.encoder.patch
-        brain = brain_patches(image, patch).cpu() if self.options.brain_only else None
+        brain = brain_patches(image, patch).cpu() if self.hides_brain else None
         tokens = image[0, 0].numel() // patch**3
         rows = [
             random_mask(tokens, self.options.mask_ratio, generator(seed), None if brain is None else brain[i])
             for i, seed in enumerate(seeds)
         ]
         return torch.stack(rows).to(image.device)
+
+    @property
+    def hides_brain(self) -> bool:
+        """Whether only patches with brain are hidden."""
+        return self.options.brain_only or self.options.brain_tokens
 
     def importance(self, image: Tensor) -> Tensor:
         """Importance (B, N) of the patches of a normalised image."""
@@ -106,12 +114,13 @@ class Reconstruction(Objective):
         target = patchify(image, self.network.config.encoder.patch)
         if self.options.normalised_target:
             target = normalised_patches(target)
-        shown = self.network(image, mask, batch["origins"])
+        absent = ~brain_patches(image, self.network.config.encoder.patch) & ~mask if self.options.brain_tokens else None
+        shown = self.network(image, mask, batch["origins"], absent)
         return Explanation(mask, self.importance(image), target, shown)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``loss``, and beside it ``mse`` of hidden patches, ``attentive`` (Eq. 2, L) and ``attentive_sum`` (N*L)."""
-        if self.options.brain_only and len(batch["seeds"]) > 1:
+        if self.hides_brain and len(batch["seeds"]) > 1:
             # heads differ in size, so each hides another number of patches and goes alone
             return _mean([self.forward(one) for one in split(batch)])
         mask, weights, target, shown = self.explain(batch)

@@ -41,12 +41,15 @@ class PretrainSettings(Settings):
 
     store: str = Field(description="folder made by 'asa prepare pretrain'")
     method: Method = Field("asa", description="what is predicted, and how; the others are those of Tables 2 to 4")
-    preset: Literal["paper", "starter"] = Field("paper", description="sizes of the network")
+    preset: Literal["paper", "starter", "brain"] = Field("paper", description="sizes of the network")
     encoder: dict[str, Any] = Field({}, description="sizes that differ from the preset's, as in EncoderConfig")
     decoder: dict[str, Any] = Field({}, description="sizes that differ from the preset's, as in DecoderConfig")
     position: Scheme | None = Field(None, description="position encoding; empty: the one of the method")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of patches that are hidden")
     brain_only: bool = Field(False, description="hide patches that hold brain only")
+    brain_tokens: bool = Field(
+        False, description="patches without brain are neither seen nor hidden: a step costs a third"
+    )
     bins: int = Field(9, gt=0, description="VHOG bins along each angle")
     weight_mode: WeightMode = Field("paper", description="how VHOG becomes the weight of a patch")
     normalised_target: bool = Field(False, description="reconstruct each patch with mean 0 and SD 1")
@@ -65,6 +68,8 @@ class PretrainSettings(Settings):
     batch: int = Field(96, gt=0, description="global batch, whatever the number of devices", json_schema_extra=SAMPLES)
     micro_batch: int = Field(4, gt=0, description="scans a device takes at a time; gradients accumulate")
     betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
+    schedule_shape: Literal["cosine", "trapezoid"] = Field("cosine", description="how the learning rate falls")
+    fall: float = Field(0.3, gt=0, le=1, description="share of the steps in which the rate of a trapezoid falls")
     weight_decay: float = Field(0.05, ge=0, description="pull of weights towards 0; biases and norms are spared")
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
     clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
@@ -92,7 +97,12 @@ class PretrainSettings(Settings):
     def options(self) -> ReconstructionOptions:
         """What is hidden and how the reconstruction is judged."""
         return ReconstructionOptions(
-            self.mask_ratio, self.brain_only, self.bins, self.weight_mode, self.normalised_target
+            self.mask_ratio,
+            self.brain_only,
+            self.brain_tokens,
+            self.bins,
+            self.weight_mode,
+            self.normalised_target,
         )
 
     def optimisation(self, scans: int) -> Optimisation:
@@ -109,6 +119,8 @@ class PretrainSettings(Settings):
             micro_batch=self.micro_batch,
             clip=self.clip,
             precision=self.precision,
+            schedule=self.schedule_shape,
+            fall=self.fall,
             seed=self.seed,
         )
 

@@ -103,10 +103,13 @@ class Optimisation(Settings):
     betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
     momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum of sgd")
     weight_decay: float = Field(0.05, ge=0, description="pull of weights towards 0; biases and norms are spared")
-    schedule: Literal["cosine", "polynomial", "constant"] = Field(
+    schedule: Literal["cosine", "polynomial", "constant", "trapezoid"] = Field(
         "cosine", description="how the learning rate falls after the warm-up"
     )
     power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
+    fall: float = Field(
+        0.3, gt=0, le=1, description="share of the steps in which the rate of a trapezoid falls to its end"
+    )
     warmup_steps: int = Field(0, ge=0, description="the learning rate rises for this long", json_schema_extra=STEPS)
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
     final_lr: float = Field(0.0, ge=0, description="what the learning rate falls towards")
@@ -150,6 +153,8 @@ def learning_rate(o: Optimisation, step: int) -> float:
         factor = 0.5 * (1 + math.cos(math.pi * done))
     elif o.schedule == "polynomial":
         factor = (1 - done) ** o.power
+    elif o.schedule == "trapezoid":
+        factor = min(1.0, (1 - done) / o.fall)
     else:
         factor = 1.0
     return o.final_lr + (o.lr - o.final_lr) * factor
