@@ -165,7 +165,7 @@ class DiseasedHeads:
         contrasts = draw_contrasts(rng)
         images = paint_brain(rng, structure, contrasts)
         painted = self.disease.apply(rng, plan, images, structure, contrasts.anchors)
-        brain = maker.strip(rng, structure).bool()
+        brain = maker.strip(rng, maker.in_brain[structure].float()).bool()
         statistics = self.statistics(maker.counts[number], contrasts, painted)
         seen = scan(rng, images[self.channels], brain, (statistics[0][self.channels], statistics[1][self.channels]))
         labels = (painted.labels * brain).long()

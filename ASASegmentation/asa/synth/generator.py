@@ -14,7 +14,16 @@ from torch import Generator, Tensor
 
 from asa.nn.position import Grid3
 from asa.seeds import generator
-from asa.synth.intensity import acquire, chance, draw_contrast, foreground_scale, gaussian_blur, smooth_field, uniform
+from asa.synth.intensity import (
+    Contrast,
+    acquire,
+    chance,
+    draw_contrast,
+    foreground_scale,
+    gaussian_blur,
+    smooth_field,
+    uniform,
+)
 from asa.synth.structures import GREY, IN_BRAIN, TARGETS, WHITE
 
 PATCH = 8
@@ -106,6 +115,16 @@ class HeadGenerator:
 
         ``push``: (3, T, H, W) voxels by which a mass has displaced the tissue that is now there.
         """
+        return look_up(head, self.positions(rng, head.shape, corner, push)[0])
+
+    def positions(
+        self, rng: Generator, shape: tuple[int, ...], corner: list[int], push: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Where each voxel of a deformed crop lies in a head of ``shape``, and how a step of a voxel moves that place.
+
+        Returns:
+            t, h and w in voxels of the head, (T, H, W) each, and the 3x3 of the affine part.
+        """
         s = self.settings
         matrix = random_affine(rng, s)
         fields = smooth_field(rng, self.crop, 4, 3) * s.warp * uniform(rng, 0, 1)
@@ -116,19 +135,11 @@ class HeadGenerator:
             torch.arange(n, dtype=torch.float32) + c - (f - 1) / 2
             for n, c, f in zip(self.crop, corner, self.frame, strict=True)
         ]
-        index: Tensor | None = None
-        inside: Tensor | None = None
-        for row, size in enumerate(head.shape):
+        places = []
+        for row, size in enumerate(shape):
             t, h, w = (axis * matrix[row, i] for i, axis in enumerate(axes))
-            position = fields[row] + (t[:, None, None] + h[:, None] + w + (matrix[row, 3] + (size - 1) / 2))
-            position = position.round_().to(torch.int32)
-            valid = (position >= 0) & (position < size)
-            position.clamp_(0, size - 1)
-            index = position if index is None else index * size + position
-            inside = valid if inside is None else inside & valid
-        assert index is not None and inside is not None
-        source = torch.from_numpy(np.array(head)).view(-1)
-        return torch.where(inside, source[index.view(-1)].view(self.crop).long(), 0)
+            places.append(fields[row] + (t[:, None, None] + h[:, None] + w + (matrix[row, 3] + (size - 1) / 2)))
+        return places, matrix[:, :3]
 
     def paint(self, rng: Generator, structure: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Random scanner over a structure map: image z-scored as a whole head would be, and its target."""
@@ -143,23 +154,30 @@ class HeadGenerator:
             image.addcmul_((target == tissue).to(image.dtype), local)
         image.addcmul_(contrast.spread[structure], torch.randn(image.shape, generator=rng))
         stripped = chance(rng, s.stripped_share)
-        keep = self.strip(rng, structure) if stripped else None
+        keep = self.strip(rng, self.in_brain[structure].float()) if stripped else None
+        image = self.scanned(rng, image, counts, contrast, keep, noise)
+        return image, target if keep is None else target * keep
+
+    def scanned(
+        self, rng: Generator, image: Tensor, counts: Tensor, contrast: Contrast, keep: Tensor | None, noise: float
+    ) -> Tensor:
+        """An ideal image (T, H, W) as a scanner shows it, z-scored as the whole head would be; 0 where not ``keep``."""
+        s = self.settings
         image = acquire(rng, image, noise)
         image *= torch.exp(s.bias * uniform(rng, 0, 1) * smooth_field(rng, self.crop, 3)[0])
         if keep is not None:
             image *= keep
-            target *= keep
-        centre, spread = foreground_scale(counts, contrast, stripped, noise)
+        centre, spread = foreground_scale(counts, contrast, keep is not None, noise)
         gamma = math.exp(uniform(rng, -0.35, 0.35))
         image = image.clamp_(0, 3)
         if gamma != 1:
             image, centre, spread = _gamma(image, gamma, centre, spread)
         image = ((image - centre) / spread).clamp_(-5, 5)
-        return image * uniform(rng, 0.85, 1.18) + uniform(rng, -0.2, 0.2), target
+        return image * uniform(rng, 0.85, 1.18) + uniform(rng, -0.2, 0.2)
 
-    def strip(self, rng: Generator, structure: Tensor) -> Tensor:
-        """A brain mask as skull-stripping tools leave it: sometimes tight, sometimes with CSF and scraps."""
-        brain = self.in_brain[structure].float()
+    def strip(self, rng: Generator, brain: Tensor) -> Tensor:
+        """A mask as skull-stripping tools leave it of a brain (T, H, W), 0 to 1: sometimes tight, sometimes with CSF
+        and scraps."""
         coarse = F.avg_pool3d(brain[None, None], 2)
         sigma = uniform(rng, 0.7, 2.5)
         soft = gaussian_blur(coarse[0, 0], (sigma, sigma, sigma))
@@ -167,6 +185,21 @@ class HeadGenerator:
         soft += 0.1 * smooth_field(rng, self.crop, 6)[0]
         mask = soft > uniform(rng, 0.12, 0.55)
         return mask | (brain > 0) if chance(rng, 0.7) else mask
+
+
+def look_up(head: npt.NDArray[np.uint8], places: list[Tensor]) -> Tensor:
+    """Structure of a head (T, H, W) nearest to each place, int64; 0 beyond it."""
+    index: Tensor | None = None
+    inside: Tensor | None = None
+    for place, size in zip(places, head.shape, strict=True):
+        position = place.round().to(torch.int32)
+        valid = (position >= 0) & (position < size)
+        position.clamp_(0, size - 1)
+        index = position if index is None else index * size + position
+        inside = valid if inside is None else inside & valid
+    assert index is not None and inside is not None
+    source = torch.from_numpy(np.array(head)).view(-1)
+    return torch.where(inside, source[index.view(-1)].view(index.shape).long(), 0)
 
 
 def _gamma(image: Tensor, gamma: float, centre: float, spread: float) -> tuple[Tensor, float, float]:

@@ -17,7 +17,7 @@ from asa.data.cases import LabelledCase
 from asa.data.splits import Recipe, split_file
 from asa.errors import InputError
 from asa.geometry import FRAME
-from asa.nn import Segmenter, segmenter_preset
+from asa.nn import Segmenter, build_segmenter, segmenter_preset
 from asa.nn.baselines import Network, NetworkSpec, build_network
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
@@ -37,7 +37,7 @@ from asa.training.finetune import FinetuneSettings, LabelledCrops, SegmentationO
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.run import Run
 from asa.training.settings import Optimisation, Schedule, Settings
-from asa.training.start import start_from
+from asa.training.start import start_from, take_encoder
 from asa.training.tissue import open_heads
 from asa.training.trainer import Batch, Trainer
 from asa.training.validation import pooled_dice
@@ -62,6 +62,7 @@ class LesionSettings(Settings):
     fold: int = Field(0, ge=0, description="which fold of the split, from 0")
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
     implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples to which more disease is added")
+    preset: Literal["starter", "brain"] = Field("starter", description="sizes of the asa network")
     network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
     size: Literal["paper", "small"] = Field("small", description="of a network to compare with")
     crop: tuple[int, int, int] = (64, 80, 64)
@@ -84,8 +85,12 @@ class LesionSettings(Settings):
     frozen_norm: bool = Field(
         True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
     )
+    freeze_norm_after: float = Field(
+        1.0, ge=0, le=1, description="share of the steps after which batch normalisation keeps its statistics"
+    )
     held_out: int = Field(1, ge=0, description="synthetic heads kept for validation, the last ones")
     validation_crops: int = 8
+    encoder: str = Field("", description="pre-training run whose encoder the network starts with, instead of init")
     init: str = Field("tissue", description="model, or checkpoint of the same network, to start from; empty: scratch")
     optimisation: Optimisation = Optimisation(
         lr=1e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=30, steps=600, batch=1, ema=0.99, clip=5.0
@@ -311,8 +316,12 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         heads_aside = DiseasedHeads(heads[split:], FRAME.shape, settings.crop, disease(), modalities)
         aside = MixedCrops(heads_aside, None, settings, 1 << 61)
         validate = lambda net: crop_dice(net, aside, settings.validation_crops, settings.task)  # noqa: E731
+    objective = LesionObjective(
+        network, task, frozen_norm=settings.frozen_norm, positive_weight=settings.positive_weight
+    )
+    objective.freeze_at = settings.freeze_norm_after * settings.optimisation.steps
     trainer = Trainer(
-        LesionObjective(network, task, frozen_norm=settings.frozen_norm, positive_weight=settings.positive_weight),
+        objective,
         source,
         settings.optimisation,
         settings.schedule,
@@ -321,8 +330,11 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         describe=description,
         validate=validate,
     )
-    if not trainer.resume() and settings.init:
-        start_from(network, settings.init, modalities, run)
+    if not trainer.resume() and (settings.encoder or settings.init):
+        if settings.encoder and isinstance(network, Segmenter):
+            take_encoder(network, settings.encoder, run)
+        else:
+            start_from(network, settings.init, modalities, run)
         trainer.restart_average()
     return trainer.fit()
 
@@ -337,8 +349,8 @@ def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple
     if settings.network != "asa":
         spec = NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size)
         return build_network(spec), spec.to_dict()
-    config = segmenter_preset("starter", in_channels=channels, classes=outputs, subpixel=True)
-    network = Segmenter(config)
+    config = segmenter_preset(settings.preset, in_channels=channels, classes=outputs, subpixel=True)
+    network = build_segmenter(config)
     for head in network.heads:  # lesions are rare: begin with a probability of 0.05, as focal loss does
         nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

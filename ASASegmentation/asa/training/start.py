@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
+from asa.errors import ModelError
 from asa.models import find_model, load_network
 from asa.nn import Segmenter, inflate_channels
 from asa.training import checkpoint
+from asa.training.pretrained import Pretrained
 from asa.training.run import Run
 
 
@@ -28,6 +31,21 @@ def start_from(network: nn.Module, source: str, modalities: Sequence[str], run: 
         checkpoint.load_weights(network, tensors, prefix, source)
     elif isinstance(network, Segmenter):
         run.log(f"{transfer(network, source, modalities)} tensors come from model '{source}'")
+
+
+def take_encoder(network: Segmenter, source: str, run: Run) -> None:
+    """Weights of a pre-trained encoder; the patch embedding of its one channel is inflated for several.
+
+    Raises:
+        ModelError: no such pre-training run, or its encoder is of another size.
+    """
+    known, weights = Pretrained.open(Path(source)).encoder()
+    own = network.config.encoder
+    if dataclasses.replace(known, in_channels=own.in_channels) != own:
+        raise ModelError(f"The encoder of {source} has other sizes than the network asked for; choose its preset.")
+    inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], own.in_channels)}
+    checkpoint.load_weights(network.encoder, inflated, "", source)
+    run.log(f"the encoder comes from {source}")
 
 
 def transfer(network: Segmenter, source: str, modalities: Sequence[str]) -> int:

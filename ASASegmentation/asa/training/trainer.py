@@ -236,6 +236,7 @@ class Trainer:
         torch.manual_seed(step_seed(self.o.seed, self.step, self.world.rank))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.o, self.step) * group.get("lr_scale", 1.0)
+        self.objective.frozen_norm |= self.step >= self.objective.freeze_at
         model.train()
         totals: dict[str, Tensor] = {}  # on the device: to read them would wait for it after each micro-batch
         for number, (weight, part) in enumerate(batch):
