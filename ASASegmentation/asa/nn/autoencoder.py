@@ -85,6 +85,28 @@ class MaskedAutoencoder(nn.Module):
         Raises:
             ValueError: the mask does not fit the image, or its rows hide different numbers of patches.
         """
+        patches = patch_grid(image.shape, self.config.encoder.patch)
+        x, present = self.decoded(image, mask, origin, absent)
+        made: Tensor = self.head(self.norm(x))
+        if present is None:
+            return made
+        index = present[:, :, None].expand(-1, -1, made.shape[2])
+        count = patches[0] * patches[1] * patches[2]
+        return made.new_zeros(len(made), count, made.shape[2]).scatter(1, index, made)
+
+    def hidden(self, image: Tensor, mask: Tensor, origin: Origin, absent: Tensor | None) -> Tensor:
+        """Voxels of the hidden patches alone, in grid order (B, hidden, C*patch^3); arguments of :meth:`forward`."""
+        x, present = self.decoded(image, mask, origin, absent)
+        chosen = mask if present is None else mask.gather(1, present)
+        index = visible_patches(~chosen)[:, :, None].expand(-1, -1, x.shape[2])
+        patches: Tensor = self.head(self.norm(x.gather(1, index)))
+        return patches
+
+    def decoded(
+        self, image: Tensor, mask: Tensor, origin: Origin, absent: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the decoder's blocks make of the patches that are not absent (B, P, D), and their numbers (B, P) in the
+        grid, None where none is absent."""
         grid = patch_grid(image.shape, self.config.encoder.patch)
         batch, tokens = image.shape[0], grid[0] * grid[1] * grid[2]
         if mask.shape != (batch, tokens):
@@ -104,11 +126,7 @@ class MaskedAutoencoder(nn.Module):
         for number, block in enumerate(self.decoder):
             line = self.encoder.line(number, grid, present, x.device)
             x = run_in_line(block, x, line, recompute=self.encoder.checkpointing)
-        patches: Tensor = self.head(self.norm(x))
-        if present is None:
-            return patches
-        index = present[:, :, None].expand(-1, -1, patches.shape[2])
-        return patches.new_zeros(batch, tokens, patches.shape[2]).scatter(1, index, patches)
+        return x, present
 
 
 def visible_patches(mask: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Pre-training without labels: what is hidden, what matters, what is asked of the network."""
 
-from asa.pretext.losses import attentive_loss, patch_errors, plain_loss
+from asa.pretext.losses import attentive_loss, patch_errors
 from asa.pretext.masking import brain_patches, random_mask
 from asa.pretext.objectives import (
     METHODS,
@@ -27,7 +27,6 @@ __all__ = [
     "make_objective",
     "masked_weights",
     "patch_errors",
-    "plain_loss",
     "position_scheme",
     "random_mask",
 ]

@@ -15,12 +15,6 @@ def attentive_loss(errors: Tensor, weights: Tensor) -> Tensor:
     return (weights * errors).sum(1).mean()
 
 
-def plain_loss(errors: Tensor, mask: Tensor) -> Tensor:
-    """Mean error of the hidden patches (MAE), averaged over the batch; mask (B, N) is True where hidden."""
-    hidden = mask.to(errors.dtype)
-    return ((errors * hidden).sum(1) / hidden.sum(1)).mean()
-
-
 def normalised_patches(patches: Tensor) -> Tensor:
     """Each patch with mean 0 and variance 1 over its own voxels: (B, N, M) -> (B, N, M)."""
     mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asa.nn import AutoencoderConfig, Encoder, EncoderConfig, MaskedAutoencoder, patchify
+from asa.nn.autoencoder import visible_patches
 from asa.nn.objective import Batch, Objective
 from asa.nn.position import Scheme
 from asa.pretext.cells import CELLS, CENTRE, NEIGHBOURS, cut_cells, permutations
-from asa.pretext.losses import attentive_loss, normalised_patches, patch_errors, plain_loss
+from asa.pretext.losses import attentive_loss, normalised_patches, patch_errors
 from asa.pretext.masking import brain_patches, random_mask
 from asa.pretext.vhog import WeightMode, importance, masked_weights
 from asa.seeds import generator
@@ -43,6 +44,8 @@ class ReconstructionOptions:
     Attributes:
         mask_ratio: share of patches that are hidden.
         brain_only: hide patches that hold brain only; each image then hides as many as its head is large.
+        decoded: share of the hidden patches that the decoder reconstructs, drawn anew each time while training; the
+            others cost nothing.
         brain_tokens: leave patches without brain out of encoder and decoder altogether; implies ``brain_only``. Two
             thirds of a head's frame are air, so a step costs a third.
         bins: orientation bins b along each angle.
@@ -53,6 +56,7 @@ class ReconstructionOptions:
     mask_ratio: float = 0.75
     brain_only: bool = False
     brain_tokens: bool = False
+    decoded: float = 1.0
     bins: int = 9
     weight_mode: WeightMode = "paper"
     normalised_target: bool = False
@@ -93,6 +97,14 @@ class Reconstruction(Objective):
         ]
         return torch.stack(rows).to(image.device)
 
+    def asked(self, mask: Tensor) -> Tensor:
+        """The hidden patches (B, N) bool that are to be reconstructed; the same number in each row."""
+        if self.options.decoded == 1 or not self.training:
+            return mask
+        count = max(1, round(self.options.decoded * int(mask[0].sum())))
+        order = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2.0).argsort(1)
+        return torch.zeros_like(mask).scatter(1, order[:, :count], True)
+
     @property
     def hides_brain(self) -> bool:
         """Whether only patches with brain are hidden."""
@@ -123,15 +135,25 @@ class Reconstruction(Objective):
         if self.hides_brain and len(batch["seeds"]) > 1:
             # heads differ in size, so each hides another number of patches and goes alone
             return _mean([self.forward(one) for one in split(batch)])
-        mask, weights, target, shown = self.explain(batch)
+        image = batch["image"]
+        patch = self.network.config.encoder.patch
+        mask = batch["mask"] if "mask" in batch else self.masks(image, batch["seeds"])
+        absent = ~brain_patches(image, patch) & ~mask if self.options.brain_tokens else torch.zeros_like(mask)
+        asked = self.asked(mask)
+        absent = absent | (mask & ~asked)
+        shown = self.network.hidden(image, asked, batch["origins"], absent if bool(absent.any()) else None)
+        numbers = visible_patches(~asked)
+        target = patchify(image, patch).gather(1, numbers[:, :, None].expand(-1, -1, shown.shape[2]))
+        if self.options.normalised_target:
+            target = normalised_patches(target)
         errors = patch_errors(shown, target)
-        plain = plain_loss(errors, mask)
-        attentive = attentive_loss(errors, masked_weights(weights, mask))
+        plain = errors.mean()
+        attentive = attentive_loss(errors, masked_weights(self.importance(image), asked).gather(1, numbers))
         return {
             "loss": attentive if self.attentive else plain,
             "mse": plain.detach(),
             "attentive": attentive.detach(),
-            "attentive_sum": attentive.detach() * mask.sum() / len(mask),
+            "attentive_sum": attentive.detach() * asked.sum() / len(asked),
         }
 
 

@@ -50,6 +50,7 @@ class PretrainSettings(Settings):
     brain_tokens: bool = Field(
         False, description="patches without brain are neither seen nor hidden: a step costs a third"
     )
+    decoded: float = Field(1.0, gt=0, le=1, description="share of the hidden patches that a step reconstructs")
     bins: int = Field(9, gt=0, description="VHOG bins along each angle")
     weight_mode: WeightMode = Field("paper", description="how VHOG becomes the weight of a patch")
     normalised_target: bool = Field(False, description="reconstruct each patch with mean 0 and SD 1")
@@ -100,6 +101,7 @@ class PretrainSettings(Settings):
             self.mask_ratio,
             self.brain_only,
             self.brain_tokens,
+            self.decoded,
             self.bins,
             self.weight_mode,
             self.normalised_target,

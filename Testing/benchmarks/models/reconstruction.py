@@ -30,7 +30,7 @@ from asa.training.pretrained import Pretrained
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 RATIO = 0.75
-SIGMAS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # mm
+SIGMAS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # mm
 
 
 def brain_scores(stored: npt.NDArray[np.uint8]) -> tuple[Map, Mask]:
