@@ -22,10 +22,11 @@ class ASASegmentation(ScriptedLoadableModule):
         parent.title = _("ASA Brain Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations", "Volumes", "SubjectHierarchy"]
-        parent.contributors = ["The ASA for 3D Slicer contributors"]
+        parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
             "Segments brain MRI: tissue, tumours, white-matter lesions. Choose a task, check the proposed volumes, "
-            "click <b>Segment</b>. For research use only; not for diagnosis or treatment."
+            "click <b>Segment</b>. For research use only; not for diagnosis or treatment. See the "
+            '<a href="https://asa-slicer.github.io/SlicerASASegmentation/">documentation</a>.'
         )
         parent.acknowledgementText = _(
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."

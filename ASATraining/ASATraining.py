@@ -22,11 +22,12 @@ class ASATraining(ScriptedLoadableModule):
         parent.title = _("ASA Training")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["ASASegmentation", "Volumes"]
-        parent.contributors = ["The ASA for 3D Slicer contributors"]
+        parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
             "Pre-trains and fine-tunes the Attentive Symmetric Auto-encoder on this computer, shows how a run goes, "
             "and looks into the model: importance, masks, reconstructions. Runs go on when Slicer is closed. "
-            "For research use only; not for diagnosis or treatment."
+            "For research use only; not for diagnosis or treatment. See the "
+            '<a href="https://asa-slicer.github.io/SlicerASASegmentation/">documentation</a>.'
         )
         parent.acknowledgementText = _(
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
