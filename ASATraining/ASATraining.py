@@ -49,8 +49,8 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        from ASASegmentationLib.dependencies import SlicerInstaller, training_plan
-        from ASASegmentationLib.dialogs import SlicerDialogs
+        from ASASlicerLib.dependencies import SlicerInstaller, training_plan
+        from ASASlicerLib.dialogs import SlicerDialogs
         from ASATrainingLib.panel import Panel
 
         widget = slicer.util.loadUI(self.resourcePath("UI/ASATraining.ui"))
@@ -78,9 +78,9 @@ class ASATrainingLogic(ScriptedLoadableModuleLogic):
     def create(self):
         """The logic over the application's settings, in which the list of known runs is kept."""
         import asa
-        from ASASegmentationLib.process import PythonRunner
-        from ASATrainingLib.control import RunControl
+        from ASASlicerLib.process import PythonRunner
         from ASATrainingLib.logic import TrainingLogic
+        from ASATrainingLib.runs.control import RunControl
 
         runner = PythonRunner(Path(asa.__file__).parents[1])
         return TrainingLogic(slicer.app.settings(), runner, self.getParameterNode, RunControl(runner))

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from asa.data.case_store import Normalise
-    from asa.data.store import Shape
+    from asa.data.scan_store import Shape
     from asa.data.survey import Found
 
 _LABELLED = "Labelled cases (finetune)"
@@ -109,7 +109,7 @@ def command(
         if bias_correction and not stripped:
             raise typer.BadParameter("--bias-correction needs the brain: give stripped scans, and --stripped.")
         keys = [key.strip() for key in modalities.split(",") if key.strip()]
-        from asa.inference.normalise import zscore, zscore_corrected, zscore_stripped
+        from asa.preprocessing.normalise import zscore, zscore_corrected, zscore_stripped
 
         if dry_run:
             from asa.data.datasets import dataset_by_name
