@@ -1,4 +1,4 @@
-"""The module as Slicer loads it. Everything else is in ASASegmentationLib and in the engine `asa`."""
+"""The module as Slicer loads it. Everything else is in ASASegmentationLib, in ASASlicerLib and in the engine `asa`."""
 
 import sys
 from pathlib import Path
@@ -22,10 +22,11 @@ class ASASegmentation(ScriptedLoadableModule):
         parent.title = _("ASA Brain Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations", "Volumes", "SubjectHierarchy"]
-        parent.contributors = ["The ASA for 3D Slicer contributors"]
+        parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
             "Segments brain MRI: tissue, tumours, white-matter lesions. Choose a task, check the proposed volumes, "
-            "click <b>Segment</b>. For research use only; not for diagnosis or treatment."
+            "click <b>Segment</b>. For research use only; not for diagnosis or treatment. See the "
+            '<a href="https://asa-slicer.github.io/SlicerASASegmentation/">documentation</a>.'
         )
         parent.acknowledgementText = _(
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
@@ -47,9 +48,9 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        from ASASegmentationLib.dependencies import SlicerInstaller
-        from ASASegmentationLib.dialogs import SlicerDialogs
         from ASASegmentationLib.panel import Panel
+        from ASASlicerLib.dependencies import SlicerInstaller
+        from ASASlicerLib.dialogs import SlicerDialogs
 
         widget = slicer.util.loadUI(self.resourcePath("UI/ASASegmentation.ui"))
         self.layout.addWidget(widget)
@@ -69,8 +70,8 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
             panel.close()
 
     def onReload(self):
-        """Forgets the library and the engine, so that they are read again from their files."""
-        for name in [n for n in sys.modules if n.split(".")[0] in ("ASASegmentationLib", "asa")]:
+        """Forgets the libraries and the engine, so that they are read again from their files."""
+        for name in [n for n in sys.modules if n.split(".")[0] in ("ASASegmentationLib", "ASASlicerLib", "asa")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
@@ -81,7 +82,7 @@ class ASASegmentationLogic(ScriptedLoadableModuleLogic):
     def create(self, ask):
         """The logic over the application's scene; `ask` puts a yes-no question to the user."""
         from ASASegmentationLib.logic import SegmentationLogic
-        from ASASegmentationLib.process import PythonRunner
+        from ASASlicerLib.process import PythonRunner
 
         return SegmentationLogic(slicer.mrmlScene, PythonRunner(Path(__file__).parent), ask)
 

@@ -22,11 +22,12 @@ class ASATraining(ScriptedLoadableModule):
         parent.title = _("ASA Training")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["ASASegmentation", "Volumes"]
-        parent.contributors = ["The ASA for 3D Slicer contributors"]
+        parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
             "Pre-trains and fine-tunes the Attentive Symmetric Auto-encoder on this computer, shows how a run goes, "
             "and looks into the model: importance, masks, reconstructions. Runs go on when Slicer is closed. "
-            "For research use only; not for diagnosis or treatment."
+            "For research use only; not for diagnosis or treatment. See the "
+            '<a href="https://asa-slicer.github.io/SlicerASASegmentation/">documentation</a>.'
         )
         parent.acknowledgementText = _(
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
@@ -48,8 +49,8 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        from ASASegmentationLib.dependencies import SlicerInstaller, training_plan
-        from ASASegmentationLib.dialogs import SlicerDialogs
+        from ASASlicerLib.dependencies import SlicerInstaller, training_plan
+        from ASASlicerLib.dialogs import SlicerDialogs
         from ASATrainingLib.panel import Panel
 
         widget = slicer.util.loadUI(self.resourcePath("UI/ASATraining.ui"))
@@ -77,9 +78,9 @@ class ASATrainingLogic(ScriptedLoadableModuleLogic):
     def create(self):
         """The logic over the application's settings, in which the list of known runs is kept."""
         import asa
-        from ASASegmentationLib.process import PythonRunner
-        from ASATrainingLib.control import RunControl
+        from ASASlicerLib.process import PythonRunner
         from ASATrainingLib.logic import TrainingLogic
+        from ASATrainingLib.runs.control import RunControl
 
         runner = PythonRunner(Path(asa.__file__).parents[1])
         return TrainingLogic(slicer.app.settings(), runner, self.getParameterNode, RunControl(runner))

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from asa.tasks import Task
-
-from .engine_job import EngineJob, Progress
-from .inputs import Snapshot
-from .parameters import Settings
-from .process import ProcessRunner
-from .result import LABELS, Result, read_result, segment_specs
-from .steps import Steps
+from ASASegmentationLib.parameters import Settings
+from ASASegmentationLib.results.result import LABELS, Result, read_result, segment_specs
+from ASASlicerLib.engine_job import EngineJob, Progress
+from ASASlicerLib.process import ProcessRunner
+from ASASlicerLib.steps import Steps
+from ASASlicerLib.volumes import Snapshot
 
 _SEGMENTED = 0.93  # share of the whole that segmenting takes where surfaces are made afterwards
 
@@ -77,7 +76,7 @@ class Job(EngineJob[Result]):
         segments = {spec.id: spec.values for spec in segment_specs(self._task)}
         request = {"labels": str(self.folder / "result" / LABELS), "segments": segments}
         try:
-            code = yield from self.run(self._program("ASASegmentationLib.surfaces", request))
+            code = yield from self.run(self._program("ASASegmentationLib.segments.surfaces", request))
         except OSError as error:
             self.log.append(f"Surfaces: {error}")
             return

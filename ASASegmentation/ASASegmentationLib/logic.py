@@ -10,16 +10,18 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from . import edits, inputs, scene
-from .callbacks import Signal
-from .edits import State
-from .engine_job import CleanUp, JobState
-from .job import Job
-from .kept import rows_with_kept
-from .parameters import Parameters, Settings
-from .process import ProcessRunner
-from .result import Result
-from .steps import Steps, go_on
+from ASASegmentationLib.job import Job
+from ASASegmentationLib.parameters import Parameters, Settings
+from ASASegmentationLib.results import scene
+from ASASegmentationLib.results.result import Result
+from ASASegmentationLib.segments import edits
+from ASASegmentationLib.segments.edits import State
+from ASASegmentationLib.segments.kept import rows_with_kept
+from ASASlicerLib import volumes
+from ASASlicerLib.engine_job import CleanUp, JobState
+from ASASlicerLib.process import ProcessRunner
+from ASASlicerLib.signals import Signal
+from ASASlicerLib.steps import Steps, go_on
 
 Ask = Callable[[str], bool]
 
@@ -89,7 +91,7 @@ class SegmentationLogic:
 
     def problem(self, parameters: Parameters) -> str:
         """Why nothing can be segmented, in a sentence; "" when it can."""
-        return inputs.problem(parameters.modalities, parameters.volumes())
+        return volumes.problem(parameters.modalities, parameters.volumes())
 
     def start(self, parameters: Parameters) -> None:
         """Starts a job. Raises ValueError with the sentence of `problem` when there is one."""
@@ -97,19 +99,19 @@ class SegmentationLogic:
             raise ValueError(_("A segmentation is running already."))
         if reason := self.problem(parameters):
             raise ValueError(reason)
-        volumes, scan = parameters.volumes(), parameters.reference
+        chosen, scan = parameters.volumes(), parameters.reference
         assert scan is not None
-        reference = next(key for key, volume in volumes.items() if volume is scan)
+        reference = next(key for key, volume in chosen.items() if volume is scan)
         target = parameters.segmentation
         target_id = target.GetID() if target is not None else ""
-        self._origin = _Origin(scan.GetID(), scan.GetName(), inputs.ijk_to_ras(scan), target_id)
-        for note in inputs.notes(volumes, scan):
+        self._origin = _Origin(scan.GetID(), scan.GetName(), volumes.ijk_to_ras(scan), target_id)
+        for note in volumes.notes(chosen, scan):
             self.logged(note)
         settings = self._with_model(parameters)
         if target is not None and edits.has_surfaces(target):  # else Slicer makes them, which takes long
             settings = replace(settings, surfaces=True)
         try:
-            snapshots = inputs.snapshots(volumes, scan)
+            snapshots = volumes.snapshots(chosen, scan)
             self._job = Job(snapshots, reference, parameters.task, settings, self._runner, self._moved)
         except OSError as error:
             reason = error.strerror or error
@@ -202,7 +204,7 @@ class SegmentationLogic:
         volume = self._volume()
         if volume is None or self._origin is None:
             return np.eye(4)
-        return inputs.ijk_to_ras(volume) @ np.linalg.inv(self._origin.affine)
+        return volumes.ijk_to_ras(volume) @ np.linalg.inv(self._origin.affine)
 
     def _bring_in(self, result: Result) -> Steps[Outcome]:
         assert self._origin is not None

@@ -14,15 +14,15 @@ from slicer.i18n import tr as _
 
 from asa.models import CARD, list_models
 from asa.tasks import TASKS
-
-from . import dependencies, scene
-from .dialogs import Dialogs
-from .engine_job import Progress
-from .logic import Outcome, SegmentationLogic
-from .parameters import Parameters
-from .proposal import propose_volumes, usable_volumes
-from .results_section import ResultsSection
-from .wording import progress_text
+from ASASegmentationLib.logic import Outcome, SegmentationLogic
+from ASASegmentationLib.parameters import Parameters
+from ASASegmentationLib.results import scene
+from ASASegmentationLib.results_section import ResultsSection
+from ASASegmentationLib.wording import progress_text
+from ASASlicerLib import dependencies
+from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.engine_job import Progress
+from ASASlicerLib.proposal.propose import propose_volumes, usable_volumes
 
 _POLL_MS = 50
 _PROPOSE_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node

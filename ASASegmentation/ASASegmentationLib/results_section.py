@@ -10,10 +10,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from asa.tasks import TASKS
-
-from . import export, scene
-from .dialogs import Dialogs
-from .table import fill_table, fit_height
+from ASASegmentationLib.results import export, scene
+from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.table import fill_table, fit_height
 
 # Background, border, text: the same in the light and in the dark theme.
 _AMBER, _RED = ("#fff3cd", "#d39e00", "#4a3700"), ("#f8d7da", "#b02a37", "#58151c")

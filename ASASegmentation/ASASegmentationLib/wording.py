@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from .engine_job import Progress
+from ASASlicerLib.engine_job import Progress
 
 
 def progress_text(progress: Progress) -> str:

@@ -1,5 +1,5 @@
 """`python -m asa` is `asa`; torchrun starts it so."""
 
-from .cli import main
+from asa.cli import main
 
 main()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import AsaError, Cancelled, InputError
-from .files import write_json
-from .job import Finished
-from .tasks import Modality
+from asa.errors import AsaError, Cancelled, InputError
+from asa.files import write_json
+from asa.job import Finished
+from asa.tasks import Modality
 
 SUMMARY = "summary.json"
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")

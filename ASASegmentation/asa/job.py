@@ -27,17 +27,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import AsaError, Cancelled, InputError, OutputError, ResourceError
-from .files import alone_with, write_json
-from .tasks import TASKS, Task
+from asa.errors import AsaError, Cancelled, InputError, OutputError, ResourceError
+from asa.files import alone_with, write_json
+from asa.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from .inference import SegmentRequest, SegmentResult
-    from .models import ModelFolder
-    from .volume import Volume
+    from asa.inference import SegmentRequest, SegmentResult
+    from asa.models import ModelFolder
+    from asa.volume import Volume
 
 Progress = Callable[[str, float], None]
 Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
@@ -76,7 +76,7 @@ def run(
 
     Raises InputError, OutputError, ModelError, ResourceError; Cancelled on KeyboardInterrupt.
     """
-    from .models import find_model
+    from asa.models import find_model
 
     _check(request)
     model = find_model(request.model, request.task)
@@ -105,7 +105,7 @@ def _silent(stage: str, fraction: float) -> None:
 
 
 def _engine() -> Segment:
-    from .inference import segment  # torch is imported here and not before
+    from asa.inference import segment  # torch is imported here and not before
 
     return segment
 
@@ -137,7 +137,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def _model_sha256(folder: Path) -> str:
-    from .models import DESCRIPTION, WEIGHTS
+    from asa.models import DESCRIPTION, WEIGHTS
 
     digests = [_sha256(folder / name) for name in (DESCRIPTION, WEIGHTS) if (folder / name).is_file()]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -203,9 +203,9 @@ def _write(
     segmentation_file: bool,
 ) -> dict[str, Any]:
     """Writes everything but report.json into `staging` and returns the report."""
-    from . import report
-    from .inference.predictor import choose_device
-    from .volume import write_volume
+    from asa import report
+    from asa.inference.predictor import choose_device
+    from asa.volume import write_volume
 
     started = time.perf_counter()
     task = TASKS[request.task]
@@ -256,7 +256,7 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
     """
     import numpy as np
 
-    from .volume import write_volume
+    from asa.volume import write_volume
 
     entropy = np.zeros(posterior.shape[1:], np.float32)
     for number, probability in enumerate(posterior.astype(np.float32)):
@@ -336,7 +336,7 @@ class Reporter:
 
 
 def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
-    from .inference import SegmentRequest
+    from asa.inference import SegmentRequest
 
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ASASegmentationLib.engine_job import EngineJob
-from ASASegmentationLib.process import ProcessRunner
-from ASASegmentationLib.steps import Steps
+from ASASlicerLib.engine_job import EngineJob
+from ASASlicerLib.process import ProcessRunner
+from ASASlicerLib.steps import Steps
 
 SETTINGS = "settings.json"
 _ERROR = "Error: "

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ASASegmentationLib.callbacks import Signal
-from ASASegmentationLib.engine_job import CleanUp, EngineJob
-from ASASegmentationLib.process import ProcessRunner
-
-from .control import RunControl
-from .run_folder import RunFolder, read_run, read_state
+from ASASlicerLib.engine_job import CleanUp, EngineJob
+from ASASlicerLib.process import ProcessRunner
+from ASASlicerLib.signals import Signal
+from ASATrainingLib.runs.control import RunControl
+from ASATrainingLib.runs.run_folder import RunFolder, read_run, read_state
 
 _RUNS = "ASATraining/runs"
 _REMEMBERED = 50

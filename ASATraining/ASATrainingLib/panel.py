@@ -12,13 +12,13 @@ To join in, it is listed in `_tabs` below with the name that the user reads. Wha
 
 - `logic` is the `TrainingLogic`. `logic.current_run` is the `RunFolder` being looked at, or None; it is a snapshot that
   never changes, so ask again when told. `logic.runs` are all known ones, `logic.runner` starts the engine's programs.
-- Signals are plain Python callables (ASASegmentationLib.callbacks.Signal): `logic.current_run_changed()` when another
+- Signals are plain Python callables (ASASlicerLib.signals.Signal): `logic.current_run_changed()` when another
   run was chosen, `logic.run_state_changed(run)` when state.json of any known run changed or its process ended,
   `logic.runs_changed()` when the list did. They come on the GUI thread. Disconnect in `close`.
 - A tab shows itself from `logic.current_run` at the end of its constructor: no signal is sent for what is already so.
 - `logic.poll` is called by the panel once a second. A tab that needs more has a timer of its own, and does nothing in
   it while its widget is not visible (`widget.visible` is a property: test `widget.isVisible()`).
-- `dialogs` is ASASegmentationLib.dialogs.Dialogs; in tests it answers by itself.
+- `dialogs` is ASASlicerLib.dialogs.Dialogs; in tests it answers by itself.
 - The chosen run is kept in the parameter node by the panel. A tab that keeps more in the scene takes it from
   `logic.parameter_node()`, with keys that begin with its own name.
 """
@@ -33,19 +33,18 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ASASegmentationLib import dependencies
-from ASASegmentationLib.dialogs import Dialogs
-from ASASegmentationLib.engine_job import JobState
-
-from .data_tab import DataTab
-from .engine_call import EngineCall
-from .inspect_tab import InspectTab
-from .logic import TrainingLogic
-from .publish_tab import PublishTab
-from .run_folder import RunFolder
-from .run_tab import RunTab
-from .watch_tab import WatchTab
-from .wording import run_title, status_text
+from ASASlicerLib import dependencies
+from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.engine_job import JobState
+from ASATrainingLib.data.tab import DataTab
+from ASATrainingLib.engine_call import EngineCall
+from ASATrainingLib.inspect.tab import InspectTab
+from ASATrainingLib.logic import TrainingLogic
+from ASATrainingLib.publish.tab import PublishTab
+from ASATrainingLib.run.tab import RunTab
+from ASATrainingLib.runs.run_folder import RunFolder
+from ASATrainingLib.watch.tab import WatchTab
+from ASATrainingLib.wording import run_title, status_text
 
 _POLL_MS = 1000
 _RUN = "ASA.training.run"

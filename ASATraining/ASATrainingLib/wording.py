@@ -8,9 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ASASegmentationLib.engine_job import Progress
-
-from .run_folder import RunFolder, Status
+from ASASlicerLib.engine_job import Progress
+from ASATrainingLib.runs.run_folder import RunFolder, Status
 
 
 def run_title(run: RunFolder) -> str:

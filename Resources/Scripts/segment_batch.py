@@ -23,7 +23,7 @@ from asa import batch, job
 from asa.errors import AsaError, Cancelled, InputError, ResourceError
 from asa.models import find_model
 from asa.tasks import TASKS, Modality
-from ASASegmentationLib.matching import Candidate, propose
+from ASASlicerLib.proposal.matching import Candidate, propose
 
 # DICOM tags that tell series apart, and patients, by keyword.
 _TAGS = {

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asa.training.cluster import Cluster, NodeJob
+from asa.training.parallel.cluster import Cluster, NodeJob
 
 
 def main() -> None:

@@ -26,18 +26,18 @@ from Testing.benchmarks.tables import markdown, provenance
 from asa.data.prepare import Preparation, prepare
 from asa.data.stripping import AlreadyStripped
 from asa.geometry import FRAME, align_to_frame, resample, to_frame
-from asa.inference.normalise import zscore
 from asa.metrics import dice
 from asa.nn import Segmenter, SegmenterConfig
+from asa.preprocessing.normalise import zscore
+from asa.runs.folder import Run
 from asa.synth import HeadGenerator, SynthSettings
 from asa.synth.heads import prepare_heads
 from asa.training import checkpoint
-from asa.training.distributed import World
-from asa.training.pretrain import PretrainSettings, pretrain
-from asa.training.pretrained import Pretrained
-from asa.training.run import Run
+from asa.training.parallel.distributed import World
+from asa.training.pretraining.pretrain import PretrainSettings, pretrain
+from asa.training.pretraining.pretrained import Pretrained
 from asa.training.settings import Optimisation, Schedule
-from asa.training.tissue import CLASSES, SyntheticHeads, TissueObjective
+from asa.training.synthetic.tissue import CLASSES, SyntheticHeads, TissueObjective
 from asa.training.trainer import Trainer
 from asa.volume import read_volume
 

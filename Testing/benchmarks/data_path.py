@@ -29,7 +29,7 @@ from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.nn.allocation import keep_freed_memory
-from asa.training.finetune import FinetuneSettings, LabelledCrops
+from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops
 
 from .heads import RESULTS, data_root
 from .tables import Cell, markdown, provenance

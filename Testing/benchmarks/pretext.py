@@ -30,12 +30,12 @@ from Testing.benchmarks.tables import markdown, provenance
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from asa.data.store import ScanRecord, ScanStore, write_index, write_scan
+from asa.data.scan_store import ScanRecord, ScanStore, write_index, write_scan
 from asa.inference.predictor import free_memory
 from asa.nn import autoencoder_preset
 from asa.nn.allocation import keep_freed_memory
 from asa.pretext import Reconstruction, ReconstructionOptions, importance, make_objective
-from asa.training.sampling import StoredScans
+from asa.training.pretraining.sampling import StoredScans
 
 PATCH, BINS, EDGE = 8, 9, 128
 LOOP_EDGE = 16

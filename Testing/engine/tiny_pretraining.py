@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from asa.data.store import ScanRecord, quantise, write_index, write_scan
+from asa.data.scan_store import ScanRecord, quantise, write_index, write_scan
 
 EDGE = 16
 HANGS_AFTER_S = 1200
@@ -60,8 +60,8 @@ def settings(store: Path, **changes: Any) -> dict[str, Any]:
 
 def run(values: dict[str, Any], folder: Path) -> str:
     """Start or continue a run in this process."""
-    from asa.training.distributed import join, leave
-    from asa.training.pretrain import PretrainSettings, pretrain
+    from asa.training.parallel.distributed import join, leave
+    from asa.training.pretraining.pretrain import PretrainSettings, pretrain
 
     try:
         return pretrain(PretrainSettings.model_validate(values), folder, join("cpu"))
@@ -71,7 +71,7 @@ def run(values: dict[str, Any], folder: Path) -> str:
 
 def losses(folder: Path) -> dict[int, float]:
     """Loss of each step as events.jsonl has it last, and of validations (negative step numbers)."""
-    from asa.training.run import read_events
+    from asa.runs.folder import read_events
 
     found = {}
     for event in read_events(folder / "events.jsonl"):
@@ -86,8 +86,8 @@ def die() -> None:
 
 def arrange_death(when: str, number: int) -> None:
     """Make this process kill itself at a chosen moment."""
+    from asa.runs.folder import Run
     from asa.training import checkpoint
-    from asa.training.run import Run
 
     if when == "after":
         tell = Run.event
@@ -114,8 +114,8 @@ def arrange_death(when: str, number: int) -> None:
 
 def main() -> None:
     """What the program does."""
-    from asa.training.distributed import end_process, join, leave
-    from asa.training.pretrain import PretrainSettings, pretrain
+    from asa.training.parallel.distributed import end_process, join, leave
+    from asa.training.pretraining.pretrain import PretrainSettings, pretrain
 
     faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
     moments = [moment.split() for moment in os.environ.get("DIE", "").split(",") if moment]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import slicer
 
-from ASASegmentationLib import dependencies
-from ASASegmentationLib.dependencies import PACKAGES, Plan, SlicerInstaller
+from ASASlicerLib import dependencies
+from ASASlicerLib.dependencies import PACKAGES, Plan, SlicerInstaller
 
 
 @pytest.fixture

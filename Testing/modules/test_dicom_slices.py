@@ -13,12 +13,12 @@ import pytest
 import slicer
 
 from asa.tasks import TASKS
-from ASASegmentationLib import edits
-from ASASegmentationLib.dicom_seg import NotDicomError, export_dicom_seg
-from ASASegmentationLib.inputs import ijk_to_ras
-from ASASegmentationLib.result import segment_specs
-from ASASegmentationLib.segments import build_segments
-from ASASegmentationLib.steps import finish
+from ASASegmentationLib.results.dicom_seg import NotDicomError, export_dicom_seg
+from ASASegmentationLib.results.result import segment_specs
+from ASASegmentationLib.segments import edits
+from ASASegmentationLib.segments.build import build_segments
+from ASASlicerLib.steps import finish
+from ASASlicerLib.volumes import ijk_to_ras
 
 SHAPE = (10, 8, 6)
 

@@ -15,7 +15,7 @@ import pytest
 import slicer
 from scipy import ndimage
 
-from ASASegmentationLib.inputs import ijk_to_ras
+from ASASlicerLib.volumes import ijk_to_ras
 
 pytestmark = pytest.mark.slow
 

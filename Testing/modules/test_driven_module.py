@@ -18,10 +18,10 @@ import pytest
 import slicer
 import vtk
 
-from ASASegmentationLib.inputs import ijk_to_ras
-from ASASegmentationLib.segments import BINARY_LABELMAP
-from ASASegmentationLib.surfaces import CLOSED_SURFACE
-from ASASegmentationLib.table import fill_table
+from ASASegmentationLib.segments.build import BINARY_LABELMAP
+from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
+from ASASlicerLib.table import fill_table
+from ASASlicerLib.volumes import ijk_to_ras
 
 pytestmark = pytest.mark.slow
 

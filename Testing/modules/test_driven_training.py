@@ -19,13 +19,13 @@ import pytest
 import slicer
 import vtk
 
-from ASASegmentationLib.nifti import write_nifti
-from ASASegmentationLib.process import PythonRunner
-from ASASegmentationLib.steps import finish
-from ASATrainingLib.control import RunControl
-from ASATrainingLib.liveness import process_alive
+from ASASlicerLib.nifti import write_nifti
+from ASASlicerLib.process import PythonRunner
+from ASASlicerLib.steps import finish
 from ASATrainingLib.logic import TrainingLogic
-from ASATrainingLib.run_folder import Status, read_run
+from ASATrainingLib.runs.control import RunControl
+from ASATrainingLib.runs.liveness import process_alive
+from ASATrainingLib.runs.run_folder import Status, read_run
 from ASATrainingLib.tests.case import MemoryStore
 
 pytestmark = pytest.mark.slow
@@ -248,9 +248,9 @@ START_AND_VANISH = """
 import json, os, standin_modules
 from pathlib import Path
 standin_modules.install()
-from ASASegmentationLib.process import PythonRunner
-from ASASegmentationLib.steps import finish
-from ASATrainingLib.control import RunControl
+from ASASlicerLib.process import PythonRunner
+from ASASlicerLib.steps import finish
+from ASATrainingLib.runs.control import RunControl
 control = RunControl(PythonRunner(Path({engine!r})))
 control.start("pretrain", json.loads({settings!r}), Path({folder!r}), "cpu")
 os._exit(0)

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ASASegmentationLib import process as process_module
-from ASASegmentationLib.engine_job import CleanUp, EngineJob
-from ASASegmentationLib.nifti import read_nifti, write_nifti
-from ASASegmentationLib.process import PythonRunner, RunningProcess
-from ASASegmentationLib.steps import finish
+from ASASlicerLib import process as process_module
+from ASASlicerLib.engine_job import CleanUp, EngineJob
+from ASASlicerLib.nifti import read_nifti, write_nifti
+from ASASlicerLib.process import PythonRunner, RunningProcess
+from ASASlicerLib.steps import finish
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:

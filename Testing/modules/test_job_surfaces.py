@@ -9,9 +9,9 @@ import pytest
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ASASegmentationLib.segments import SegmentSpec, add_segments
-from ASASegmentationLib.steps import finish
-from ASASegmentationLib.surfaces import CLOSED_SURFACE, Surface, make_surface, poly_data
+from ASASegmentationLib.segments.build import SegmentSpec, add_segments
+from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE, Surface, make_surface, poly_data
+from ASASlicerLib.steps import finish
 
 TILTED = np.array([[-1, 0.1, 0, 30], [0, 0.2, 1.2, 3], [0.1, 0.9, 0, 5], [0, 0, 0, 1.0]])
 MIRRORED = TILTED @ np.diag([-1, 1, 1, 1])  # left-handed

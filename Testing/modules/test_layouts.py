@@ -10,8 +10,8 @@ import pytest
 import slicer
 
 from ASATrainingLib import layouts
-from ASATrainingLib.plots import Plots
-from ASATrainingLib.points import Points
+from ASATrainingLib.inspect.points import Points
+from ASATrainingLib.watch.plots import Plots
 
 
 @pytest.fixture

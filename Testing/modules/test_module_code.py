@@ -16,18 +16,15 @@ from PySide6 import QtCore, QtWidgets
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = [REPOSITORY / name for name in ("ASASegmentation", "ASATraining")]
 FILES = sorted(
-    path
-    for module in MODULES
-    for path in (*module.glob("*.py"), *(module / f"{module.name}Lib").rglob("*.py"))
-    if path.is_file()
+    path for module in MODULES for path in (*module.glob("*.py"), *module.glob("ASA*Lib/**/*.py")) if path.is_file()
 )
 # While Slicer waits for events its main thread keeps Python's lock: other threads starve.
 _THREADS = {"threading", "concurrent", "multiprocessing", "asyncio", "_thread"}
-_LIGHT = {"slicer", "qt", "ctk", "vtk", "numpy", "asa", "ASASegmentationLib", "ASATrainingLib"}
+_LIGHT = {"slicer", "qt", "ctk", "vtk", "numpy", "asa", "ASASegmentationLib", "ASASlicerLib", "ASATrainingLib"}
 # The command line runs these with slicer-core; no module imports them.
 _PROGRAMS = {"segmentation_file.py"}
 # These run where there is no `slicer.i18n`, as part of such a program.
-_WITHOUT_APPLICATION = {"segmentation_file.py", "nifti.py", "segments.py"}
+_WITHOUT_APPLICATION = {"segmentation_file.py", "nifti.py", "build.py"}
 
 
 def sentences(tree: ast.AST) -> Iterator[str]:

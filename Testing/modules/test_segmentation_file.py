@@ -16,8 +16,8 @@ from asa.tasks import TISSUE, TUMOUR, Label, Region
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (extra 'slicer-core')")
 vtk = pytest.importorskip("vtk")
 
-from ASASegmentationLib.segmentation_file import write_segmentation  # noqa: E402
-from ASASegmentationLib.segments import SegmentSpec, add_segments, layers  # noqa: E402
+from ASASegmentationLib.segments.build import SegmentSpec, add_segments, layers  # noqa: E402
+from ASASegmentationLib.segments.segmentation_file import write_segmentation  # noqa: E402
 
 ENGINE = Path(__file__).parents[2] / "ASASegmentation"
 ROTATION = nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.2, -0.3, 0.5))
@@ -62,7 +62,7 @@ def run_program(folder: Path, output: Path) -> subprocess.CompletedProcess[str]:
     request = {"labels": str(folder / "labels.nii.gz"), "output": str(output), "name": "Head"}
     request_file = folder / "request.json"
     request_file.write_text(json.dumps({**request, "segments": [vars(s) for s in specs(TISSUE.labels)]}))
-    command = [sys.executable, "-m", "ASASegmentationLib.segmentation_file", str(request_file)]
+    command = [sys.executable, "-m", "ASASegmentationLib.segments.segmentation_file", str(request_file)]
     return subprocess.run(command, cwd=ENGINE, capture_output=True, encoding="utf-8", errors="replace", check=False)
 
 

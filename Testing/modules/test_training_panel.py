@@ -11,10 +11,10 @@ import slicer
 from asa.data.datasets import dataset_by_name
 from asa.data.survey import survey_cases
 from asa.tasks import TASKS
-from ASASegmentationLib.steps import finish
 from ASASegmentationLib.tests.fakes import add_head
+from ASASlicerLib.steps import finish
 from ASATrainingLib import tests
-from ASATrainingLib.scene_cases import TABLE, scene_cases, write_cases
+from ASATrainingLib.data.scene_cases import TABLE, scene_cases, write_cases
 from ASATrainingLib.tests.test_data import TestData  # noqa: F401
 from ASATrainingLib.tests.test_events import TestCurves, TestEventReader  # noqa: F401
 from ASATrainingLib.tests.test_inspect import TestBadInput, TestLooking, TestPatches, TestScrubbing  # noqa: F401

@@ -115,8 +115,8 @@ def main(head: Path, folder: Path) -> None:
 
 def first_click(folder: Path) -> None:
     """What is asked before packages are installed, on a computer with a graphics card."""
-    from ASASegmentationLib.dependencies import PACKAGES, Plan
-    from ASASegmentationLib.dialogs import SlicerDialogs
+    from ASASlicerLib.dependencies import PACKAGES, Plan
+    from ASASlicerLib.dialogs import SlicerDialogs
 
     plan = Plan(PACKAGES[:3], True, None, "Slicer-5.12/lib/Python/lib/python3.12/site-packages")
     answers: list[bool] = []

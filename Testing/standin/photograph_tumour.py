@@ -22,7 +22,7 @@ _MODALITIES = ("t1", "t1ce", "t2", "flair")
 
 def middle(node: Any, segment: str, volume: Any) -> list[float]:
     """A point in RAS mm in the slices in which most of a segment lies."""
-    from ASASegmentationLib.inputs import ijk_to_ras
+    from ASASlicerLib.volumes import ijk_to_ras
 
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume) != 0
     others = ((1, 2), (0, 2), (0, 1))

@@ -7,7 +7,7 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from . import test_before, test_edits, test_panel
+    from ASASegmentationLib.tests import test_before, test_edits, test_panel
 
     load = unittest.defaultTestLoader.loadTestsFromModule
     return unittest.TestSuite([load(test_before), load(test_panel), load(test_edits)])

@@ -15,11 +15,10 @@ import numpy as np
 import slicer
 
 from asa.tasks import TASKS
-
-from ..logic import SegmentationLogic
-from ..panel import Panel
-from ..parameters import Parameters
-from .fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
+from ASASegmentationLib.logic import SegmentationLogic
+from ASASegmentationLib.panel import Panel
+from ASASegmentationLib.parameters import Parameters
+from ASASegmentationLib.tests.fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
 
 UI_FILE = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
 _PATIENCE_S = 20.0

@@ -13,11 +13,10 @@ import slicer
 import vtk
 
 from asa.tasks import TASKS
-
-from .. import surfaces
-from ..dependencies import Package, Plan
-from ..nifti import read_nifti, write_nifti
-from ..steps import finish
+from ASASegmentationLib.segments import surfaces
+from ASASlicerLib.dependencies import Package, Plan
+from ASASlicerLib.nifti import read_nifti, write_nifti
+from ASASlicerLib.steps import finish
 
 
 class FakeProcess:

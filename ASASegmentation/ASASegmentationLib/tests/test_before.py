@@ -9,9 +9,9 @@ import qt
 import slicer
 import vtk
 
-from ..dependencies import PACKAGES, Plan
-from .case import UI_FILE, PanelTestCase, import_scene, wait_for
-from .fakes import add_head
+from ASASegmentationLib.tests.case import UI_FILE, PanelTestCase, import_scene, wait_for
+from ASASegmentationLib.tests.fakes import add_head
+from ASASlicerLib.dependencies import PACKAGES, Plan
 
 
 class TestBeforeSegmenting(PanelTestCase):

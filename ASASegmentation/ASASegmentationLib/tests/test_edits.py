@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 
-from .. import scene
-from .case import PanelTestCase, wait_for
+from ASASegmentationLib.results import scene
+from ASASegmentationLib.tests.case import PanelTestCase, wait_for
 
 
 class TestEdits(PanelTestCase):

@@ -15,13 +15,12 @@ import slicer
 import vtk
 
 from asa.tasks import TASKS
-
-from .. import scene
-from ..inputs import ijk_to_ras
-from ..segments import BINARY_LABELMAP
-from ..surfaces import CLOSED_SURFACE
-from .case import PanelTestCase, wait_for
-from .fakes import add_head
+from ASASegmentationLib.results import scene
+from ASASegmentationLib.segments.build import BINARY_LABELMAP
+from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
+from ASASegmentationLib.tests.case import PanelTestCase, wait_for
+from ASASegmentationLib.tests.fakes import add_head
+from ASASlicerLib.volumes import ijk_to_ras
 
 
 class TestSegmenting(PanelTestCase):
@@ -270,7 +269,7 @@ class TestSegmenting(PanelTestCase):
     def test_a_full_disk_is_a_sentence(self) -> None:
         self.add_proposed()
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with mock.patch("ASASegmentationLib.inputs.write_nifti", side_effect=full):
+        with mock.patch("ASASlicerLib.volumes.write_nifti", side_effect=full):
             self.ui.segmentButton.click()
             wait_for(lambda: not self.panel.logic.running)
         self.assertIn("No space left", self.ui.statusLabel.text)

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import __version__
-from ..errors import AsaError, Cancelled
-from ..job import interruptible
+from asa import __version__
+from asa.errors import AsaError, Cancelled
+from asa.job import interruptible
 
 _DEBUG = "--debug"
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         _run(arguments)
     except SystemExit as left:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1 and "torch.distributed" in sys.modules:
-            from ..training.distributed import end_process
+            from asa.training.parallel.distributed import end_process
 
             end_process(left.code if isinstance(left.code, int) else int(left.code is not None))
         raise

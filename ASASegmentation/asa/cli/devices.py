@@ -12,7 +12,7 @@ def command(json: Annotated[bool, typer.Option("--json", help="A JSON list, memo
     import dataclasses
     from json import dumps
 
-    from asa.training.devices import list_devices
+    from asa.runs.devices import list_devices
 
     devices = list_devices()
     if json:

@@ -23,8 +23,8 @@ def command(
     import torch
 
     from asa.errors import InputError
-    from asa.training.estimate import GB, estimate
-    from asa.training.presets import KINDS
+    from asa.training.planning.estimate import GB, estimate
+    from asa.training.planning.presets import KINDS
     from asa.training.settings import read_settings
 
     if kind not in KINDS:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
+from asa.errors import InputError
 
 _SCORING = "Scoring"
 
@@ -59,9 +59,9 @@ def command(
 
         asa evaluate results BraTS2021 --dataset brats2021 --partial --against unetr=results_unetr -o scores
     """
-    from ..data.datasets import dataset_by_name
-    from ..report.evaluation import Protocol, evaluate
-    from ..report.evaluation_tables import markdown, read_calibration, summary, write_evaluation
+    from asa.data.datasets import dataset_by_name
+    from asa.evaluation.evaluate import Protocol, evaluate
+    from asa.evaluation.tables import markdown, read_calibration, summary, write_evaluation
 
     protocol = Protocol(
         dataset_by_name(dataset),

@@ -40,9 +40,9 @@ def command(
         asa export runs/a --mean-with runs/b -o Models/tumour --description tumour.json --checkpoint last
     """
     from asa.errors import InputError
-    from asa.training.card import publish
-    from asa.training.export import export_model
-    from asa.training.run import Run
+    from asa.runs.folder import Run
+    from asa.training.publishing.card import publish
+    from asa.training.publishing.export import export_model
 
     if description is None:
         if not name:

@@ -28,7 +28,7 @@ def command(
 
         torchrun --nproc-per-node 8 -m asa finetune settings.yaml -o runs/brats
     """
-    from asa.training.finetune import FinetuneSettings, finetune
+    from asa.training.finetuning.finetune import FinetuneSettings, finetune
     from asa.training.session import session
     from asa.training.settings import read_settings
 

@@ -47,7 +47,7 @@ def command(
     def look(reporter: Reporter | None) -> None:
         from asa.data.stripping import AlreadyStripped, Stripper
         from asa.inference.stripping import TissueModel
-        from asa.report.inspect import PICTURE, Inspection, inspect
+        from asa.inspection.inspect import PICTURE, Inspection, inspect
 
         stripper: Stripper = AlreadyStripped() if stripped else TissueModel()
         request = Inspection(

@@ -10,7 +10,7 @@ def command() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..models import list_models
+    from asa.models import list_models
 
     table = Table(title="Models", title_justify="left")
     for heading in ("Name", "Version", "Task", "Inputs", "Mean Dice", "Size"):

@@ -32,7 +32,7 @@ def command(
 
     from asa.data.splits import PARTS
     from asa.inference.predictor import choose_device
-    from asa.training.prediction import predict_cases
+    from asa.training.finetuning.prediction import predict_cases
 
     if part not in (*PARTS, "all"):
         raise typer.BadParameter(f"'{part}' is not one of {', '.join(PARTS)}, all.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from asa.data.store import Shape
+    from asa.data.scan_store import Shape
     from asa.data.survey import Found
 
 _LABELLED = "Labelled cases (finetune)"

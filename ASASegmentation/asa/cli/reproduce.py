@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
+from asa.errors import InputError
 
 _WHERE = "Where it runs"
 
@@ -97,7 +97,7 @@ def command(
     if not render:
         launcher: Launcher
         if slurm:
-            from asa.training.cluster import Cluster
+            from asa.training.parallel.cluster import Cluster
 
             launcher = ClusterLauncher(plan.folder, Cluster(gpus=gpus_per_job, hours=hours, partition=partition), jobs)
         elif (devices := gpus or _devices(jobs)) == ["cpu"]:
@@ -136,7 +136,7 @@ def _devices(jobs: int) -> list[str]:
 def _do_unit(folder: Path, unit: str, device: str) -> None:
     from asa.reproduce.plan import Plan
     from asa.reproduce.work import do_unit
-    from asa.training.distributed import join, leave
+    from asa.training.parallel.distributed import join, leave
 
     try:
         do_unit(Plan.open(folder), unit, join(device), lambda said: typer.echo(said, err=True))

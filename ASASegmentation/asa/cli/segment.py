@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError
-from ..tasks import TASKS, Task
+from asa.errors import InputError
+from asa.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..batch import Case, Outcome
-    from ..job import Finished, Progress
+    from asa.batch import Case, Outcome
+    from asa.job import Finished, Progress
 
 _BY_MODALITY = "Images by modality (one head)"
 _HOW = "How"
@@ -111,9 +111,9 @@ def command(
     """
     from rich.console import Console
 
-    from .. import batch, job
-    from ..inference import SegmentRequest
-    from ..models import find_model
+    from asa import batch, job
+    from asa.inference import SegmentRequest
+    from asa.models import find_model
 
     what = TASKS[task]
     by_key = {modality.key: modality for modality in what.modalities}

@@ -15,8 +15,8 @@ def command(
     from json import dumps
 
     from asa.errors import InputError
-    from asa.training.presets import KINDS
-    from asa.training.schema import describe_settings
+    from asa.training.planning.presets import KINDS
+    from asa.training.planning.schema import describe_settings
 
     if kind and kind not in KINDS:
         raise InputError(f"'{kind}' is not one of {', '.join(KINDS)}")

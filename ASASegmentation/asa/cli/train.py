@@ -19,10 +19,10 @@ def command(
     Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there. With torchrun in
     front it runs on several devices.
     """
-    from asa.training.lesions import LesionSettings, train_lesions
     from asa.training.session import session
     from asa.training.settings import names_task, read_settings
-    from asa.training.tissue import TissueSettings, train_tissue
+    from asa.training.synthetic.lesions import LesionSettings, train_lesions
+    from asa.training.synthetic.tissue import TissueSettings, train_tissue
 
     if names_task(settings):
         lesions = read_settings(settings, LesionSettings)

@@ -23,7 +23,7 @@ from asa.data.datasets import dataset_by_name
 from asa.errors import AsaError, InputError
 from asa.files import atomic_path, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
-from asa.inference.normalise import brain_input, without_holes, zscore
+from asa.preprocessing.normalise import brain_input, without_holes, zscore
 from asa.volume import Grid, read_volume, standardise
 
 FORMAT = 3  # 2: cases say where they come from and how they lie; 3: scans are standardised first

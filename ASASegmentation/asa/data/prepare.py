@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from asa.data.quality import draw_scan, write_sheet
+from asa.data.scan_store import ScanRecord, Shape, quantise, read_record, volume_path, write_index, write_scan
 from asa.data.scans import Scan, find_scans
-from asa.data.store import ScanRecord, Shape, quantise, read_record, volume_path, write_index, write_scan
 from asa.data.stripping import Mask, Stripper
 from asa.errors import AsaError, InputError, ResourceError
 from asa.files import write_json

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from asa.data.store import ScanRecord, Shape
+from asa.data.scan_store import ScanRecord, Shape
 from asa.files import atomic_path, write_text
 
 OUTLINE, FRAME_COLOUR = (255, 80, 60), (90, 160, 255)

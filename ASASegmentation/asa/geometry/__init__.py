@@ -3,8 +3,8 @@
 Together with ``volume`` this is all that touches an affine.
 """
 
-from .contrast import TissueContrast, tissue_contrast
-from .frame import (
+from asa.geometry.contrast import TissueContrast, tissue_contrast
+from asa.geometry.frame import (
     FRAME,
     box_slices,
     centre_box,
@@ -14,9 +14,9 @@ from .frame import (
     template_white_matter,
     to_frame,
 )
-from .register import Alignment, align_to_frame, is_stripped
-from .resample import resample
-from .rigid import agreement, brain_region, register_rigid, upright
+from asa.geometry.register import Alignment, align_to_frame, is_stripped
+from asa.geometry.resample import resample
+from asa.geometry.rigid import agreement, brain_region, register_rigid, upright
 
 __all__ = [
     "FRAME",

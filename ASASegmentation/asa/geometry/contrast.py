@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..volume import Volume
-from .atlas import atlas_level
-from .fit import Fit, ScanLevel
-from .register import FINE, Alignment, working_copy
+from asa.geometry.atlas import atlas_level
+from asa.geometry.fit import Fit, ScanLevel
+from asa.geometry.register import FINE, Alignment, working_copy
+from asa.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, ndimage
 
-from ..volume import Volume
-from ..volume.grid import Affine
-from .atlas import AtlasLevel, Floats
+from asa.geometry.atlas import AtlasLevel, Floats
+from asa.volume import Volume
+from asa.volume.grid import Affine
 
 # Residuals beyond this part of the scan's standard deviation count as outliers.
 OUTLIER = 0.6

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..volume import Grid, StorageOrder, Volume
-from .atlas import BRAIN_TISSUES, head_atlas
-from .register import Alignment
-from .resample import resample
+from asa.geometry.atlas import BRAIN_TISSUES, head_atlas
+from asa.geometry.register import Alignment
+from asa.geometry.resample import resample
+from asa.volume import Grid, StorageOrder, Volume
 
 # The brain of the template spans x ±72, y −107…73, z −72…82 mm and lies centred: 7.5 mm of margin left and right, 5.5
 # in front and behind, 2.5 above and below. Voxel centres lie at x = −79.5…79.5, so the mid-sagittal plane x = 0 runs

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from ..volume import Volume
-from ..volume.grid import Affine
-from .atlas import atlas_level
-from .fit import FULL, RIGID, SCALES, Fit, ScanLevel, strain
-from .resample import coarsen
-from .search import Foreground, estimate, starts
+from asa.geometry.atlas import atlas_level
+from asa.geometry.fit import FULL, RIGID, SCALES, Fit, ScanLevel, strain
+from asa.geometry.resample import coarsen
+from asa.geometry.search import Foreground, estimate, starts
+from asa.volume import Volume
+from asa.volume.grid import Affine
 
 # The scan is worked on in voxels of up to this size: finer ones move an affine fit by less than they cost.
 WORKING_MM = 3.0

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..volume import Grid, Volume
-from ..volume.grid import Affine
+from asa.volume import Grid, Volume
+from asa.volume.grid import Affine
 
 # From full width at half maximum to standard deviation of a Gaussian.
 FWHM_TO_SIGMA = 1 / 2.3548

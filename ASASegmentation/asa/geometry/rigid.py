@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..volume import Grid, Volume
-from ..volume.grid import Affine
-from .frame import FRAME, from_frame, template_brain
-from .register import Alignment
-from .resample import resample
+from asa.geometry.frame import FRAME, from_frame, template_brain
+from asa.geometry.register import Alignment
+from asa.geometry.resample import resample
+from asa.volume import Grid, Volume
+from asa.volume.grid import Affine
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, optimize
 
-from ..volume import Volume
-from ..volume.grid import Affine
-from .fit import CENTRE, STRAIN_MEAN
+from asa.geometry.fit import CENTRE, STRAIN_MEAN
+from asa.volume import Volume
+from asa.volume.grid import Affine
 
 # Grey levels below this part of the range are background, CSF or bone.
 FOREGROUND_LEVEL = 0.15

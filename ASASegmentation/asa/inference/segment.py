@@ -22,18 +22,6 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
 )
-from asa.inference.normalise import (
-    BRAIN_ZSCORE,
-    CORRECTED_ZSCORE,
-    STANDARDISED,
-    Mask,
-    brain_input,
-    correct_bias,
-    stripped_brain,
-    zscore,
-    zscore_brain,
-    zscore_stripped,
-)
 from asa.inference.predictor import Predictor, choose_device
 from asa.inference.quality import (
     TITLES,
@@ -50,6 +38,18 @@ from asa.inference.stripping import TissueModel
 from asa.inference.subsets import averaged, given_channels
 from asa.models import ModelFolder, find_model
 from asa.nn.allocation import keep_freed_memory
+from asa.preprocessing.normalise import (
+    BRAIN_ZSCORE,
+    CORRECTED_ZSCORE,
+    STANDARDISED,
+    Mask,
+    brain_input,
+    correct_bias,
+    stripped_brain,
+    zscore,
+    zscore_brain,
+    zscore_stripped,
+)
 from asa.tasks import TASKS, Task
 from asa.volume import Grid, read_volume, standardise
 from asa.volume.checks import acquisition_warnings

@@ -24,8 +24,8 @@ from asa.geometry import (
     template_brain,
     upright,
 )
-from asa.inference.normalise import Mask
 from asa.inference.quality import refuse_no_brain
+from asa.preprocessing.normalise import Mask
 from asa.volume import Volume
 
 # Which series tells how the head lies: the first of these that there is.

@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import Alignment
-from asa.inference.normalise import without_holes, zscore
 from asa.inference.predictor import Predictor, choose_device
 from asa.models import find_model
+from asa.preprocessing.normalise import without_holes, zscore
 from asa.volume import Volume
 
 

@@ -6,9 +6,9 @@ carry a patient's name.
 
 from __future__ import annotations
 
-from .overlay import write_overlay
-from .segmentation import write_segmentation_file
-from .summary import build_report
-from .volumes import Measurement, measure, write_volumes
+from asa.report.overlay import write_overlay
+from asa.report.segmentation import write_segmentation_file
+from asa.report.summary import build_report
+from asa.report.volumes import Measurement, measure, write_volumes
 
 __all__ = ["Measurement", "build_report", "measure", "write_overlay", "write_segmentation_file", "write_volumes"]

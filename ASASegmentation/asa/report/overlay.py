@@ -11,11 +11,11 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 
-from ..files import atomic_path
-from ..tasks import Label, Region, Task
-from ..volume import Volume
-from .segmentation import shown
-from .volumes import Measurement
+from asa.files import atomic_path
+from asa.report.segmentation import shown
+from asa.report.volumes import Measurement
+from asa.tasks import Label, Region, Task
+from asa.volume import Volume
 
 _WIDTH = 1500
 _GAP = 24

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..files import atomic_path
-from ..tasks import Label, Region, Task
+from asa.files import atomic_path
+from asa.tasks import Label, Region, Task
 
 _TIMEOUT_S = 300
 _NO_SLICER_CORE = (
@@ -51,7 +51,7 @@ def _run(request: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         request_file = Path(folder) / "request.json"
         request_file.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-m", "ASASegmentationLib.segmentation_file", str(request_file)]
+        command = [sys.executable, "-m", "ASASegmentationLib.segments.segmentation_file", str(request_file)]
         environment = {**os.environ, "PYTHONPATH": path}
         try:
             done = subprocess.run(

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .. import __version__
-from ..geometry import Alignment
-from ..tasks import Task
-from ..volume import Grid
-from .volumes import Measurement, rounded
+from asa import __version__
+from asa.geometry import Alignment
+from asa.report.volumes import Measurement, rounded
+from asa.tasks import Task
+from asa.volume import Grid
 
 SCHEMA_VERSION = 1
 _LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "slicer-core")

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import write_json, write_text
-from ..geometry import Alignment
-from ..tasks import Task
-from ..volume import Grid, Volume
+from asa.files import write_json, write_text
+from asa.geometry import Alignment
+from asa.tasks import Task
+from asa.volume import Grid, Volume
 
 
 @dataclass(frozen=True)

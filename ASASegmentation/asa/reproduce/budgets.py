@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asa.data.store import Shape
+from asa.data.scan_store import Shape
 from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn.baselines import NetworkSpec, asa_config
 from asa.pretext import Method
 from asa.reproduce.published import System
-from asa.training.finetune import FinetuneSettings
-from asa.training.pretrain import PretrainSettings
+from asa.training.finetuning.finetune import FinetuneSettings
+from asa.training.pretraining.pretrain import PretrainSettings
 
 
 @dataclass(frozen=True)

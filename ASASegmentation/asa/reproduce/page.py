@@ -13,7 +13,7 @@ from asa.reproduce.figure import write_figure
 from asa.reproduce.plan import FINISHED, Plan
 from asa.reproduce.published import FIGURE4
 from asa.reproduce.tables import CONVENTION, LEGEND, fill, markdown, table_html
-from asa.training.run import versions
+from asa.runs.folder import versions
 
 PAGE = "index.html"
 PAPER = "Huang, Li, Li, Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022"

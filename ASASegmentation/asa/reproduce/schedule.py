@@ -17,8 +17,8 @@ import torch
 from asa.errors import AsaError, Cancelled
 from asa.reproduce.plan import Plan, Unit
 from asa.reproduce.work import do_unit
-from asa.training.cluster import Cluster, NodeJob, torchrun
-from asa.training.distributed import World
+from asa.training.parallel.cluster import Cluster, NodeJob, torchrun
+from asa.training.parallel.distributed import World
 
 POLL_S = 0.2
 LOGS = "logs"

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asa.evaluation.evaluate import Protocol, Scores, values_of
 from asa.metrics import summarise
-from asa.report.evaluation import Protocol, Scores, values_of
 from asa.reproduce.plan import Plan, row_unit
 from asa.reproduce.published import Part, Table
 from asa.reproduce.work import SCORES

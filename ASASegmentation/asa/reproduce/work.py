@@ -13,16 +13,16 @@ from asa.data.datasets import dataset_by_name
 from asa.data.prepare import Preparation, prepare
 from asa.data.stripping import AlreadyStripped, Stripper
 from asa.errors import Cancelled, InputError
+from asa.evaluation.evaluate import Protocol, evaluate
 from asa.files import write_json
 from asa.inference.stripping import TissueModel
 from asa.pretext import Method
-from asa.report.evaluation import Protocol, evaluate
 from asa.reproduce.plan import FINISHED, SCANS, Plan, cases_unit, pretraining_unit, system_by_key
 from asa.reproduce.published import PARTS
-from asa.training.distributed import World, leave
-from asa.training.finetune import finetune
-from asa.training.prediction import predict_cases
-from asa.training.pretrain import pretrain
+from asa.training.finetuning.finetune import finetune
+from asa.training.finetuning.prediction import predict_cases
+from asa.training.parallel.distributed import World, leave
+from asa.training.pretraining.pretrain import pretrain
 
 BEGUN, SCORES, PREDICTIONS, RUN = "begun.json", "scores.json", "predictions", "run"
 Say = Callable[[str], None]

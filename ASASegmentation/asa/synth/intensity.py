@@ -101,7 +101,7 @@ def acquire(rng: Generator, image: Tensor, noise: float) -> Tensor:
 
 
 def foreground_scale(counts: Tensor, contrast: Contrast, stripped: bool, noise: float) -> tuple[float, float]:
-    """Mean and SD that :func:`asa.inference.normalise.zscore` would find on the whole head.
+    """Mean and SD that :func:`asa.preprocessing.normalise.zscore` would find on the whole head.
 
     Computed from the head's voxel ``counts`` per structure, so that a crop is scaled as the whole would be.
     """

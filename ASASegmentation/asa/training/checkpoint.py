@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from asa.errors import ModelError
 from asa.files import atomic_path
-from asa.training.sharding import shared_like
+from asa.training.parallel.sharding import shared_like
 
 FORMAT = "asa-checkpoint-1"
 

@@ -12,9 +12,9 @@ import torch
 
 from asa.errors import InputError, OutputError
 from asa.inference.predictor import choose_device
-from asa.training.distributed import World, join, leave
-from asa.training.run import Run
-from asa.training.turn import alone, turn
+from asa.runs.folder import Run
+from asa.runs.queue import alone, turn
+from asa.training.parallel.distributed import World, join, leave
 
 BEAT_S = 5.0
 

@@ -19,14 +19,14 @@ from asa.nn.allocation import keep_freed_memory
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.nn.precision import native_bf16
+from asa.runs.folder import Run, kept_name
 from asa.seeds import step_seed
 from asa.training import checkpoint
-from asa.training.distributed import World, mean_over_world, share_buffers
 from asa.training.optimiser import make_optimiser
+from asa.training.parallel.distributed import World, mean_over_world, share_buffers
+from asa.training.parallel.sharding import shard, shared_like, whole
 from asa.training.prefetch import prefetch
-from asa.training.run import Run, kept_name
 from asa.training.settings import Optimisation, Schedule, learning_rate
-from asa.training.sharding import shard, shared_like, whole
 
 BEAT_S = 30.0  # seconds without a sign of life, at most, where steps are quick and seldom logged
 

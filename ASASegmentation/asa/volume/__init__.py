@@ -4,11 +4,11 @@ T runs inferior→superior, H posterior→anterior, W left→right, whatever ord
 (t, h, w) to RAS+ millimetres. Files are read and written in their own order.
 """
 
-from .background import standardise
-from .checks import acquisition_warnings
-from .grid import Grid
-from .image import StorageOrder, Volume
-from .reading import read_volume
-from .writing import write_volume
+from asa.volume.background import standardise
+from asa.volume.checks import acquisition_warnings
+from asa.volume.grid import Grid
+from asa.volume.image import StorageOrder, Volume
+from asa.volume.reading import read_volume
+from asa.volume.writing import write_volume
 
 __all__ = ["Grid", "StorageOrder", "Volume", "acquisition_warnings", "read_volume", "standardise", "write_volume"]

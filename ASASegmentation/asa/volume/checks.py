@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from .grid import Affine, Grid
-from .image import Volume
+from asa.errors import InputError
+from asa.volume.grid import Affine, Grid
+from asa.volume.image import Volume
 
 # 1024³: more than any head scan, less than what a header may claim by mistake.
 MAX_VOXELS = 2**30

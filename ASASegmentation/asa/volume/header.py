@@ -10,11 +10,11 @@ import nibabel as nib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from ..errors import InputError
-from .checks import check_affine, check_shape
-from .grid import Grid
-from .image import StorageOrder
-from .reading import NIBABEL_SUFFIXES, read_volume
+from asa.errors import InputError
+from asa.volume.checks import check_affine, check_shape
+from asa.volume.grid import Grid
+from asa.volume.image import StorageOrder
+from asa.volume.reading import NIBABEL_SUFFIXES, read_volume
 
 
 def read_grid(path: str | os.PathLike[str]) -> Grid:

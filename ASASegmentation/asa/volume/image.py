@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from .grid import Affine, Grid
+from asa.volume.grid import Affine, Grid
 
 # Which world axis (R, A, S) each array axis (T, H, W) follows.
 WORLD_AXES = (2, 1, 0)

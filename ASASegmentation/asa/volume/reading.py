@@ -13,10 +13,10 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from .checks import check_affine, check_contrast, check_extent, check_finite, check_labels, check_shape
-from .grid import Affine
-from .image import StorageOrder, Volume
+from asa.errors import InputError
+from asa.volume.checks import check_affine, check_contrast, check_extent, check_finite, check_labels, check_shape
+from asa.volume.grid import Affine
+from asa.volume.image import StorageOrder, Volume
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 GZIP_SUFFIXES = (".gz", ".mgz")

@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OutputError
-from ..files import atomic_path
-from .grid import Affine
-from .image import Volume
-from .reading import LPS_TO_RAS
+from asa.errors import OutputError
+from asa.files import atomic_path
+from asa.volume.grid import Affine
+from asa.volume.image import Volume
+from asa.volume.reading import LPS_TO_RAS
 
 # Text fields of a NIfTI header, and numbers that describe the source's values instead of ours.
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")

@@ -7,7 +7,7 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from . import (
+    from ASATrainingLib.tests import (
         test_data,
         test_events,
         test_inspect,

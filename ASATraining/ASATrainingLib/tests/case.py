@@ -15,11 +15,10 @@ from typing import Any
 import slicer
 
 from ASASegmentationLib.tests.fakes import FakeDialogs, FakeInstaller, nothing_missing
-
-from ..control import RunControl
-from ..logic import TrainingLogic
-from ..panel import Panel
-from .fakes import FakeEngine, FakeLauncher
+from ASATrainingLib.logic import TrainingLogic
+from ASATrainingLib.panel import Panel
+from ASATrainingLib.runs.control import RunControl
+from ASATrainingLib.tests.fakes import FakeEngine, FakeLauncher
 
 FORMS = Path(__file__).parents[2] / "Resources" / "UI"
 

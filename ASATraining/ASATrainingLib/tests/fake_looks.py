@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ASASegmentationLib.nifti import read_nifti, write_nifti
-from ASASegmentationLib.steps import finish
 from ASASegmentationLib.tests.fakes import FakeProcess
+from ASASlicerLib.nifti import read_nifti, write_nifti
+from ASASlicerLib.steps import finish
 
 GRID, BLOCKS, HEADS, WINDOW = (4, 4, 4), 2, 2, 8
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import slicer
 
-from ASASegmentationLib.nifti import read_nifti
-from ASASegmentationLib.steps import finish
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
-
-from .case import PanelTestCase
-from .fakes import SETTINGS_FORM
+from ASASlicerLib.nifti import read_nifti
+from ASASlicerLib.steps import finish
+from ASATrainingLib.tests.case import PanelTestCase
+from ASATrainingLib.tests.fakes import SETTINGS_FORM
 
 FOUND = {"event": "found", "subject": "1", "modalities": ["t1"], "labels": False, "grid": "8x9x10 of 1x1x1 mm"}
 

@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 
-from ..curves import charts
-from ..events import Curves, EventReader, decimated, smoothed
-from .case import FolderTestCase
+from ASATrainingLib.tests.case import FolderTestCase
+from ASATrainingLib.watch.curves import charts
+from ASATrainingLib.watch.events import Curves, EventReader, decimated, smoothed
 
 
 class TestEventReader(FolderTestCase):

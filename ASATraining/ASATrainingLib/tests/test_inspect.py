@@ -13,17 +13,16 @@ import slicer
 import vtk
 
 from asa.models import list_models
-from ASASegmentationLib.inputs import ijk_to_ras
-from ASASegmentationLib.proposal import usable_volumes
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
-
-from ..layouts import SLICE_VIEWS, slice_view
-from ..look import Answer
-from ..look_scene import ERROR_SD
-from ..patches import Attention, Patches
-from .case import PanelTestCase, report, write_run
-from .fake_looks import GRID, FakeLook, FakeLookRunner, write_checkpoint
+from ASASlicerLib.proposal.propose import usable_volumes
+from ASASlicerLib.volumes import ijk_to_ras
+from ASATrainingLib.inspect.look import Answer
+from ASATrainingLib.inspect.patches import Attention, Patches
+from ASATrainingLib.inspect.scene import ERROR_SD
+from ASATrainingLib.layouts import SLICE_VIEWS, slice_view
+from ASATrainingLib.tests.case import PanelTestCase, report, write_run
+from ASATrainingLib.tests.fake_looks import GRID, FakeLook, FakeLookRunner, write_checkpoint
 
 TILTED = np.array([[-2.0, 0.1, 0, 40], [0.1, -2.0, 0.2, 30], [0, 0.2, 2.0, -50], [0, 0, 0, 1]])
 

@@ -7,8 +7,7 @@ import slicer
 from ASASegmentationLib.tests.case import import_scene, wait_for
 from ASASegmentationLib.tests.fakes import add_head
 from ASASegmentationLib.tests.test_before import bent_transform
-
-from .test_inspect import InspectTestCase
+from ASATrainingLib.tests.test_inspect import InspectTestCase
 
 
 class TestAnotherVolume(InspectTestCase):

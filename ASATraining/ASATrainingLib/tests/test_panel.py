@@ -6,15 +6,14 @@ from unittest import mock
 
 import slicer
 
-from ASASegmentationLib.dependencies import PACKAGES, Plan
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
-
-from ..run_folder import Status
-from ..tensorboard import TensorBoard
-from .case import PanelTestCase, write_run, write_state
-from .fake_looks import write_checkpoint
-from .fakes import SETTINGS_FORM
+from ASASlicerLib.dependencies import PACKAGES, Plan
+from ASATrainingLib.runs.run_folder import Status
+from ASATrainingLib.tests.case import PanelTestCase, write_run, write_state
+from ASATrainingLib.tests.fake_looks import write_checkpoint
+from ASATrainingLib.tests.fakes import SETTINGS_FORM
+from ASATrainingLib.watch.tensorboard import TensorBoard
 
 
 class TestChoosingARun(PanelTestCase):

@@ -10,8 +10,7 @@ import slicer
 
 from asa.models import user_models
 from ASASegmentationLib.tests.case import wait_for
-
-from .case import PanelTestCase, write_run, write_state
+from ASATrainingLib.tests.case import PanelTestCase, write_run, write_state
 
 
 class TestPublishing(PanelTestCase):

@@ -10,16 +10,15 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from ASASegmentationLib.process import python_executable
 from ASASegmentationLib.tests.case import wait_for
-
-from .. import control
-from ..control import RunControl
-from ..liveness import process_alive
-from ..run_folder import Status, read_run
-from ..setting import Setting, nested
-from .case import FolderTestCase, PanelTestCase, write_run, write_state
-from .fakes import ESTIMATE, SETTINGS_FORM, FakeLauncher
+from ASASlicerLib.process import python_executable
+from ASATrainingLib.run.setting import Setting, nested
+from ASATrainingLib.runs import control
+from ASATrainingLib.runs.control import RunControl
+from ASATrainingLib.runs.liveness import process_alive
+from ASATrainingLib.runs.run_folder import Status, read_run
+from ASATrainingLib.tests.case import FolderTestCase, PanelTestCase, write_run, write_state
+from ASATrainingLib.tests.fakes import ESTIMATE, SETTINGS_FORM, FakeLauncher
 
 
 class TestSetting(unittest.TestCase):

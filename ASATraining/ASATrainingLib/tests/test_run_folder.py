@@ -8,12 +8,11 @@ import time
 import unittest
 from unittest import mock
 
-from ASASegmentationLib.process import python_executable
-
-from .. import run_folder
-from ..liveness import process_alive
-from ..run_folder import Status, read_run, read_state
-from .case import FolderTestCase, write_run, write_state
+from ASASlicerLib.process import python_executable
+from ASATrainingLib.runs import run_folder
+from ASATrainingLib.runs.liveness import process_alive
+from ASATrainingLib.runs.run_folder import Status, read_run, read_state
+from ASATrainingLib.tests.case import FolderTestCase, write_run, write_state
 
 
 class TestRunFolder(FolderTestCase):

@@ -8,15 +8,14 @@ import numpy as np
 import slicer
 
 from asa.tasks import TASKS
-from ASASegmentationLib.inputs import ijk_to_ras
-from ASASegmentationLib.nifti import read_nifti
-from ASASegmentationLib.steps import finish
 from ASASegmentationLib.tests.case import wait_for
 from ASASegmentationLib.tests.fakes import add_head
-
-from ..scene_cases import TABLE, scene_cases, write_cases
-from .case import PanelTestCase
-from .fakes import SETTINGS_FORM
+from ASASlicerLib.nifti import read_nifti
+from ASASlicerLib.steps import finish
+from ASASlicerLib.volumes import ijk_to_ras
+from ASATrainingLib.data.scene_cases import TABLE, scene_cases, write_cases
+from ASATrainingLib.tests.case import PanelTestCase
+from ASATrainingLib.tests.fakes import SETTINGS_FORM
 
 TISSUE, TUMOUR = TASKS["tissue"], TASKS["tumour"]
 _DATASETS = [

@@ -9,10 +9,9 @@ from typing import Any
 import slicer
 
 from ASASegmentationLib.tests.case import wait_for
-
-from ..layouts import PLOT_VIEWS
-from .case import PanelTestCase, report, write_run, write_state
-from .test_events import event_lines
+from ASATrainingLib.layouts import PLOT_VIEWS
+from ASATrainingLib.tests.case import PanelTestCase, report, write_run, write_state
+from ASATrainingLib.tests.test_events import event_lines
 
 MANY = 100_000
 
@@ -175,7 +174,7 @@ class TestTensorBoard(PanelTestCase):
     """The program is started once and opened where it says."""
 
     def test_it_is_opened_and_ended(self) -> None:
-        from ..tensorboard import TensorBoard
+        from ASATrainingLib.watch.tensorboard import TensorBoard
 
         opened: list[str] = []
         said: list[str] = []

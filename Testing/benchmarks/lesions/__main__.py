@@ -20,8 +20,8 @@ from pathlib import Path
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
 from asa.models import ModelFolder, find_model
-from asa.training.export import export_model
-from asa.training.run import Run
+from asa.runs.folder import Run
+from asa.training.publishing.export import export_model
 
 from ..heads import REPOSITORY, RESULTS, data_root
 from . import report

@@ -28,15 +28,15 @@ import torch
 import yaml
 
 from asa.geometry import FRAME
-from asa.inference.normalise import zscore_corrected
 from asa.models import ModelFolder
 from asa.nn import Segmenter
+from asa.preprocessing.normalise import zscore_corrected
+from asa.runs.folder import Run
 from asa.tasks import TASKS
 from asa.training import checkpoint
-from asa.training.export import network_weights
-from asa.training.prediction import rebuild
-from asa.training.run import Run
-from asa.training.whole_volume import activation, predict
+from asa.training.finetuning.prediction import rebuild
+from asa.training.finetuning.whole_volume import activation, predict
+from asa.training.publishing.export import network_weights
 
 from ..heads import REPOSITORY, RESULTS, data_root
 from ..tables import Cell, markdown, provenance

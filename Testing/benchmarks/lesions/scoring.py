@@ -18,12 +18,12 @@ from asa.data.datasets import dataset_by_name
 from asa.data.splits import read_split
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
 from asa.inference.labelling import label_regions
-from asa.inference.normalise import CORRECTED_ZSCORE, Map, stripped_brain, zscore_corrected, zscore_stripped
 from asa.inference.predictor import Predictor
 from asa.inference.segment import settle
 from asa.inference.subsets import Answers, averaged
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
+from asa.preprocessing.normalise import CORRECTED_ZSCORE, Map, stripped_brain, zscore_corrected, zscore_stripped
 from asa.tasks import TASKS
 from asa.volume import read_volume, write_volume
 

@@ -20,12 +20,12 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from asa.data.store import ScanStore
-from asa.inference.normalise import foreground_scale, scaled_by
+from asa.data.scan_store import ScanStore
 from asa.nn import MaskedAutoencoder, unpatchify
+from asa.preprocessing.normalise import foreground_scale, scaled_by
 from asa.pretext import brain_patches, random_mask
 from asa.seeds import generator
-from asa.training.pretrained import Pretrained
+from asa.training.pretraining.pretrained import Pretrained
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -1,0 +1,127 @@
+"""A segmentation as a DICOM Segmentation object that refers to the slices of its scan.
+
+Needs highdicom, which Slicer 5.12 ships; it is imported when something is exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from asa import __version__
+from ASASegmentationLib.segments.build import TERMINOLOGY_TAG
+from ASASegmentationLib.segments.edits import segment_tag
+from ASASlicerLib.dicom_tags import source_files
+from ASASlicerLib.volumes import ijk_to_ras
+
+_NAME = "ASA for 3D Slicer"
+_SAME_VOXELS = 0.05
+
+
+class NotDicomError(Exception):
+    """The scan did not come from DICOM, or is no longer as it was there; the text says so to the user."""
+
+
+def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+    """Writes the segments of `node` as binary segments over the slices that `volume` was loaded from.
+
+    Raises NotDicomError, OSError, and ImportError when highdicom is not installed.
+    """
+    import highdicom
+    import pydicom
+
+    slices = [pydicom.dcmread(file) for file in source_files(volume)]
+    if not slices:
+        raise NotDicomError(
+            _("{volume} was not loaded from DICOM; export it as .seg.nrrd instead.").format(volume=volume.GetName())
+        )
+    frames = [_slice_index(dataset, volume) for dataset in slices]
+    depth = volume.GetImageData().GetDimensions()[2]
+    if len(set(frames)) < depth:  # what lies on the others would be missing without a word
+        text = _("Only {count} of the {depth} slices of {volume} are in the DICOM database; import it again.")
+        raise NotDicomError(text.format(count=len(set(frames)), depth=depth, volume=volume.GetName()))
+    keys = [key for key in node.GetSegmentation().GetSegmentIDs() if _has_voxels(node, key, volume)]
+    if not keys:
+        raise NotDicomError(_("There is no segment with voxels to export."))
+    masks = [slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume)[frames] != 0 for key in keys]
+    descriptions = [_description(highdicom, number, node, key) for number, key in enumerate(keys, 1)]
+    highdicom.seg.Segmentation(
+        source_images=slices,
+        pixel_array=np.stack(masks, axis=-1).astype(np.uint8),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=descriptions,
+        series_instance_uid=highdicom.UID(),
+        series_number=1000,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=_NAME,
+        manufacturer_model_name=_NAME,
+        software_versions=__version__,
+        device_serial_number="0",
+        series_description=node.GetName()[:64],
+    ).save_as(path)
+
+
+def _has_voxels(node: slicer.vtkMRMLSegmentationNode, key: str, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    return bool(slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume).any())
+
+
+def _slice_index(dataset: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> int:
+    """Which slice k of the volume a DICOM image is. Raises NotDicomError unless rows and columns are the same too."""
+    if not hasattr(dataset, "ImageOrientationPatient"):  # enhanced DICOM tells it for each frame
+        text = _("{volume} has no file of its own for each slice; export it as .seg.nrrd instead.")
+        raise NotDicomError(text.format(volume=volume.GetName()))
+    lps_to_ras = np.diag([-1.0, -1.0, 1.0])
+    row, column = np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3))
+    spacing = np.array(dataset.PixelSpacing, float)
+    corner = np.array(dataset.ImagePositionPatient, float)
+    opposite = corner + row * spacing[1] * (dataset.Columns - 1) + column * spacing[0] * (dataset.Rows - 1)
+    to_ijk = np.linalg.inv(ijk_to_ras(volume))
+    first, last = (to_ijk[:3, :3] @ lps_to_ras @ point + to_ijk[:3, 3] for point in (corner, opposite))
+    k = round(float(first[2]))
+    expected = ([0, 0, k], [dataset.Columns - 1, dataset.Rows - 1, k])
+    depth = volume.GetImageData().GetDimensions()[2]
+    if not 0 <= k < depth or not np.allclose((first, last), expected, atol=_SAME_VOXELS):
+        raise NotDicomError(
+            _("{volume} no longer lies on the slices it was loaded from.").format(volume=volume.GetName())
+        )
+    return k
+
+
+def _description(highdicom: Any, number: int, node: slicer.vtkMRMLSegmentationNode, key: str) -> Any:
+    segment = node.GetSegmentation().GetSegment(key)
+    codes = _codes(highdicom, segment_tag(segment, TERMINOLOGY_TAG))
+    if len(codes) < 2:
+        raise NotDicomError(
+            _("{segment} has no terminology; choose one in the module Segmentations.").format(segment=segment.GetName())
+        )
+    category, kind, *regions = codes
+    red, green, blue = (round(255 * channel) for channel in segment.GetColor())
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.GetName()[:64],
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,  # a user may have corrected it
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=_NAME,
+            version=__version__,
+            family=highdicom.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
+        ),
+        anatomic_regions=regions or None,
+        display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
+    )
+
+
+def _codes(highdicom: Any, entry: str) -> Sequence[Any]:
+    """Category, type and, where there is one, region of a terminology entry of Slicer's."""
+    parts = entry.split("~")
+    if len(parts) < 6:
+        return []
+    codes = [parts[index].split("^") for index in (1, 2, 5)]
+    return [highdicom.sr.CodedConcept(value, scheme, meaning) for scheme, value, meaning in codes if value]

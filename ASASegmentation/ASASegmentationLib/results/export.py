@@ -1,0 +1,96 @@
+"""A segmentation as files: .seg.nrrd, label map, table, picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from asa.tasks import TASKS
+from ASASegmentationLib.results import scene
+from ASASegmentationLib.results.dicom_seg import NotDicomError, export_dicom_seg
+from ASASlicerLib import volumes
+from ASASlicerLib.nifti import write_nifti
+from ASASlicerLib.steps import finish
+
+
+class ExportError(Exception):
+    """Nothing was written; the text says why, for the user."""
+
+
+def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b"") -> None:
+    """Writes a file of the kind that the name asks for: .seg.nrrd, .nii, .dcm, .csv, .png (`overview`, its bytes).
+
+    Raises ExportError.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith(".seg.nrrd"):
+            _export_segmentation(node, path)
+        elif name.endswith(".nii"):
+            _export_label_map(node, path)
+        elif name.endswith(".dcm"):
+            _export_dicom(node, path)
+        elif name.endswith(".csv"):
+            _export_table(node, path)
+        elif name.endswith(".png"):
+            _export_overview(path, overview)
+        else:
+            raise ExportError(_("Choose a name that ends in .seg.nrrd, .nii, .dcm, .csv or .png."))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ExportError(_("{path} cannot be written: {reason}.").format(path=path, reason=reason)) from error
+
+
+def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    storage = slicer.vtkMRMLSegmentationStorageNode()  # not the node's own: where the scene saves it stays as it is
+    storage.SetCropToMinimumExtent(False)
+    storage.SetFileName(str(path))
+    if not storage.WriteData(node):
+        raise OSError("the segmentation could not be written")
+
+
+def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    volume = _scan(node)
+    if volume is None:
+        raise ExportError(_("DICOM needs the scan in the scene."))
+    try:
+        export_dicom_seg(node, volume, path)
+    except ImportError:
+        raise ExportError(_("DICOM needs the Python package highdicom, which Slicer 5.12 has.")) from None
+    except NotDicomError as error:
+        raise ExportError(str(error)) from None
+
+
+def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    task, volume = TASKS.get(scene.task_name(node)), _scan(node)
+    if task is None or volume is None:
+        raise ExportError(_("A label map needs a segmentation that ASA made, and its scan in the scene."))
+    labels = np.zeros(volumes.array_of(volume).shape, np.uint8)
+    for label in task.labels:
+        if node.GetSegmentation().GetSegment(label.name) is not None:
+            inside = slicer.util.arrayFromSegmentBinaryLabelmap(node, label.name, volume)
+            labels[inside != 0] = label.value
+    finish(write_nifti(path, lambda: labels, volumes.ijk_to_ras(volume)))
+
+
+def _export_table(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    table = scene.volume_table(node)
+    if table is None:
+        raise ExportError(_("This segmentation has no table of volumes."))
+    headings, rows = scene.table_cells(table)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([headings, *rows])
+
+
+def _export_overview(path: Path, overview: bytes) -> None:
+    if not overview:
+        raise ExportError(_("There is a picture only right after segmenting."))
+    path.write_bytes(overview)

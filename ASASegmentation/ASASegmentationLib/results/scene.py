@@ -1,0 +1,223 @@
+"""Results into the scene: the segmentation beside its scan, its table of volumes, its probability maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from asa.tasks import Task
+from ASASegmentationLib.results.result import ExtraVolume, Result
+from ASASegmentationLib.segments import edits
+from ASASlicerLib.steps import Steps
+
+TASK_ATTRIBUTE = "ASA.task"
+_DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE = "ASA.doubts", "ASA.warnings"
+_TABLE_REFERENCE = "ASA.volumes"
+
+
+def new_segmentation(
+    scene: slicer.vtkMRMLScene, result: Result, volume: slicer.vtkMRMLVolumeNode | None, name: str
+) -> Steps[slicer.vtkMRMLSegmentationNode]:
+    """A segmentation node with the result, on the grid, under the transform and in the study of its scan.
+
+    It comes into the scene when it is whole. `volume` is None when the scan was removed from the scene meanwhile.
+    """
+    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    node.UnRegister(None)
+    yield from edits.add(node, result.segments)
+    node.SetName(scene.GenerateUniqueName(name))
+    node.SetAttribute(TASK_ATTRIBUTE, result.task.name)
+    scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    yield True
+    if volume is not None:
+        attach(node, volume)
+    show(node, result.task)
+    return node
+
+
+def attach(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Puts a segmentation under the transform and beside the item of its scan, and refers to it."""
+    node.SetNodeReferenceID(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole(), volume.GetID())
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    place_beside(node, volume)
+
+
+def place_beside(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Moves a node's subject-hierarchy item under the parent of the scan's: its patient's study."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    if hierarchy is None:
+        return
+    beside = hierarchy.GetItemByDataNode(volume)
+    parent = hierarchy.GetItemParent(beside) if beside else hierarchy.GetSceneItemID()
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:  # where no plug-in has made one
+        hierarchy.CreateItem(parent, node)
+
+
+def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) -> None:
+    """Shows outlines and a light fill; of a task with nested regions either these, or its separate labels."""
+    display = node.GetDisplayNode()
+    display.SetVisibility(True)
+    display.SetOpacity2DFill(0.15)
+    display.SetOpacity2DOutline(1.0)
+    display.SetVisibility3D(edits.has_surfaces(node))
+    regions = {region.name for region in task.regions}
+    labels = {label.name for label in task.labels} | {r.name for r in task.regions if len(r.values) == 1}
+    around = {x.name for x in task.labels if not x.in_brain} if any(x.in_brain for x in task.labels) else set()
+    wanted = (regions if nested else labels) if task.nested else labels
+    for key in node.GetSegmentation().GetSegmentIDs():
+        if key in regions | labels:
+            display.SetSegmentVisibility(key, key in wanted)
+            # What lies around the brain would hide it.
+            display.SetSegmentVisibility3D(key, key not in around)
+            # Seen through the outer regions, the inner ones can be found in 3-D.
+            outer = task.nested and nested and key in regions and key != task.regions[-1].name
+            display.SetSegmentOpacity3D(key, 0.35 if outer else 1.0)
+
+
+def shows_nested(node: slicer.vtkMRMLSegmentationNode, task: Task) -> bool:
+    """Whether a segmentation does not show the separate labels of a task with nested regions."""
+    display, segmentation = node.GetDisplayNode(), node.GetSegmentation()
+    separate = {label.name for label in task.labels} - {region.name for region in task.regions}
+    there = [key for key in separate if segmentation.GetSegment(key) is not None]
+    return display is None or not any(display.GetSegmentVisibility(key) for key in there)
+
+
+def show_surfaces(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Shows the 3-D surfaces; makes those that no job has made, which takes seconds."""
+    node.CreateClosedSurfaceRepresentation()
+    node.GetDisplayNode().SetVisibility3D(True)
+
+
+def present(volume: slicer.vtkMRMLVolumeNode) -> None:
+    """Shows a scan in the slice views, unless they show it, and all that there is in the 3-D views."""
+    if slicer.app.layoutManager() is None:  # no main window
+        return
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    if {view.GetBackgroundVolumeID() for view in views} != {volume.GetID()}:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    slicer.util.resetThreeDViews()
+
+
+def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
+    """What brings the table of volumes, the warnings and the task of a segmentation back to what they are now."""
+    names = (TASK_ATTRIBUTE, _DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)
+    attributes = {name: node.GetAttribute(name) for name in names}
+    table = volume_table(node)
+    values = vtk.vtkTable()
+    if table is not None:
+        values.DeepCopy(table.GetTable())
+
+    def restore() -> None:
+        for name, value in attributes.items():
+            node.SetAttribute(name, value)
+        now = volume_table(node)
+        if table is None and now is not None and now.GetScene() is not None:
+            now.GetScene().RemoveNode(now)
+        elif now is not None:
+            now.SetAndObserveTable(values)
+
+    return restore
+
+
+def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:
+    """The task a segmentation was made for, "" when ASA did not make it."""
+    return node.GetAttribute(TASK_ATTRIBUTE) or ""
+
+
+def set_warnings(node: slicer.vtkMRMLSegmentationNode, doubts: Iterable[str], warnings: Iterable[str]) -> None:
+    """Keeps with a segmentation why it must not be used unseen, and what else the user should know."""
+    node.SetAttribute(_DOUBTS_ATTRIBUTE, "\n".join(doubts))
+    node.SetAttribute(_WARNINGS_ATTRIBUTE, "\n".join(warnings))
+
+
+def warnings_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[list[str], list[str]]:
+    """The doubts and the warnings that `set_warnings` has kept."""
+    texts = [node.GetAttribute(name) or "" for name in (_DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)]
+    doubts, warnings = ([line for line in text.split("\n") if line] for text in texts)
+    return doubts, warnings
+
+
+def _columns() -> dict[str, str]:
+    """Key of a measurement -> heading; short, because a panel is narrow."""
+    return {
+        "title": _("Structure"),
+        "volume_ml": _("mL"),
+        "percent_of_brain": _("% brain"),
+        "left_ml": _("L mL"),
+        "right_ml": _("R mL"),
+        "asymmetry_percent": _("L−R %"),
+    }
+
+
+def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Keeps the table of volumes in a table node of the scene that belongs to the segmentation."""
+    table_node = volume_table(node)
+    if table_node is None:
+        table_node = node.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{node.GetName()} volumes")
+        node.SetNodeReferenceID(_TABLE_REFERENCE, table_node.GetID())
+    rows = list(rows)
+    table = vtk.vtkTable()
+    for key, title in _columns().items():
+        column: vtk.vtkAbstractArray = vtk.vtkStringArray() if key == "title" else vtk.vtkDoubleArray()
+        column.SetName(title)
+        for row in rows:
+            value = row[key]
+            column.InsertNextValue(value if key == "title" else float("nan") if value is None else float(value))
+        table.AddColumn(column)
+    table_node.SetAndObserveTable(table)
+
+
+def volume_table(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLTableNode | None:
+    """The table node of a segmentation."""
+    return node.GetNodeReference(_TABLE_REFERENCE)
+
+
+def table_cells(table_node: slicer.vtkMRMLTableNode) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table as they are shown and exported: one decimal, nothing where there is no value."""
+    table = table_node.GetTable()
+    headings = [table.GetColumnName(i) for i in range(table.GetNumberOfColumns())]
+    rows = [
+        [_cell(table.GetColumn(column).GetValue(row)) for column in range(len(headings))]
+        for row in range(table.GetNumberOfRows())
+    ]
+    return headings, rows
+
+
+def colours(node: slicer.vtkMRMLSegmentationNode) -> dict[str, tuple[float, float, float]]:
+    """Name of a segment -> its colour, red, green, blue in 0..1."""
+    segmentation = node.GetSegmentation()
+    segments = [segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()]
+    return {segment.GetName(): segment.GetColor() for segment in segments}
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{round(value, 1) + 0.0:.1f}"  # no -0.0
+
+
+def add_extra_volume(
+    scene: slicer.vtkMRMLScene, extra: ExtraVolume, volume: slicer.vtkMRMLVolumeNode | None, name: str
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """A scalar volume with a posterior or an uncertainty map, beside its scan."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(extra.ijk_to_ras.ravel())
+    node.SetIJKToRASMatrix(matrix)
+    node.CreateDefaultDisplayNodes()  # before there are voxels, or it takes long to choose a window for them
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.SetAndObserveImageData(extra.image)
+    node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)
+    if volume is not None:
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        place_beside(node, volume)
+    return node

@@ -1,0 +1,151 @@
+"""Closed surfaces of segments, made where they hold up nobody: in a program of their own.
+
+    python -m ASASegmentationLib.segments.surfaces request.json
+
+The request is an object with `labels`, the NIfTI label map of the result, and `segments`: id -> list of label values.
+Beside the label map it leaves surface_<n>_points.npy and so on for the nth segment if it has voxels. Slicer makes the
+surfaces of segments in its GUI thread, where a cortex takes seconds; these are made in the same way (its default
+smoothing, no decimation), so that a segment looks the same after an edit, when Slicer makes its surface anew. Needs
+numpy and vtk only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ASASlicerLib.nifti import read_nifti, right_handed
+from ASASlicerLib.steps import Steps, finish
+
+CLOSED_SURFACE = "Closed surface"
+# What Slicer makes of its default smoothing factor of 0.5; a test compares the surfaces.
+_PASS_BAND, _ITERATIONS = 0.01, 40
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles with their outside out: `points` (N, 3) in RAS mm, `normals` (N, 3), `triangles` (M, 3) of points."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    triangles: np.ndarray
+
+    def save(self, folder: Path, number: int) -> None:
+        """Writes it as that of the nth segment."""
+        for part in fields(self):
+            np.save(_file(folder, number, part.name), getattr(self, part.name))
+
+    @classmethod
+    def load(cls, folder: Path, number: int) -> Surface | None:
+        """That of the nth segment, None where there is none; the numbers are read when they are looked at."""
+        if not _file(folder, number, "points").is_file():
+            return None
+        return cls(*(np.load(_file(folder, number, part.name), mmap_mode="r") for part in fields(cls)))
+
+    def moved(self, matrix: np.ndarray) -> Surface:
+        """Moved by a 4x4 matrix in mm."""
+        points = self.points @ matrix[:3, :3].T + matrix[:3, 3]
+        normals = self.normals @ np.linalg.inv(matrix[:3, :3])
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        return replace(self, points=points.astype(np.float32), normals=normals.astype(np.float32))
+
+
+def _file(folder: Path, number: int, part: str) -> Path:
+    return folder / f"surface_{number}_{part}.npy"
+
+
+def make_surface(mask: np.ndarray, ijk_to_ras: np.ndarray) -> Surface | None:
+    """The surface of a mask (I, J, K) with its 4x4 affine in mm; None when it has no voxels."""
+    mask, ijk_to_ras = right_handed(mask, ijk_to_ras)  # else the triangles are inside out
+    corner, box = _cropped(mask)
+    image = vtk.vtkImageData()
+    image.SetDimensions(box.shape)
+    scalars = numpy_to_vtk(box.ravel(order="F").astype(np.uint8), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    image.GetPointData().SetScalars(scalars)
+    edges = vtk.vtkDiscreteFlyingEdges3D()
+    edges.SetInputData(image)
+    edges.ComputeGradientsOff()
+    edges.ComputeNormalsOff()
+    edges.SetValue(0, 1)
+    smoother = vtk.vtkWindowedSincPolyDataFilter()
+    smoother.SetInputConnection(edges.GetOutputPort())
+    smoother.SetNumberOfIterations(_ITERATIONS)
+    smoother.SetPassBand(_PASS_BAND)
+    smoother.BoundarySmoothingOff()
+    smoother.FeatureEdgeSmoothingOff()
+    smoother.NonManifoldSmoothingOn()
+    smoother.NormalizeCoordinatesOn()
+    matrix = vtk.vtkMatrix4x4()
+    shift = np.eye(4)
+    shift[:3, 3] = corner
+    matrix.DeepCopy((ijk_to_ras @ shift).ravel())
+    transform = vtk.vtkTransform()
+    transform.SetMatrix(matrix)
+    placed = vtk.vtkTransformPolyDataFilter()
+    placed.SetInputConnection(smoother.GetOutputPort())
+    placed.SetTransform(transform)
+    normals = vtk.vtkPolyDataNormals()
+    normals.SetInputConnection(placed.GetOutputPort())
+    normals.ConsistencyOn()
+    normals.SplittingOff()
+    normals.Update()
+    surface = normals.GetOutput()
+    if surface.GetNumberOfPolys() == 0:
+        return None
+    return Surface(
+        points=vtk_to_numpy(surface.GetPoints().GetData()).astype(np.float32),
+        normals=vtk_to_numpy(surface.GetPointData().GetNormals()).astype(np.float32),
+        triangles=vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int32),
+    )
+
+
+def _cropped(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A mask cut to its voxels with a margin of one, and the index of its corner."""
+    spans = []
+    for axis in range(3):
+        occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        spans.append(slice(occupied[0], occupied[-1] + 1) if occupied.size else slice(0, 0))
+    corner = np.array([span.start - 1 for span in spans], float)
+    return corner, np.pad(mask[tuple(spans)], 1)
+
+
+def poly_data(surface: Surface) -> Steps[vtk.vtkPolyData]:
+    """The surface as VTK and MRML know it."""
+    points = vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(surface.points, deep=True))
+    yield True
+    normals = numpy_to_vtk(surface.normals, deep=True)
+    normals.SetName("Normals")
+    yield True
+    corners = numpy_to_vtk(surface.triangles.reshape(-1), deep=True, array_type=vtk.VTK_TYPE_INT32)
+    yield True
+    starts = np.arange(0, surface.triangles.size + 1, 3, dtype=np.int32)
+    cells = vtk.vtkCellArray()
+    cells.SetData(numpy_to_vtk(starts, deep=True, array_type=vtk.VTK_TYPE_INT32), corners)
+    data = vtk.vtkPolyData()
+    data.SetPoints(points)
+    data.SetPolys(cells)
+    data.GetPointData().SetNormals(normals)
+    yield True
+    return data
+
+
+def main(request_path: str) -> None:
+    """Runs one request file."""
+    request = json.loads(Path(request_path).read_text(encoding="utf-8"))
+    path = Path(request["labels"])
+    labels, affine = finish(read_nifti(path))
+    for number, values in enumerate(request["segments"].values()):
+        surface = make_surface(np.isin(labels, values), affine)
+        if surface is not None:
+            surface.save(path.parent, number)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

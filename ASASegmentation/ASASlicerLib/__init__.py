@@ -1,0 +1,1 @@
+"""What both modules of ASA use in Slicer: volumes, programs beside the application, dialogs."""

@@ -1,0 +1,208 @@
+"""A program of the engine in a process of its own, followed without ever waiting for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from slicer.i18n import tr as _
+
+from ASASlicerLib.process import LAUNCHER_WORDS, Process, ProcessRunner
+from ASASlicerLib.steps import Steps, go_on
+from ASASlicerLib.volumes import ChangedError
+
+_T = TypeVar("_T")
+_CLEAN_UP_S = 5.0
+_LAST_WAIT_S = 1.0  # for a killed process to be gone when the application closes
+_OUT_OF_MEMORY_KILL = -9
+
+
+class JobState(Enum):
+    """Where a job is. It moves down this list only."""
+
+    PREPARING = 1
+    RUNNING = 2
+    READING = 3
+    DONE = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`stage` is the engine's name for what it does; `remaining_s` is None while nobody can tell."""
+
+    stage: str
+    fraction: float
+    remaining_s: float | None = None
+
+
+class EngineJob(Generic[_T]):
+    """Writes the inputs, runs `python *arguments`, reads its results.
+
+    Call `poll` from time to time until it has ended, then leave it to a `CleanUp`: its files lie in a private temporary
+    folder. Subclasses say what is written, run and read, all in steps: `prepare`, `results`, and `take` for events
+    beyond progress, warning and error.
+    """
+
+    def __init__(self, runner: ProcessRunner) -> None:
+        self.state = JobState.PREPARING
+        self.progress = Progress("preparing", 0.0)
+        self.log: list[str] = []
+        self.error = ""
+        self.result: _T | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="asa-"))  # readable by this user only
+        self._runner = runner
+        self._process: Process | None = None
+        self._ended_at = 0.0
+        self._steps = self._work()
+
+    def prepare(self) -> Steps[list[str]]:
+        """Writes the inputs and returns the arguments for Python. May raise OSError and ChangedError."""
+        raise NotImplementedError
+
+    def results(self) -> Steps[_T]:
+        """Called once the program ended well. May raise OSError, ValueError or LookupError."""
+        raise NotImplementedError
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """An event of the program's own."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+    def poll(self) -> None:
+        """Does some milliseconds of work, or takes in what happened since the last call."""
+        if self.ended:
+            return
+        try:
+            go_on(self._steps)
+        except Exception as error:  # a defect of ours must not leave the panel waiting for ever
+            self._fail(_("Unexpected error: {reason}").format(reason=error))
+            raise
+
+    def cancel(self) -> None:
+        """Ends the process and all that it started; nothing is waited for."""
+        if not self.ended:
+            self._end(JobState.CANCELLED)
+
+    def clean_up(self) -> bool:
+        """Removes the folder with the patient's images once no process writes to it; whether all is gone."""
+        given_up = time.monotonic() - self._ended_at > _CLEAN_UP_S
+        if self._process is not None:
+            self._process.lines()  # nobody else reads them any more
+            if self._process.exit_code is None and not given_up:
+                return False
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return given_up or not self.folder.exists()  # on Windows a program that is about to end still holds it
+
+    def run(self, arguments: Sequence[str]) -> Steps[int]:
+        """Runs `python *arguments` to its end; returns its exit code. Raises OSError when it cannot be started."""
+        self._process = self._runner.start(arguments, self.folder)
+        while True:
+            for stream, line in self._process.lines():
+                event = _event(line) if stream == "stdout" else None
+                if event is None:
+                    self.log.append(line)
+                else:
+                    self._take(event)
+            if (code := self._process.exit_code) is not None:
+                return code
+            yield False
+
+    def _work(self) -> Steps[None]:
+        try:
+            arguments = yield from self.prepare()
+            self.state = JobState.RUNNING
+            code = yield from self.run(arguments)
+        except ChangedError as error:
+            self._fail(str(error))
+            return
+        except OSError as error:
+            text = _("The program could not be started in {folder}: {reason}.")
+            self._fail(text.format(folder=self.folder.parent, reason=error.strerror or error))
+            return
+        if code != 0 or self.error:
+            self._fail(self.error or _crash(code, self.log))
+            return
+        self.state = JobState.READING
+        try:
+            self.result = yield from self.results()
+        except (OSError, ValueError, LookupError) as error:
+            self._fail(_("The results could not be read: {reason}").format(reason=error))
+            return
+        self._end(JobState.DONE)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "progress":
+            self.progress = Progress(event["stage"], float(event["fraction"]), event.get("remaining_s"))
+        elif event["event"] in ("warning", "error"):
+            self.log.append(f"{event['event'].capitalize()}: {event['message']}")
+            if event["event"] == "error":
+                self.error = event["message"]
+        else:
+            self.take(event)
+
+    def _fail(self, message: str) -> None:
+        self.error = message
+        self._end(JobState.FAILED)
+
+    def _end(self, state: JobState) -> None:
+        self.state = state
+        self._ended_at = time.monotonic()
+        if self._process is not None and self._process.exit_code is None:
+            self._process.stop()
+
+
+class CleanUp:
+    """Jobs that have ended, until nothing of them is left."""
+
+    def __init__(self) -> None:
+        self._jobs: list[EngineJob[Any]] = []
+
+    def add(self, job: EngineJob[Any]) -> None:
+        self._jobs.append(job)
+
+    def __bool__(self) -> bool:
+        """Whether something is left."""
+        return bool(self._jobs)
+
+    def go_on(self) -> None:
+        """Removes what can be removed by now."""
+        self._jobs = [job for job in self._jobs if not job.clean_up()]
+
+    def finish(self) -> None:
+        """Removes everything, at closing time; waits at most a second for processes to be gone."""
+        until = time.monotonic() + _LAST_WAIT_S
+        self.go_on()
+        while self and time.monotonic() < until:
+            time.sleep(0.01)
+            self.go_on()
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """The event in a line of the engine's, None when it is something else."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _crash(code: int, log: Sequence[str]) -> str:
+    if code == _OUT_OF_MEMORY_KILL:
+        return _("The system ended the program, most likely because memory ran out. Close other programs and retry.")
+    if any(LAUNCHER_WORDS in line for line in log):
+        return _(
+            "The program ended abruptly, most likely because memory ran out. Close other programs and retry. "
+            "The log shows its last words."
+        )
+    return _("The program stopped unexpectedly (exit code {code}). The log shows its last words.").format(code=code)

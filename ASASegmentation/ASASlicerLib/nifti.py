@@ -1,0 +1,113 @@
+"""Reads and writes single-file NIfTI-1 with nothing but numpy, in steps.
+
+The panel must not import nibabel, which may not be installed yet, and ITK's writer refuses sheared affines. What is
+read here was written by the engine or by this module.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ASASlicerLib.steps import STEP_BYTES, Steps, slabs
+
+_HEADER_SIZE, _DATA_OFFSET = 348, 352
+_CODES = {
+    np.dtype(np.uint8): 2,
+    np.dtype(np.int16): 4,
+    np.dtype(np.int32): 8,
+    np.dtype(np.float32): 16,
+    np.dtype(np.float64): 64,
+    np.dtype(np.int8): 256,
+    np.dtype(np.uint16): 512,
+    np.dtype(np.uint32): 768,
+}
+_SCANNER, _MILLIMETRES = 1, 2
+_GZIP = b"\x1f\x8b"
+
+
+def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> Steps[None]:
+    """Writes a volume with its 4x4 affine from (i, j, k) to RAS in mm.
+
+    `voxels` gives the array (K, J, I), as Slicer's arrays are ordered; it is asked at each step, so that no view of
+    somebody else's memory is kept. 64-bit integers and half floats become float32. Raises OSError.
+    """
+    array = voxels()
+    shape, kind = array.shape, array.dtype if array.dtype in _CODES else np.dtype(np.float32)
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    header = bytearray(_DATA_OFFSET)
+    struct.pack_into("<i", header, 0, _HEADER_SIZE)
+    struct.pack_into("<8h", header, 40, 3, *shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, _CODES[kind], kind.itemsize * 8)
+    struct.pack_into("<8f", header, 76, 1, *spacing, 0, 0, 0, 0)
+    struct.pack_into("<fff", header, 108, _DATA_OFFSET, 1, 0)
+    header[123] = _MILLIMETRES
+    struct.pack_into("<hh", header, 252, 0, _SCANNER)
+    struct.pack_into("<12f", header, 280, *np.asarray(ijk_to_ras, dtype=float)[:3].ravel())
+    struct.pack_into("<4s", header, 344, b"n+1\0")
+    with path.open("wb") as stream:
+        stream.write(header)
+        for slab in slabs(shape, kind.itemsize):
+            stream.write(np.ascontiguousarray(voxels()[slab], dtype=kind.newbyteorder("<")).data)
+            yield True
+
+
+def right_handed(array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An array (I, J, K) and its 4x4 affine as Slicer has them once it has read them.
+
+    Slicer turns a left-handed grid into a right-handed one by reversing the last axis.
+    """
+    if np.linalg.det(ijk_to_ras[:3, :3]) >= 0:
+        return array, ijk_to_ras
+    affine = np.array(ijk_to_ras, dtype=float)
+    affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+    affine[:3, 2] *= -1
+    return array[:, :, ::-1], affine
+
+
+def read_nifti(path: Path) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """The array (I, J, K) or (I, J, K, C) of a .nii or .nii.gz file that has an sform, and its affine to RAS in mm.
+
+    Raises OSError when it cannot be read, ValueError when it is no such file.
+    """
+    data = yield from _read(path)
+    if len(data) < _DATA_OFFSET or data[344:347] != b"n+1":
+        raise ValueError(f"{path} is not a NIfTI-1 file.")
+    dimensions = struct.unpack_from("<8h", data, 40)
+    (code,) = struct.unpack_from("<h", data, 70)
+    offset, slope, intercept = struct.unpack_from("<fff", data, 108)
+    (sform,) = struct.unpack_from("<h", data, 254)
+    kinds = [kind for kind, known in _CODES.items() if known == code]
+    if not kinds or sform == 0:
+        raise ValueError(f"{path} has a type or an orientation that is not read here.")
+    shape = dimensions[1 : 1 + dimensions[0]]
+    count = int(np.prod(shape))
+    array = np.frombuffer(data, kinds[0].newbyteorder("<"), count, int(offset)).reshape(shape, order="F")
+    if slope not in (0, 1) or intercept != 0:
+        array = array * np.float32(slope or 1) + np.float32(intercept)
+    affine = np.eye(4)
+    affine[:3] = np.reshape(struct.unpack_from("<12f", data, 280), (3, 4))
+    return array, affine
+
+
+def _read(path: Path) -> Steps[bytearray]:
+    data = bytearray()
+    with path.open("rb") as stream:
+        start = stream.read(2)
+        stream.seek(0)
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if start == _GZIP else None
+        while block := stream.read(STEP_BYTES):
+            while unpack is not None and block:
+                try:
+                    data += unpack.decompress(block, STEP_BYTES)
+                except zlib.error as error:
+                    raise ValueError(f"{path} is damaged: {error}.") from error
+                block = unpack.unconsumed_tail
+                yield True
+            data += block
+            yield True
+    return data

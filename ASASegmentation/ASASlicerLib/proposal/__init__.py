@@ -1,0 +1,1 @@
+"""Which loaded volume is meant for which modality."""

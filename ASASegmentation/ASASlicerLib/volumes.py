@@ -1,0 +1,151 @@
+"""Volumes of the scene as inputs of a job: what is wrong with them, and writing them in one common space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
+
+from asa.tasks import Modality
+from ASASlicerLib.nifti import write_nifti
+from ASASlicerLib.steps import Steps
+
+_SAME_MM = 1e-3
+
+
+class ChangedError(Exception):
+    """The voxels of an input were changed while they were being written; the text says so to the user."""
+
+
+class Snapshot:
+    """An image for a job as it is when the job starts; it stays readable when its node goes or gets another image.
+
+    `voxels` gives its (K, J, I); `ijk_to_ras` is 4x4 in mm, in the space that is common to the inputs of the job.
+    """
+
+    def __init__(self, name: str, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> None:
+        self.name = name
+        self._voxels = voxels
+        self.ijk_to_ras = ijk_to_ras
+
+    @classmethod
+    def of(
+        cls, name: str, volume: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode
+    ) -> Snapshot:
+        """A volume in the space of `reference` before its transforms."""
+        title, shape = volume.GetName(), volume.GetImageData().GetDimensions()[::-1]
+        scalars = volume.GetImageData().GetPointData().GetScalars()
+        version = scalars.GetMTime()
+
+        def voxels() -> np.ndarray:
+            if scalars.GetMTime() != version:
+                raise ChangedError(_("{volume} was changed while it was being read. Retry.").format(volume=title))
+            return vtk_to_numpy(scalars).reshape(shape)
+
+        return cls(name, voxels, _in_space_of(reference, volume))
+
+    def write(self, folder: Path) -> Steps[Path]:
+        """Writes <name>.nii. Raises OSError; ChangedError when somebody changes the voxels meanwhile."""
+        path = folder / f"{self.name}.nii"
+        yield from write_nifti(path, self._voxels, self.ijk_to_ras)
+        self._voxels()  # still as they were?
+        return path
+
+
+def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+    """Why these volumes (modality key -> node) cannot be segmented, in a sentence for the user; "" when they can."""
+    missing = [_(m.title) for m in modalities if m.required and m.key not in volumes]
+    if missing:
+        return _("Choose a volume for {modalities}.").format(modalities=_(" and ").join(missing))
+    if not volumes:
+        return _("Choose a volume.")
+    titles = {modality.key: _(modality.title) for modality in modalities}
+    seen: dict[str, str] = {}
+    for key, volume in volumes.items():
+        if reason := unusable(volume):
+            return f"{titles[key]}: {reason}"
+        if volume.GetID() in seen:
+            return _("{volume} is chosen for both {first} and {second}.").format(
+                volume=volume.GetName(), first=seen[volume.GetID()], second=titles[key]
+            )
+        seen[volume.GetID()] = titles[key]
+    return ""
+
+
+def notes(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode | None) -> list[str]:
+    """What the user should know although it can be segmented."""
+    text = _("{volume} has another grid than {reference} and will be resampled.")
+    return [
+        text.format(volume=volume.GetName(), reference=reference.GetName())
+        for volume in volumes.values()
+        if reference is not None and not _same_grid(reference, volume)
+    ]
+
+
+def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
+    """Why a volume is no image to work on, in a sentence; "" when it is."""
+    image = volume.GetImageData()
+    reason = ""
+    if volume.IsA("vtkMRMLLabelMapVolumeNode"):
+        reason = _("{volume} is a label map, not an image.")
+    elif not volume.IsA("vtkMRMLScalarVolumeNode"):
+        reason = _("{volume} is not an image volume.")
+    elif image is None or image.GetPointData().GetScalars() is None:
+        reason = _("{volume} has no voxels.")
+    elif volume.IsA("vtkMRMLVectorVolumeNode") or image.GetNumberOfScalarComponents() != 1:
+        reason = _("{volume} has several values in each voxel; choose an image with one, such as a single time point.")
+    elif min(image.GetDimensions()) < 2:
+        reason = _("{volume} is a single slice; a volume is needed.")
+    elif curved(volume):
+        reason = _("{volume} is under a non-linear transform, which would falsify volumes. Harden or remove it first.")
+    return reason.format(volume=volume.GetName())
+
+
+def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """The 4x4 affine of a volume in mm, before its transforms."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+
+
+def to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """What the linear transforms above a volume do, 4x4 in mm."""
+    transform = volume.GetParentTransformNode()
+    matrix = vtk.vtkMatrix4x4()
+    if transform is not None:
+        transform.GetMatrixTransformToWorld(matrix)
+    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+
+
+def curved(volume: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether a transform above a volume is not linear."""
+    transform = volume.GetParentTransformNode()
+    return transform is not None and not transform.IsTransformToWorldLinear()
+
+
+def _in_space_of(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """The affine of `volume` to the untransformed space of `first`. A transform that both have drops out."""
+    if first.GetParentTransformNode() is volume.GetParentTransformNode():
+        return ijk_to_ras(volume)
+    return np.linalg.inv(to_world(first)) @ to_world(volume) @ ijk_to_ras(volume)
+
+
+def _same_grid(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode) -> bool:
+    same_size = first.GetImageData().GetDimensions() == volume.GetImageData().GetDimensions()
+    return same_size and np.allclose(_in_space_of(first, volume), ijk_to_ras(first), atol=_SAME_MM)
+
+
+def snapshots(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode) -> list[Snapshot]:
+    """All volumes. The untransformed space of the reference is common to all, and to the result."""
+    return [Snapshot.of(key, volume, reference) for key, volume in volumes.items()]
+
+
+def array_of(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """The voxels (K, J, I), not a copy."""
+    image = volume.GetImageData()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])

@@ -1,0 +1,1 @@
+"""Scores of label maps, and tables of them."""

@@ -1,0 +1,164 @@
+"""What an evaluation says: per-case CSV, summary as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asa.evaluation.evaluate import Protocol, Scores, rows, values_of
+from asa.files import write_json, write_text
+from asa.metrics import compare, summarise
+
+SCHEMA = 1
+# metric -> heading, decimals; the others are in the CSV and in the JSON
+SHOWN = {
+    "dice": ("Dice", 3),
+    "hd95_mm": ("HD95 (mm)", 2),
+    "nsd": ("NSD", 3),
+    "volume_error_ml": ("Volume error (mL)", 2),
+}
+LESION_SHOWN = {"lesion_dice": ("Lesion-wise Dice", 3), "lesion_hd95_mm": ("Lesion-wise HD95 (mm)", 2)}
+COMPARED = ("dice", "hd95_mm")
+CONVENTION = (
+    "Reference and prediction both empty: Dice 1, HD95 0. Exactly one empty: Dice 0, HD95 the diagonal of the image; "
+    "the number of such cases stands beside every mean. Intervals are 95 % bootstrap intervals of the mean."
+)
+
+Summary = dict[str, Any]
+
+
+def summary(
+    scores: Mapping[str, Mapping[str, Scores]],
+    protocol: Protocol,
+    calibration: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Summary:
+    """All systems, regions and metrics, and the paired comparison of the first system with each other one.
+
+    ``calibration``: of the systems that say how well calibrated they are, what :func:`read_calibration` found.
+    """
+    systems = {
+        system: {region: _region_summary(cases, region) for region in protocol.regions}
+        for system, cases in scores.items()
+    }
+    first = next(iter(scores))
+    comparisons = {
+        region: {
+            metric: [
+                dataclasses.asdict(one)
+                for one in compare({s: values_of(c, region, metric) for s, c in scores.items()}, first)
+            ]
+            for metric in COMPARED
+        }
+        for region in protocol.regions
+    }
+    return {
+        "schema_version": SCHEMA,
+        "dataset": protocol.dataset.name,
+        "task": protocol.dataset.task,
+        "cases": len(scores[first]),
+        "surface_tolerance_mm": protocol.tolerance_mm,
+        "convention": CONVENTION,
+        "systems": systems,
+        "compared_with": first,
+        "comparisons": comparisons if len(scores) > 1 else {},
+        "calibration": dict(calibration or {}),
+    }
+
+
+def read_calibration(predictions: Path) -> Summary | None:
+    """What ``asa predict`` wrote beside its predictions about their posteriors; None where there is nothing."""
+    try:
+        found = json.loads((predictions / "prediction.json").read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("expected_calibration_error", "temperature", "members")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _region_summary(cases: Mapping[str, Scores], region: str) -> Summary:
+    measured = [regions[region] for regions in cases.values()]
+    metrics = [metric for metric in measured[0] if metric != "one_empty"]
+    return {
+        "one_empty": sum(int(m["one_empty"]) for m in measured),
+        "both_empty": sum(m["volume_ml"] == 0 and m["reference_ml"] == 0 for m in measured),
+        **{metric: dataclasses.asdict(summarise([m[metric] for m in measured])) for metric in metrics},
+    }
+
+
+def markdown(found: Summary) -> str:
+    """Tables for a person."""
+    systems = found["systems"]
+    regions = list(next(iter(systems.values())))
+    lesionwise = "lesion_dice" in systems[found["compared_with"]][regions[0]]
+    shown = {**SHOWN, **(LESION_SHOWN if lesionwise else {})}
+    lines = [
+        f"# Evaluation on {found['dataset']}, {found['cases']} cases",
+        "",
+        "Mean ± SD (median) [interval].",
+        "",
+        "| system | region | " + " | ".join(heading for heading, _ in shown.values()) + " | one empty | both empty |",
+        "|---|---|" + "---|" * len(shown) + "---:|---:|",
+    ]
+    for system, by_region in systems.items():
+        for region, values in by_region.items():
+            cells = [_cell(values[metric], digits) for metric, (_, digits) in shown.items()]
+            cells += [str(values["one_empty"]), str(values["both_empty"])]
+            lines.append(f"| {system} | {region} | " + " | ".join(cells) + " |")
+    if found["comparisons"]:
+        lines += [
+            "",
+            f"## {found['compared_with']} against the others (Wilcoxon signed-rank, Holm over systems)",
+            "",
+            "| region | metric | system | mean difference | p | p (Holm) |",
+            "|---|---|---|---:|---:|---:|",
+        ]
+        for region, metrics in found["comparisons"].items():
+            for metric, others in metrics.items():
+                heading, digits = SHOWN[metric]
+                lines += [
+                    f"| {region} | {heading} | {o['system']} | {o['difference']:+.{digits}f} | "
+                    f"{_probability(o['p'])} | {_probability(o['p_holm'])} |"
+                    for o in others
+                ]
+    if found["calibration"]:
+        lines += [
+            "",
+            "## Calibration around what is labelled or predicted (8 mm), in the brain frame",
+            "",
+            "| system | expected calibration error | temperature | networks |",
+            "|---|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {system} | {c['expected_calibration_error']:.4f} | {c['temperature']:.2f} | {c['members']} |"
+            for system, c in found["calibration"].items()
+        ]
+    return "\n".join([*lines, "", found["convention"], ""])
+
+
+def _cell(values: Mapping[str, float], digits: int) -> str:
+    mean, sd, median, low, high = (f"{values[key]:.{digits}f}" for key in ("mean", "sd", "median", "low", "high"))
+    return f"{mean} ± {sd} ({median}) [{low}, {high}]"
+
+
+def _probability(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def write_evaluation(folder: Path, scores: Mapping[str, Mapping[str, Scores]], found: Summary) -> None:
+    """Write cases.csv, summary.json and summary.md.
+
+    Raises:
+        OutputError: no room or no permission.
+    """
+    text = io.StringIO()
+    header, table = rows(scores)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in table)
+    write_text(folder / "cases.csv", text.getvalue())
+    write_json(folder / "summary.json", found)
+    write_text(folder / "summary.md", markdown(found))

@@ -1,0 +1,1 @@
+"""Intensities as the networks see them, in training and inference alike."""

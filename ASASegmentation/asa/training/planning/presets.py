@@ -1,0 +1,68 @@
+"""Ready settings of the two kinds of run, by name: what Resources/Configs holds as files, and what a panel offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asa.errors import InputError
+from asa.training.finetuning.finetune import FinetuneSettings
+from asa.training.pretraining.pretrain import PretrainSettings
+from asa.training.settings import Settings
+
+KINDS: dict[str, type[Settings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
+
+# What differs from the published settings, which are the defaults.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "pretrain": {
+        "starter": {
+            "preset": "starter",
+            "crop": (96, 96, 96),
+            "flip": True,
+            "held_out": 0.15,
+            "validation_scans": 8,
+            "epochs": 150,
+            "warmup_epochs": 14,
+            "base_lr": 0.128,
+            "batch": 4,
+            "micro_batch": 4,
+            "clip": 3.0,
+            "preview_every": 100,
+            "schedule": {"log_every": 10, "checkpoint_every": 50, "validate_every": 50, "patience": 0},
+        },
+        "paper": {"micro_batch": 6},
+    },
+    "finetune": {
+        "starter": {
+            "size": "starter",
+            "crop": (96, 96, 96),
+            "modality_dropout": 0.1,
+            "validation_cases": 10,
+            "optimisation": {
+                "optimiser": "adamw",
+                "lr": 1e-3,
+                "betas": (0.9, 0.99),
+                "weight_decay": 0.02,
+                "warmup_steps": 100,
+                "steps": 2000,
+                "batch": 2,
+                "micro_batch": 1,
+                "ema": 0.995,
+                "clip": 5.0,
+            },
+            "schedule": {"log_every": 10, "checkpoint_every": 100, "validate_every": 250},
+        },
+        "paper": {},
+    },
+}
+
+
+def preset(kind: str, name: str, **changes: Any) -> Settings:
+    """The settings called ``name`` of a kind of run.
+
+    Raises:
+        InputError: there is no such kind or name.
+    """
+    if name not in PRESETS.get(kind, {}):
+        known = ", ".join(f"{k} {n}" for k, names in PRESETS.items() for n in names)
+        raise InputError(f"there is no preset {kind} {name}; there are {known}")
+    return KINDS[kind].model_validate({"store": "store", **PRESETS[kind][name], **changes})

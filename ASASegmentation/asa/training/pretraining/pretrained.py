@@ -1,0 +1,112 @@
+"""What a pre-training run leaves behind: the whole objective to look at, the encoder to fine-tune."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from asa.data.scan_store import Shape
+from asa.errors import ModelError
+from asa.models import DESCRIPTION, WEIGHTS, open_model
+from asa.nn import AutoencoderConfig, EncoderConfig
+from asa.pretext import Method, Reconstruction, ReconstructionOptions, make_objective
+from asa.runs.folder import Run
+from asa.training import checkpoint
+
+NETWORK = "model.network."
+
+
+def describe(
+    method: Method, config: AutoencoderConfig, options: ReconstructionOptions, crop: Shape | None = None
+) -> dict[str, Any]:
+    """JSON that a checkpoint carries to be rebuilt from."""
+    return {"method": method, "autoencoder": config.to_dict(), "options": dataclasses.asdict(options), "crop": crop}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained network on disk.
+
+    Attributes:
+        source: the file its weights come from.
+        step: optimiser steps it was trained for.
+        crop: voxels (T, H, W) it was shown at a time; None for its whole frame.
+        weights: of the network of the objective: encoder, decoder or classifier.
+    """
+
+    source: Path
+    step: int
+    method: Method
+    config: AutoencoderConfig
+    options: ReconstructionOptions
+    crop: Shape | None
+    weights: dict[str, Tensor]
+
+    @staticmethod
+    def open(path: Path) -> Pretrained:
+        """Read a run folder (its best checkpoint, or else the last), one checkpoint, or an exported model folder.
+
+        Raises:
+            ModelError: missing, damaged, or not of a pre-training run.
+        """
+        if (path / DESCRIPTION).is_file():
+            source = path / WEIGHTS
+            info = open_model(path).info
+            try:
+                weights = {k: v.float() for k, v in load_file(source).items()}
+            except (SafetensorError, OSError) as error:
+                raise ModelError(f"{source} cannot be read: {error}") from error
+            network, step = info["network"], info.get("steps", 0)
+            if "autoencoder" not in network:
+                raise ModelError(f"model '{info['name']}' segments; it is not of a pre-training run")
+        else:
+            source = find_checkpoint(path)
+            tensors, record = checkpoint.load(source)
+            weights = {k.removeprefix(NETWORK): v for k, v in tensors.items() if k.startswith(NETWORK)}
+            network, step = record.get("network", {}), record["step"]
+        try:
+            config = AutoencoderConfig.from_dict(network["autoencoder"])
+            options, crop = ReconstructionOptions(**network["options"]), network.get("crop")
+            return Pretrained(source, step, network["method"], config, options, crop and tuple(crop), weights)
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{source} is not of a pre-training run that this version knows ({error})") from error
+
+    def reconstruction(self) -> Reconstruction:
+        """The auto-encoder with its weights, in evaluation mode.
+
+        Raises:
+            ModelError: this method reconstructs nothing, or the weights are of another network.
+        """
+        objective = make_objective(self.method, self.config, self.options)
+        if not isinstance(objective, Reconstruction):
+            raise ModelError(f"{self.source} was pre-trained with '{self.method}', which reconstructs nothing")
+        checkpoint.load_weights(objective.network, self.weights, "", str(self.source))
+        return objective.eval()
+
+    def encoder(self) -> tuple[EncoderConfig, dict[str, Tensor]]:
+        """Architecture and weights of the encoder, whatever the objective was: what fine-tuning starts from."""
+        prefix = "encoder."
+        return self.config.encoder, {
+            name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)
+        }
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The best checkpoint of a run folder, or else its last; a file is taken as it is.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if path.is_file():
+        return path
+    for name in ("best", "last"):
+        if (found := Run(path).checkpoint_path(name)).is_file():
+            return found
+    if (path / DESCRIPTION).is_file():
+        raise ModelError(f"{path} is an exported model; what is needed here is the run that it was made of")
+    raise ModelError(f"{path} holds no checkpoint: it is no folder of a run that was trained")

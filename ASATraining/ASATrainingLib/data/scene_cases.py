@@ -1,0 +1,182 @@
+"""Labelled cases of the scene: label maps and segmentations with the images they were drawn on, written for the engine.
+
+What belongs together lies under one item of the subject hierarchy, a study or a folder. Where several labels lie under
+one item, only the image that a segmentation says it was drawn on is certain to be its own.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from asa.tasks import Task
+from ASASlicerLib.nifti import write_nifti
+from ASASlicerLib.proposal.propose import propose_volumes, usable_volumes
+from ASASlicerLib.steps import Steps
+from ASASlicerLib.volumes import Snapshot, array_of, ijk_to_ras, unusable
+
+TABLE = "cases.csv"
+_SEGMENTATION, _LABEL_MAP = "vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"
+
+
+@dataclass(frozen=True)
+class SceneCase:
+    """`labels`, a label map or a segmentation, and its `images`: modality key -> volume.
+
+    `subject` is the same for cases of one patient. `problem`: a sentence why it cannot be used, "" when it can.
+    """
+
+    labels: slicer.vtkMRMLDisplayableNode
+    images: Mapping[str, slicer.vtkMRMLScalarVolumeNode]
+    subject: str
+    problem: str
+
+    @property
+    def reference(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The image whose space all are written in."""
+        return next(iter(self.images.values()))
+
+
+def scene_cases(scene: slicer.vtkMRMLScene, task: Task) -> list[SceneCase]:
+    """Every label map and segmentation of the scene, in its order, as a case of a task."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    nodes = [
+        node
+        for kind in (_LABEL_MAP, _SEGMENTATION)
+        for node in slicer.util.getNodesByClass(kind, scene)
+        if not node.GetHideFromEditors()
+    ]
+    places = [_parent(hierarchy, node) for node in nodes]
+    volumes = [(volume, _parent(hierarchy, volume)) for volume in usable_volumes(scene)]
+    found = []
+    for node, place in zip(nodes, places, strict=True):
+        own = _drawn_on(node)
+        if places.count(place) > 1:
+            candidates = [own] if own is not None else []
+        else:
+            candidates = [volume for volume, where in volumes if where == place or volume is own]
+        images = propose_volumes(candidates, task.modalities)
+        problem = _problem(node, images, candidates, task)
+        found.append(SceneCase(node, images, _subject(hierarchy, node), problem))
+    return found
+
+
+def write_cases(cases: Sequence[SceneCase], task: Task, folder: Path) -> Steps[None]:
+    """Writes <folder>/case-NNN/{t1,...,labels}.nii and the table TABLE of them, piece by piece.
+
+    Cases and subjects are numbered, because names of nodes may be names of patients. Raises OSError, and ChangedError
+    when voxels change meanwhile.
+    """
+    subjects = list(dict.fromkeys(case.subject for case in cases))
+    keys = [modality.key for modality in task.modalities]
+    rows = []
+    for number, case in enumerate(cases, start=1):
+        name = f"case-{number:03d}"
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        row = {"case": name, "subject": f"subject-{subjects.index(case.subject) + 1:03d}"}
+        for key, volume in case.images.items():
+            path = yield from Snapshot.of(key, volume, case.reference).write(place)
+            row[key] = path.relative_to(folder).as_posix()
+        path = yield from _write_labels(case, task, place)
+        row["labels"] = path.relative_to(folder).as_posix()
+        rows.append(row)
+    with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, ["case", "subject", *keys, "labels"], restval="")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _write_labels(case: SceneCase, task: Task, folder: Path) -> Steps[Path]:
+    if case.labels.IsA(_LABEL_MAP):
+        return (yield from Snapshot.of("labels", case.labels, case.reference).write(folder))
+    array = np.zeros(array_of(case.reference).shape, np.uint8)
+    for key, value in _values(case.labels, task).items():
+        inside = slicer.util.arrayFromSegmentBinaryLabelmap(case.labels, key, case.reference)
+        array[inside != 0] = value
+        yield True
+    path = folder / "labels.nii"
+    yield from write_nifti(path, lambda: array, ijk_to_ras(case.reference))
+    return path
+
+
+def _values(node: slicer.vtkMRMLSegmentationNode, task: Task) -> dict[str, int]:
+    """Segment id -> value of the task, in the order to write them: of labels, or of nested regions the outer ones first
+    where no label that is no region has a segment."""
+    segmentation = node.GetSegmentation()
+    named = {}
+    for key in segmentation.GetSegmentIDs():
+        named[segmentation.GetSegment(key).GetName().lower()] = key
+        named[key.lower()] = key
+    labels = {label: key for label in task.labels if (key := _named(named, label.name, label.title))}
+    if not task.nested or {label.name for label in labels} - {region.name for region in task.regions}:
+        return {key: label.value for label, key in labels.items()}
+    regions = sorted(task.regions, key=lambda region: -len(region.values))
+    found = {}
+    for number, region in enumerate(regions):
+        inner = {value for other in regions[number + 1 :] for value in other.values}
+        own = set(region.values) - inner
+        if len(own) == 1 and (key := _named(named, region.name, region.title)):
+            found[key] = own.pop()
+    return found
+
+
+def _named(named: Mapping[str, str], *names: str) -> str:
+    """The segment id under one of the names, "" where there is none."""
+    return next((named[name.lower()] for name in names if name.lower() in named), "")
+
+
+def _problem(
+    node: slicer.vtkMRMLDisplayableNode,
+    images: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
+    candidates: Sequence[slicer.vtkMRMLScalarVolumeNode],
+    task: Task,
+) -> str:
+    if missing := [_(m.title) for m in task.modalities if m.required and m.key not in images]:
+        said = _("{labels} has no {modalities} beside it.")
+        if not candidates:
+            said = _("No image is certain to be that of {labels}.")
+        said += " " + _("Put the images and the labels of each case into one folder in the module Data.")
+        return said.format(labels=node.GetName(), modalities=", ".join(missing))
+    if reason := next(filter(None, map(unusable, images.values())), ""):
+        return reason
+    if node.IsA(_SEGMENTATION) and not _values(node, task):
+        return _("{labels} has no segment of this task; name them {names}.").format(
+            labels=node.GetName(), names=", ".join(label.title for label in task.labels)
+        )
+    if node.IsA(_LABEL_MAP) and ((image := node.GetImageData()) is None or image.GetNumberOfPoints() == 0):
+        return _("{labels} has no voxels.").format(labels=node.GetName())
+    return ""
+
+
+def _drawn_on(node: slicer.vtkMRMLDisplayableNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The image that a segmentation refers to."""
+    if not node.IsA(_SEGMENTATION):
+        return None
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def _parent(hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None, node: slicer.vtkMRMLNode) -> int:
+    """The item that a node lies under; that of the scene where it has none."""
+    if hierarchy is None:
+        return 0
+    item = hierarchy.GetItemByDataNode(node)
+    return int(hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID())
+
+
+def _subject(hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None, node: slicer.vtkMRMLNode) -> str:
+    """What is the same for all cases of a patient, as far as the subject hierarchy tells."""
+    if hierarchy is None:
+        return str(node.GetID())
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    item = hierarchy.GetItemByDataNode(node)
+    if item and (patient := hierarchy.GetItemAncestorAtLevel(item, level)):
+        return f"patient {patient}"
+    place = _parent(hierarchy, node)
+    return str(node.GetID()) if place == hierarchy.GetSceneItemID() else f"folder {place}"

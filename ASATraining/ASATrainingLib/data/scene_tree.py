@@ -1,0 +1,23 @@
+"""Volumes of the scene as a tree of scans on disk, for the engine to prepare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ASASlicerLib.nifti import write_nifti
+from ASASlicerLib.steps import Steps
+from ASASlicerLib.volumes import array_of, ijk_to_ras
+
+
+def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
+    """Writes each volume as <folder>/sub-NNN_T1w.nii, piece by piece.
+
+    Subjects are numbered, because names of volumes may be names of patients. Raises OSError.
+    """
+    for old in folder.glob("sub-*_T1w.nii"):
+        old.unlink()
+    for number, volume in enumerate(volumes, start=1):
+        path = folder / f"sub-{number:03d}_T1w.nii"
+        yield from write_nifti(path, lambda volume=volume: array_of(volume), ijk_to_ras(volume))

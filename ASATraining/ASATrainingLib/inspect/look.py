@@ -1,0 +1,127 @@
+"""One look into a model: what to ask the engine, the program that answers, and what it left on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ASASlicerLib.engine_job import EngineJob
+from ASASlicerLib.nifti import read_nifti, right_handed
+from ASASlicerLib.process import ProcessRunner
+from ASASlicerLib.steps import Steps
+from ASASlicerLib.volumes import Snapshot
+from ASATrainingLib.inspect.patches import Attention, Patches
+from ASATrainingLib.runs.checkpoints import Checkpoint
+
+_SHARED, _OWN = ("image", "importance", "hidden"), ("reconstruction", "error")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What decides an answer besides the scan and the weights.
+
+    `ratio`: share of the patches to hide at random, following from `seed`; `brain_only`: of those with brain in them.
+    `drawn`: the patches to hide instead, b"" for random ones: bits of a bool array. `stripped`: the scan shows the
+    brain only; `align`: align it with the brain frame first.
+    """
+
+    ratio: float = 0.75
+    seed: int = 0
+    brain_only: bool = False
+    drawn: bytes | None = None
+    stripped: bool = False
+    align: bool = True
+
+    def arguments(self) -> list[str]:
+        """As `asa inspect` takes it; the drawn mask is a file of its own."""
+        words = ["--seed", str(self.seed), "--align" if self.align else "--aligned"]
+        words += ["--stripped"] if self.stripped else []
+        if self.drawn is None:
+            words += ["--ratio", f"{self.ratio:.4f}", "--brain-only" if self.brain_only else "--anywhere"]
+        return words
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the engine made of a scan, in Slicer's order of voxels.
+
+    `volumes`: image, importance, hidden, reconstruction, error, each (K, J, I); `ijk_to_ras` is their 4x4 affine in mm
+    before the scan's transforms, right-handed. `hidden` (N,) says of each patch whether it was. `summary` is
+    inspect.json. `attention` is None where it is missing.
+    """
+
+    volumes: Mapping[str, np.ndarray]
+    ijk_to_ras: np.ndarray
+    patches: Patches
+    hidden: np.ndarray
+    summary: Mapping[str, Any]
+    attention: Attention | None
+
+    @staticmethod
+    def read(shared: Path, own: Path) -> Steps[Answer]:
+        """Raises OSError, ValueError or LookupError when a file is missing or not what it should be."""
+        volumes = {}
+        affine = np.eye(4)
+        for folder, names in ((shared, (*_SHARED, "patches")), (own, _OWN)):
+            for name in names:
+                array, affine = right_handed(*(yield from read_nifti(folder / f"{name}.nii")))
+                volumes[name] = np.ascontiguousarray(array.T)
+                yield True
+        summary = json.loads((own / "inspect.json").read_text(encoding="utf-8"))
+        patches = Patches.of(volumes.pop("patches"), summary)
+        try:
+            attention = Attention(own)
+        except (OSError, ValueError):
+            attention = None
+        hidden = yield from patches.marked(volumes["hidden"])
+        return Answer(volumes, affine, patches, hidden, summary, attention)
+
+
+class LookJob(EngineJob[None]):
+    """Runs `asa inspect` for some checkpoints of one network and tells of each answer as soon as it is there.
+
+    `scan` and `mask` are copies of volumes. The answers lie in `output`; `kept` is where the aligned scan is kept.
+    `answered(checkpoint, shared folder, own folder)` is called from `poll`.
+    """
+
+    def __init__(
+        self,
+        runner: ProcessRunner,
+        scan: Snapshot,
+        mask: Snapshot | None,
+        question: Question,
+        models: Sequence[Checkpoint],
+        output: Path,
+        kept: Path,
+        answered: Callable[[Checkpoint, Path, Path], None],
+    ) -> None:
+        self._scan: Snapshot | None = scan
+        self._mask, self._question, self._models = mask, question, models
+        self._output, self._kept = output, kept
+        self._answered = answered
+        self._count = 0
+        super().__init__(runner)
+
+    def prepare(self) -> Steps[list[str]]:
+        assert self._scan is not None
+        image = yield from self._scan.write(self.folder)
+        words = ["-m", "asa", "inspect", *(str(model.path) for model in self._models), "--image", str(image)]
+        words += ["--output", str(self._output), "--kept", str(self._kept), "--json", "--attention"]
+        if self._mask is not None:
+            words += ["--mask", str((yield from self._mask.write(self.folder)))]
+        self._scan = self._mask = None
+        return [*words, *self._question.arguments()]
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "inspected" and self._count < len(self._models):
+            own = Path(event["folder"])
+            self._answered(self._models[self._count], self._output, own)
+            self._count += 1
+
+    def results(self) -> Steps[None]:
+        yield True  # each was told of when it came

@@ -1,0 +1,184 @@
+"""Clicks on patches: which to hide, and whose attention to show. Look-ups in the engine's answer, nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from ASASlicerLib import volumes
+from ASASlicerLib.steps import finish
+from ASATrainingLib.inspect.look import Answer
+from ASATrainingLib.inspect.patches import Patches
+from ASATrainingLib.inspect.points import Points
+from ASATrainingLib.inspect.scene import LookScene
+
+_CHOSEN, _PARTNER, _DRAWN = (0.1, 0.9, 1.0), (1.0, 0.35, 0.9), (0.95, 0.85, 0.2)
+
+
+class PatchTools:
+    """The controls drawButton, clearButton, blockComboBox, headComboBox, patchButton and patchLabel of `ui`.
+
+    `drawn` is called after the hidden patches were changed by a click, `attended` when there is attention to be seen.
+    """
+
+    def __init__(self, ui: Any, shown: LookScene, drawn: Callable[[], object], attended: Callable[[], object]) -> None:
+        self.ui = ui
+        self.chosen = Points(slicer.mrmlScene, _("chosen patch"), _CHOSEN)
+        self.partner = Points(slicer.mrmlScene, _("mirror partner"), _PARTNER)
+        self.clicked = Points(slicer.mrmlScene, _("patches to hide"), _DRAWN)
+        self._shown, self._drawn, self._attended = shown, drawn, attended
+        self._answer: Answer | None = None
+        self._volume_id = ""  # that the answer is about
+        self._patch: int | None = None
+        self._hidden: np.ndarray | None = None  # of the label map as it was at the time `_hidden_at`
+        self._hidden_at = 0
+        self._filling = False
+        ui.drawButton.connect("toggled(bool)", self._on_draw)
+        ui.clearButton.connect("clicked()", self.hide_nothing)
+        ui.patchButton.connect("toggled(bool)", self._on_choose)
+        for box in (ui.blockComboBox, ui.headComboBox):
+            box.connect("currentIndexChanged(int)", self._on_attention_changed)
+        self._fill_attention(0, 0)
+
+    def take(self, answer: Answer | None, volume: slicer.vtkMRMLVolumeNode | None) -> None:
+        """Works on another answer, None after the scene was closed."""
+        self._answer, self._volume_id = answer, volume.GetID() if volume is not None else ""
+        attention = answer.attention if answer is not None else None
+        self._fill_attention(*((attention.blocks, attention.heads) if attention is not None else (0, 0)))
+        self._hidden = answer.hidden if answer is not None else None
+        self._hidden_at = self._changed() if answer is not None else 0
+        if answer is None or (self._patch is not None and self._patch >= len(answer.patches)):
+            self._patch = None
+        self.show_attention()
+
+    def patches(self, volume: slicer.vtkMRMLVolumeNode | None) -> Patches | None:
+        """As they lie in a volume, None when the answer is about another one."""
+        there = volume is not None and volume.GetID() == self._volume_id and self._shown.node("hidden") is not None
+        return self._answer.patches if there and self._answer is not None else None
+
+    def label_map(self, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+        """What is to be hidden, on the grid of a volume (K, J, I); another tool may have drawn into it."""
+        if self.patches(volume) is None:
+            return np.zeros(volumes.array_of(volume).shape, np.uint8)
+        return slicer.util.arrayFromVolume(self._shown.node("hidden"))
+
+    def hidden(self, volume: slicer.vtkMRMLVolumeNode | None) -> np.ndarray | None:
+        """Which patches that hides: (N,) bool, None while they are not known."""
+        patches = self.patches(volume)
+        if patches is None:
+            return None
+        changed = self._changed()
+        if self._hidden is None or changed != self._hidden_at:
+            self._hidden, self._hidden_at = finish(patches.marked(self.label_map(volume))), changed
+        return self._hidden.copy()
+
+    def poll(self, volume: slicer.vtkMRMLVolumeNode | None, drawing: bool) -> None:
+        """Takes in the clicks since the last call; those for hiding count while `drawing`."""
+        patches = self.patches(volume)
+        if patches is None:
+            return
+        to_volume = np.linalg.inv(volumes.to_world(volume))
+        for ras in self.clicked.take():
+            patch = patches.at((to_volume @ [*ras, 1.0])[:3])
+            if patch is not None and drawing:
+                self._toggle(patch)
+        ras = self.chosen.newest()
+        patch = patches.at((to_volume @ [*ras, 1.0])[:3]) if ras is not None else None
+        if patch != self._patch:
+            self._patch = patch
+            self.show_attention()
+        for button, points in ((self.ui.drawButton, self.clicked), (self.ui.patchButton, self.chosen)):
+            if button.isChecked() and not points.placing:  # ended in the view
+                button.setChecked(False)
+
+    def _changed(self) -> int:
+        """Grows whenever the label map is drawn into."""
+        return int(self._shown.node("hidden").GetImageData().GetMTime())
+
+    # --- hiding
+
+    def hide_nothing(self) -> None:
+        """Shows every patch."""
+        if self._answer is not None:
+            self._set_hidden(np.zeros(len(self._answer.patches), bool))
+
+    def _toggle(self, patch: int) -> None:
+        hidden = self.hidden(self._volume())
+        if hidden is not None:
+            hidden[patch] = not hidden[patch]
+            self._set_hidden(hidden)
+
+    def _set_hidden(self, hidden: np.ndarray) -> None:
+        answer, volume = self._answer, self._volume()
+        if answer is not None and volume is not None:
+            self._shown.paint("hidden", hidden, answer, volume)
+            self._hidden, self._hidden_at = hidden, self._changed()
+            self._drawn()
+
+    def _volume(self) -> slicer.vtkMRMLVolumeNode | None:
+        return slicer.mrmlScene.GetNodeByID(self._volume_id) if self._volume_id else None
+
+    # --- placing
+
+    def _on_draw(self, on: bool) -> None:
+        self._place(self.clicked, on, self.ui.patchButton, again=True)
+
+    def _on_choose(self, on: bool) -> None:
+        self._place(self.chosen, on, self.ui.drawButton, again=False)
+
+    def _place(self, points: Points, on: bool, other: Any, *, again: bool) -> None:
+        if on:
+            other.setChecked(False)
+            points.start_placing(again=again)
+        else:
+            points.stop_placing()
+
+    # --- attention
+
+    def _fill_attention(self, blocks: int, heads: int) -> None:
+        """The choices of block and head; the first of each is the mean of all."""
+        self._filling = True
+        for box, count, each in ((self.ui.blockComboBox, blocks, _("block")), (self.ui.headComboBox, heads, _("head"))):
+            if box.count != count + 1:
+                box.clear()
+                box.addItem(_("all {each}s").format(each=each), -1)
+                for number in range(count):
+                    box.addItem(f"{each} {number + 1}", number)
+        self._filling = False
+
+    def _on_attention_changed(self, _index: int) -> None:
+        if not self._filling:
+            self.show_attention()
+
+    def show_attention(self) -> None:
+        """Brings the attention of the chosen patch into the scene, and says what it is."""
+        answer, patch, volume = self._answer, self._patch, self._volume()
+        if answer is None or volume is None:
+            self.ui.patchLabel.setText("")
+            return
+        if answer.attention is None or patch is None:
+            why = _("Choose a patch to see where it looks.") if answer.attention else _("There is no attention here.")
+            self.ui.patchLabel.setText(why)
+            return
+        block, head = (int(box.itemData(box.currentIndex)) for box in (self.ui.blockComboBox, self.ui.headComboBox))
+        values = answer.attention.of(patch, block if block >= 0 else None, head if head >= 0 else None)
+        self._shown.paint("attention", values, answer, volume)
+        mirror = answer.patches.mirror(patch)
+        centre = volumes.to_world(volume) @ [*answer.patches.centre(mirror), 1.0]
+        self.partner.put(centre[:3], _("mirror"))
+        self.ui.patchLabel.setText(_sentence(answer.patches, values, patch, mirror))
+        self._attended()
+
+
+def _sentence(patches: Patches, values: np.ndarray, patch: int, mirror: int) -> str:
+    said = _("Patch {place} takes {own} from itself, {other} from its mirror partner {partner}").format(
+        place=patches.place(patch),
+        own=f"{100 * values[patch]:.1f} %",
+        other=f"{100 * values[mirror]:.1f} %",
+        partner=patches.place(mirror),
+    )
+    return said + (_(", which carries the same position code (SPE).") if patches.symmetric else ".")

@@ -1,0 +1,189 @@
+"""The tab that makes a model of a run, where ASASegmentation finds it at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from asa.models import CARD, ModelFolder, list_models, user_models
+from asa.tasks import TASKS
+from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.engine_job import JobState
+from ASATrainingLib.engine_call import EngineCall
+from ASATrainingLib.logic import TrainingLogic
+from ASATrainingLib.runs.run_folder import RunFolder
+
+_POLL_MS = 100
+_PUBLISHED = ("finetuning", "tissue")
+_SEGMENTATION = "ASASegmentation"
+
+
+class PublishTab:
+    """Publishes `logic.current_run`, in a process of its own. `widget` is the loaded PublishTab.ui."""
+
+    FILE, TITLE = "PublishTab.ui", "Publish"
+
+    def __init__(self, widget: Any, logic: TrainingLogic, dialogs: Dialogs) -> None:
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.logic = logic
+        self._dialogs = dialogs
+        self._call: EngineCall | None = None
+        self._models: list[ModelFolder] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self.poll)
+        ui = self.ui
+        ui.notesText.setMaximumHeight(90)
+        ui.nameLineEdit.connect("textChanged(QString)", self._refresh)
+        ui.publishButton.connect("clicked()", self.publish)
+        ui.cardButton.connect("clicked()", self._show_card)
+        ui.folderButton.connect("clicked()", self._open_folder)
+        ui.modelsTable.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        ui.modelsTable.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+        ui.modelsTable.connect("itemSelectionChanged()", self._refresh)
+        logic.current_run_changed.connect(self._on_run)
+        logic.run_state_changed.connect(self._on_state)
+        self.list_models()
+        self._on_run()
+
+    def close(self) -> None:
+        """Lets go of the logic; a model that is being made is not left half made."""
+        self._timer.stop()
+        self.logic.current_run_changed.disconnect(self._on_run)
+        self.logic.run_state_changed.disconnect(self._on_state)
+        if self._call is not None:
+            self.logic.let_go(self._call)
+
+    # --- the run
+
+    def _on_run(self) -> None:
+        run = self.logic.current_run
+        if run is not None:
+            name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in run.name)
+            self.ui.nameLineEdit.setText(name.lstrip("._-"))
+        self.ui.statusLabel.setText("")
+        self._refresh()
+
+    def _on_state(self, _run: RunFolder) -> None:
+        self._refresh()
+
+    def reason(self) -> str:
+        """Why nothing can be published, in a sentence; "" when it can."""
+        run = self.logic.current_run
+        if run is None:
+            return _("Open a run of fine-tuning first.")
+        if run.problem:
+            return run.problem
+        if run.kind not in _PUBLISHED:
+            return _("A pre-training run segments nothing yet; fine-tune from it, then publish that run.")
+        if not run.checkpoints():
+            return _("The run has no checkpoint yet.")
+        name = str(self.ui.nameLineEdit.text)
+        if not name:
+            return _("Give the model a name.")
+        if any(model.name == name for model in self._models):
+            return _("There is a model of this name already; choose another.")
+        return ""
+
+    def _refresh(self, *_args: object) -> None:
+        ui, run, reason = self.ui, self.logic.current_run, self.reason()
+        going_on = run is not None and run.status.alive and not reason
+        said = _("The run is going on; the model will have its best weights so far.") if going_on else reason
+        if not said and run is not None:
+            said = _("The best checkpoint of {run} becomes a model.").format(run=run.name)
+        ui.runLabel.setText(said)
+        ui.publishButton.setEnabled(not reason and self._call is None)
+        ui.publishButton.setToolTip(reason or _("Write a model folder with its card, where it is found at once."))
+        ui.cardButton.setEnabled(self._selected() is not None)
+
+    # --- publishing
+
+    def publish(self) -> None:
+        """Makes the model."""
+        run = self.logic.current_run
+        if run is None:
+            return
+        words = ["export", str(run.path), "--name", str(self.ui.nameLineEdit.text)]
+        notes = str(self.ui.notesText.plainText).strip()
+        words += ["--notes", notes] if notes else []
+        self._call = EngineCall(self.logic.runner, words, asked=False)
+        self.ui.statusLabel.setText(_("Publishing…"))
+        self._timer.start()
+        self._refresh()
+
+    def poll(self) -> None:
+        """Takes in what the program did since the last call."""
+        call = self._call
+        if call is None:
+            return
+        call.poll()
+        if call.ended:
+            self._call = None
+            self._timer.stop()
+            self.logic.let_go(call)
+            self._on_end(call)
+
+    def _on_end(self, call: EngineCall) -> None:
+        if call.state is JobState.DONE:
+            name = str(self.ui.nameLineEdit.text)
+            self.list_models()
+            where = next((str(model.path) for model in self._models if model.name == name), str(user_models()))
+            self.ui.statusLabel.setText(_("Published in {folder}.").format(folder=where))
+            self._tell_segmentation()
+            self.logic.models_changed()
+        else:
+            self.ui.statusLabel.setText(call.error)
+        self._refresh()
+
+    def _tell_segmentation(self) -> None:
+        """Its panel, if it is there, lists the models again when its parameter node changes."""
+        node = slicer.mrmlScene.GetSingletonNode(_SEGMENTATION, "vtkMRMLScriptedModuleNode")
+        if node is not None:
+            node.Modified()
+
+    # --- models
+
+    def list_models(self) -> None:
+        """Shows every model that can be segmented with."""
+        self._models = [model for model in list_models() if model.task in TASKS]
+        table = self.ui.modelsTable
+        headings = [_("Name"), _("Task"), _("Inputs"), _("Mean Dice")]
+        table.setColumnCount(len(headings))
+        table.setHorizontalHeaderLabels(headings)
+        table.setRowCount(len(self._models))
+        for row, model in enumerate(self._models):
+            texts = (model.name, model.task, ", ".join(model.modalities), _scores(model))
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(str(text))
+                item.setToolTip(str(model.path) if column == 0 else str(text))
+                table.setItem(row, column, item)
+        header = table.horizontalHeader()
+        for column in range(len(headings)):
+            last = column == len(headings) - 1
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch if last else qt.QHeaderView.ResizeToContents)
+
+    def _selected(self) -> ModelFolder | None:
+        items = self.ui.modelsTable.selectedItems()
+        return self._models[items[0].row()] if items and items[0].row() < len(self._models) else None
+
+    def _show_card(self) -> None:
+        model = self._selected()
+        if model is not None and (model.path / CARD).is_file():
+            self._dialogs.show_text(model.name, (model.path / CARD).read_text(encoding="utf-8"))
+
+    def _open_folder(self) -> None:
+        try:
+            user_models().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._dialogs.tell(_("{folder} cannot be made: {why}.").format(folder=user_models(), why=error.strerror))
+            return
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(user_models())))
+
+
+def _scores(model: ModelFolder) -> str:
+    """Of the first data set that it was measured on."""
+    first = next(iter(model.info.get("scores", {}).values()), {})
+    return ", ".join(f"{name} {dice:.2f}" for name, dice in first.items())

@@ -1,0 +1,133 @@
+"""A table of settings: a name, a control, a unit; what is wrong is said as it is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ASATrainingLib.run.setting import Setting
+
+_WRONG = "QLineEdit { border: 1px solid #d9453d; color: #d9453d; background: transparent; }"
+_ROW_PX = 26
+
+
+class SettingsForm:
+    """Fills a QTableWidget with settings. `changed` is called when the user changed a value."""
+
+    def __init__(self, table: Any, changed: Callable[[], None]) -> None:
+        self._table = table
+        self._changed = changed
+        self._settings: tuple[Setting, ...] = ()
+        self._controls: dict[str, Any] = {}
+        self._showing = False
+
+    def show(self, settings: Sequence[Setting], values: Mapping[str, Any]) -> None:
+        """One row a setting, with its value; settings without one are empty."""
+        self._showing = True
+        self._settings, self._controls = tuple(settings), {}
+        table = self._table
+        table.clear()
+        table.setColumnCount(3)
+        table.setRowCount(len(settings))
+        table.setHorizontalHeaderLabels([_("Setting"), _("Value"), _("Unit")])
+        for row, setting in enumerate(settings):
+            table.setItem(row, 0, self._cell(setting.key, setting))
+            table.setItem(row, 2, self._cell(setting.unit, setting))
+            control = self._control(setting)
+            table.setCellWidget(row, 1, control)
+            table.setRowHeight(row, _ROW_PX)
+            self._controls[setting.key] = control
+        header = table.horizontalHeader()
+        for column, mode in enumerate((qt.QHeaderView.ResizeToContents, qt.QHeaderView.Stretch)):
+            header.setSectionResizeMode(column, mode)
+        header.setSectionResizeMode(2, qt.QHeaderView.ResizeToContents)
+        self._showing = False
+        self.set_values(values)
+
+    def show_only(self, keys: Collection[str] | None) -> None:
+        """Hides the rows of all other keys; None shows every row. What is wrong is never hidden."""
+        wrong = {setting.key for setting in self._settings if self._fault(setting)}
+        for row, setting in enumerate(self._settings):
+            self._table.setRowHidden(row, keys is not None and setting.key not in keys and setting.key not in wrong)
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Shows other values; those not named stay."""
+        self._showing = True
+        for setting in self._settings:
+            if setting.key in values:
+                _write(self._controls[setting.key], setting, setting.text(values[setting.key]))
+        self._showing = False
+        self.faults()
+
+    def values(self) -> dict[str, Any]:
+        """Key -> value of every row that is right."""
+        found = {}
+        for setting in self._settings:
+            try:
+                found[setting.key] = setting.value(_read(self._controls[setting.key], setting))
+            except ValueError:
+                continue
+        return found
+
+    def faults(self) -> list[str]:
+        """A sentence for every row that is wrong; the rows are marked."""
+        found = []
+        for setting in self._settings:
+            control, fault = self._controls[setting.key], self._fault(setting)
+            if fault:
+                found.append(fault)
+            if not setting.options:
+                control.setStyleSheet(_WRONG if fault else "")
+            control.setToolTip(fault or _tip(setting))
+        return found
+
+    def _fault(self, setting: Setting) -> str:
+        try:
+            setting.value(_read(self._controls[setting.key], setting))
+        except ValueError as error:
+            return _("{setting} must be {what}.").format(setting=setting.key, what=error)
+        return ""
+
+    def _cell(self, text: str, setting: Setting) -> Any:
+        item = qt.QTableWidgetItem(str(text))
+        item.setToolTip(_tip(setting))
+        return item
+
+    def _control(self, setting: Setting) -> Any:
+        if setting.options:
+            box = qt.QComboBox()
+            for option in setting.options:
+                box.addItem(option or _("by the method"), option)
+            box.connect("currentIndexChanged(int)", self._on_changed)
+            return box
+        line = qt.QLineEdit()
+        line.setFrame(False)
+        line.connect("textChanged(QString)", self._on_changed)
+        return line
+
+    def _on_changed(self, *_args: object) -> None:
+        if not self._showing:
+            self.faults()
+            self._changed()
+
+
+def _read(control: Any, setting: Setting) -> str:
+    if setting.options:
+        return str(control.itemData(control.currentIndex))
+    return str(control.text)
+
+
+def _write(control: Any, setting: Setting, text: str) -> None:
+    if setting.options:
+        control.setCurrentIndex(max(0, control.findData(text)))
+    else:
+        control.setText(text)
+        control.setCursorPosition(0)
+
+
+def _tip(setting: Setting) -> str:
+    sentence = setting.help[:1].upper() + setting.help[1:]
+    return "\n".join(filter(None, (sentence.rstrip(".") + "." if sentence else "", setting.bounds.capitalize())))

@@ -1,0 +1,89 @@
+"""Checkpoints and models to look into, told from their files' headers without reading a weight."""
+
+from __future__ import annotations
+
+import functools
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from asa.models import DESCRIPTION, list_models
+from ASATrainingLib.runs.run_folder import RunFolder
+
+_LONGEST_HEADER = 1 << 26
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file or a model folder with weights; `step` is how long it was trained, 0 where that is not known."""
+
+    path: Path
+    title: str
+    step: int = 0
+
+    @property
+    def stamp(self) -> tuple[str, float]:
+        """What changes when it is written anew."""
+        try:
+            return str(self.path), self.path.stat().st_mtime
+        except OSError:
+            return str(self.path), 0.0
+
+
+def record(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself. Raises ValueError with a sentence when it is none, or damaged."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _LONGEST_HEADER:
+                raise ValueError
+            header = json.loads(stream.read(length))
+        found = json.loads(header["__metadata__"]["record"])
+        if not isinstance(found, dict):
+            raise ValueError
+    except (OSError, ValueError, LookupError, TypeError, struct.error):
+        raise ValueError(_("{path} is damaged, or not a checkpoint of ASA.").format(path=path)) from None
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _step(path: Path, _written: float) -> int | None:
+    """Steps of a checkpoint, None when it cannot be read. A running run is asked for its checkpoints all the time."""
+    try:
+        return int(record(path).get("step", 0))
+    except (ValueError, TypeError):
+        return None
+
+
+def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
+    """Those of a run that can be read, by step; "best" before "last" where they are of one step."""
+    found = []
+    for path in run.checkpoints():
+        if (step := _step(path, Checkpoint(path, "").stamp[1])) is None:
+            continue
+        kept = path.stem.startswith("step_")
+        title = _("Step {step}") if kept else _("Step {step} ({name})")
+        found.append(Checkpoint(path, title.format(step=step, name=path.stem), step))
+    return sorted(found, key=lambda one: (one.step, one.path.name))
+
+
+def installed() -> list[Checkpoint]:
+    """The installed models that reconstruct: those of a pre-training, which have their decoder still."""
+    models = [model for model in list_models() if "autoencoder" in model.info["network"]]
+    return [Checkpoint(model.path, _("Model {name}").format(name=model.name)) for model in models]
+
+
+def opened(path: Path) -> Checkpoint:
+    """A checkpoint or an exported model from anywhere. Raises ValueError with a sentence when it is neither."""
+    if (path / DESCRIPTION).is_file():
+        return Checkpoint(path, path.name)
+    if path.is_file():
+        step = int(record(path).get("step", 0))
+        title = _("{run}: step {step}").format(run=path.parent.parent.name, step=step)
+        return Checkpoint(path, title, step)
+    raise ValueError(_("{path} is neither a checkpoint nor a model folder.").format(path=path))

@@ -1,0 +1,112 @@
+"""Charts of a run as plot nodes of the scene, so that Slicer's plot views zoom into them and export them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ASATrainingLib.watch.curves import Chart, Curve
+
+_CHART, _CURVE = "ASA.chart", "ASA.curve"
+_STEP = "step"
+
+
+class Plots:
+    """Keeps a plot chart node, and a table and a series node for each curve, up to date.
+
+    The nodes are used again for the next run, and found again in a scene that was saved with them.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
+        self._scene = scene
+
+    def show(self, run: str, charts: Sequence[Chart]) -> None:
+        """Brings the nodes up to what is to be drawn; charts and curves that there are no more go."""
+        wanted = {chart.key for chart in charts}
+        for key, node in self.nodes().items():
+            if key not in wanted:
+                self._remove(node)
+        for chart in charts:
+            self._show(run, chart)
+
+    def nodes(self) -> dict[str, slicer.vtkMRMLPlotChartNode]:
+        """The charts of the scene that were made here, by key."""
+        found = slicer.util.getNodesByClass("vtkMRMLPlotChartNode", self._scene)
+        return {node.GetAttribute(_CHART): node for node in found if node.GetAttribute(_CHART)}
+
+    def clear(self) -> None:
+        """Takes all of them out of the scene."""
+        for node in self.nodes().values():
+            self._remove(node)
+
+    def _show(self, run: str, chart: Chart) -> None:
+        node = self.nodes().get(chart.key)
+        if node is None:
+            node = self._scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+            node.SetAttribute(_CHART, chart.key)
+            node.SetXAxisTitle(_STEP)
+            node.SetGridVisibility(True)
+            node.SetLegendVisibility(True)
+        modified = node.StartModify()
+        node.SetName(f"{run}: {chart.title}")
+        node.SetTitle(chart.title)
+        node.SetYAxisTitle(chart.axis)
+        node.SetLegendVisibility(len(chart.curves) > 1)
+        there = {series.GetAttribute(_CURVE): series for series in _series(node)}
+        titles = {curve.title for curve in chart.curves}
+        for title, series in there.items():
+            if title not in titles:
+                self._remove_series(node, series)
+        for curve in chart.curves:
+            series = there.get(curve.title) or self._new_series(node, curve)
+            series.SetName(curve.title)
+            table = series.GetTableNode()
+            table.SetName(f"{run}: {chart.title}, {curve.title}")
+            table.SetAndObserveTable(_table(chart.axis, curve))
+            series.SetYColumnName(chart.axis)
+        node.EndModify(modified)
+
+    def _new_series(self, chart: slicer.vtkMRMLPlotChartNode, curve: Curve) -> slicer.vtkMRMLPlotSeriesNode:
+        table = self._scene.AddNewNodeByClass("vtkMRMLTableNode")
+        series = self._scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+        series.SetAttribute(_CURVE, curve.title)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(_STEP)
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetLineStyle(series.LineStyleSolid)
+        series.SetLineWidth(curve.width)
+        series.SetMarkerStyle(series.MarkerStyleCircle if curve.dots else series.MarkerStyleNone)
+        series.SetMarkerSize(6)
+        series.SetColor(*curve.colour)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        return series
+
+    def _remove_series(self, chart: slicer.vtkMRMLPlotChartNode, series: slicer.vtkMRMLPlotSeriesNode) -> None:
+        chart.RemovePlotSeriesNodeID(series.GetID())
+        table = series.GetTableNode()
+        self._scene.RemoveNode(series)
+        if table is not None:
+            self._scene.RemoveNode(table)
+
+    def _remove(self, chart: slicer.vtkMRMLPlotChartNode) -> None:
+        for series in _series(chart):
+            self._remove_series(chart, series)
+        self._scene.RemoveNode(chart)
+
+
+def _series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    found = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+    return [series for series in found if series is not None]
+
+
+def _table(axis: str, curve: Curve) -> vtk.vtkTable:
+    """A table made at once from arrays: row by row would take seconds."""
+    table = vtk.vtkTable()
+    for name, values in ((_STEP, curve.steps), (axis, curve.values)):
+        column = numpy_to_vtk(values, deep=1, array_type=vtk.VTK_DOUBLE)
+        column.SetName(name)
+        table.AddColumn(column)
+    return table

@@ -1,0 +1,259 @@
+"""The tab that follows a run: its curves, its newest numbers, how long it will take, and what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.process import LAUNCHER_WORDS
+from ASASlicerLib.table import fill_table
+from ASATrainingLib import layouts
+from ASATrainingLib.logic import TrainingLogic
+from ASATrainingLib.runs.run_folder import CONSOLE, EVENTS, LOG, RunFolder, Status
+from ASATrainingLib.watch.curves import charts, regions
+from ASATrainingLib.watch.events import Curves, EventReader
+from ASATrainingLib.watch.plots import Plots
+from ASATrainingLib.watch.tensorboard import TensorBoard
+from ASATrainingLib.wording import duration
+
+_POLL_MS, _CATCH_UP_MS = 500, 0
+_READ_S = 0.02  # a share of the GUI thread at a time
+_DRAW_EVERY_S = 0.5
+_TAIL = 1 << 15  # bytes of a log that are shown
+_BAD = (Status.FAILED, Status.DIED)
+_PLOT_ORDER = ("loss", "scores", "lr", "speed", "remaining")
+
+
+def open_in_browser(address: str) -> None:
+    """Opens an address with the program that the system has for it."""
+    qt.QDesktopServices.openUrl(qt.QUrl(address))
+
+
+class WatchTab:
+    """Follows `logic.current_run` through its files alone, while it is visible.
+
+    `widget` is the loaded WatchTab.ui; `open_address` opens TensorBoard in the browser.
+    """
+
+    FILE, TITLE = "WatchTab.ui", "Watch"
+
+    def __init__(
+        self,
+        widget: Any,
+        logic: TrainingLogic,
+        _dialogs: Dialogs,
+        open_address: Callable[[str], None] = open_in_browser,
+    ) -> None:
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.logic = logic
+        self.plots = Plots(slicer.mrmlScene)
+        self._widget = widget
+        self._board = TensorBoard(logic.runner, open_address, self._say)
+        self._board_note = ""
+        self._run: RunFolder | None = None
+        self._reader: EventReader | None = None
+        self._curves = Curves()
+        self._dirty = False  # whether there is what was not drawn yet
+        self._drawn = 0.0
+        self._log: tuple[tuple[int, float], ...] = ()  # sizes and times of the logs that are shown
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self.poll)
+        self.ui.plotsButton.connect("clicked()", self.show_plots)
+        self.ui.tensorboardButton.connect("clicked()", self._open_board)
+        self._board_tip = str(self.ui.tensorboardButton.toolTip)
+        logic.current_run_changed.connect(self._attach)
+        logic.run_state_changed.connect(self._on_state)
+        self._attach()
+        self._timer.start()
+
+    def close(self) -> None:
+        """Lets go of the run; its charts stay in the scene."""
+        self._timer.stop()
+        self._board.stop()
+        self.logic.current_run_changed.disconnect(self._attach)
+        self.logic.run_state_changed.disconnect(self._on_state)
+
+    # --- which run
+
+    def _attach(self) -> None:
+        run = self.logic.current_run
+        if run is not None and self._run is not None and run.path == self._run.path:
+            return
+        self._run = run
+        self._curves, self._log, self._board_note = Curves(), (), ""
+        usable = run is not None and not run.problem
+        self._reader = EventReader(run.path / EVENTS) if run is not None and usable else None
+        self._dirty, self._drawn = True, 0.0
+        for control in (self.ui.plotsButton, self.ui.logText, self.ui.numbersTable):
+            control.setEnabled(usable)
+        self.show_board_button()
+        self.ui.logText.setPlainText("")
+        self._timer.setInterval(_CATCH_UP_MS)
+        self._show_progress()
+
+    def show_board_button(self) -> None:
+        """TensorBoard may have been installed since the tab was made."""
+        button, there = self.ui.tensorboardButton, TensorBoard.installed()
+        button.setEnabled(there and self._run is not None and not self._run.problem)
+        button.setToolTip(self._board_tip if there else _("The Python package tensorboard is not installed."))
+
+    def _on_state(self, run: RunFolder) -> None:
+        if self._run is not None and run.path == self._run.path:
+            self._run = run
+            self._log = ()
+            self._show_progress()
+
+    # --- following it
+
+    def poll(self) -> None:
+        """Reads a little more of the events, and draws when there is something new."""
+        if not self._widget.isVisible():
+            self._timer.setInterval(_POLL_MS)
+            return
+        self._board.poll()
+        if self._reader is None:
+            self._timer.setInterval(_POLL_MS)
+            self._draw()
+            return
+        events, more = self._reader.read(_READ_S)
+        if self._reader.restarted:
+            self._curves = Curves()
+        self._curves.extend(events)
+        self._dirty = self._dirty or bool(events) or self._reader.restarted
+        self._timer.setInterval(_CATCH_UP_MS if more else _POLL_MS)
+        if not more or time.monotonic() - self._drawn > _DRAW_EVERY_S:
+            self._draw()
+        if not more:
+            self._show_log()
+
+    def _draw(self) -> None:
+        if not self._dirty:
+            return
+        self._dirty, self._drawn = False, time.monotonic()
+        name = self._run.name if self._run is not None else ""
+        self.plots.show(name, charts(self._curves))
+        fill_table(self.ui.numbersTable, [_("Number"), _("Newest"), _("Best")], self._numbers())
+        self._show_progress()
+
+    def show_plots(self) -> None:
+        """Arranges plot views with the charts of the run, the most telling ones first."""
+        nodes = self.plots.nodes()
+        layouts.show_plots(slicer.mrmlScene, [nodes[key] for key in _PLOT_ORDER if key in nodes])
+
+    # --- what the panel says
+
+    def _numbers(self) -> Sequence[Sequence[str]]:
+        """Rows of the table: what it is, newest and best value."""
+        rows = [
+            ("step", "loss", _("Loss, training"), "{:.4g}", min),
+            ("validation", "loss", _("Loss, held out"), "{:.4g}", min),
+            *(
+                ("validation", f"dice {region}", _("Dice, {region}").format(region=region), "{:.3f}", max)
+                for region in regions(self._curves)
+            ),
+            ("validation", "mse", _("Squared error of hidden patches, held out"), "{:.4g}", min),
+            ("step", "lr", _("Learning rate"), "{:.3g}", None),
+            ("step", "samples_per_second", _("Samples per second"), "{:.3g}", None),
+            ("step", "memory_gib", _("Memory, GiB"), "{:.2f}", None),
+        ]
+        found = []
+        for kind, key, title, form, best in rows:
+            if (series := self._curves.series.get((kind, key))) is not None:
+                values = series.arrays()[1]
+                found.append((title, form.format(series.last), form.format(best(values)) if best is not None else ""))
+        return found
+
+    def _show_progress(self) -> None:
+        ui, run = self.ui, self._run
+        steps = run.state.steps if run is not None else 0
+        step = max(self._curves.step, run.state.step if run is not None else 0)
+        ui.progressBar.setVisible(steps > 0)
+        if steps > 0:
+            ui.progressBar.setRange(0, steps)
+            ui.progressBar.setValue(min(step, steps))
+        ui.progressLabel.setText(self._progress_text(step, steps))
+        error = self._error()
+        ui.errorLabel.setText(error)
+        ui.errorLabel.setVisible(bool(error))
+
+    def _progress_text(self, step: int, steps: int) -> str:
+        run = self._run
+        if run is None:
+            return _("Choose a run above, or open a run folder.")
+        if run.problem:
+            return ""
+        said = [_("Step {step} of {steps}.") if steps else _("Step {step}.")] if step else [_("No step was done yet.")]
+        remaining = self._curves.series.get(("step", "remaining_s"))
+        if run.status is Status.RUNNING and remaining is not None:
+            said.append(_("{time} left.").format(time=duration(remaining.last)))
+        if self._reader is not None and self._reader.noise:
+            said.append(_("{count} lines of {file} are damaged and were passed over."))
+        said.append(self._board_note)
+        count = self._reader.noise if self._reader is not None else 0
+        return " ".join(filter(None, said)).format(step=step, steps=steps, count=count, file=EVENTS)
+
+    def _error(self) -> str:
+        """Why the run is no good, in a sentence; "" when it is."""
+        run = self._run
+        if run is None or run.status not in _BAD:
+            return run.problem if run is not None else ""
+        if self._curves.end.get("outcome") == "failed" and self._curves.end.get("reason"):
+            return str(self._curves.end["reason"])
+        said = [line for line in _tail(run.path / CONSOLE).splitlines() if line.strip() and LAUNCHER_WORDS not in line]
+        words = said[-1] if said else ""
+        if run.status is Status.DIED:
+            why = _("Its process ended without a word, as when memory runs out or the computer restarts. Resume it.")
+            return f"{why}\n{words}".strip()
+        return words or _("It failed; the log may say why.")
+
+    def _show_log(self) -> None:
+        """The end of log.txt, and of a run that failed also what else its process said."""
+        assert self._run is not None
+        files = [self._run.path / LOG, *([self._run.path / CONSOLE] if self._run.status in _BAD else [])]
+        stamps = tuple(_stamp(path) for path in files)
+        if stamps == self._log:
+            return
+        self._log = stamps
+        parts = [_tail(path) for path in files]
+        self.ui.logText.setPlainText("\n".join(filter(None, parts)))
+        bar = self.ui.logText.verticalScrollBar()
+        bar.setValue(bar.maximum)
+        self._show_progress()
+
+    # --- TensorBoard
+
+    def _open_board(self) -> None:
+        if self._run is not None:
+            self._board.show(self._run.path)
+
+    def _say(self, sentence: str) -> None:
+        self._board_note = sentence
+        self._show_progress()
+
+
+def _stamp(path: Path) -> tuple[int, float]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0.0
+    return found.st_size, found.st_mtime
+
+
+def _tail(path: Path) -> str:
+    """The last lines of a text; "" when there is none."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(max(0, size - _TAIL))
+            text = stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text if size <= _TAIL else text.partition("\n")[2]

@@ -1,0 +1,329 @@
+"""The command line as a user meets it: help, one head, many heads, and what goes wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import nibabel
+import numpy as np
+import pytest
+
+from asa import __version__, cli
+from asa.batch import find_cases
+from asa.cli.models import _scores
+from asa.errors import InputError
+from asa.tasks import TISSUE, TUMOUR, WMH
+
+FAKE = Path(__file__).parents[1] / "fake_engine.py"
+ENGINE = Path(cli.__file__).parents[2]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(fake: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+    # The segmentation file has tests of its own, and starting its writer takes a second each time.
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find_spec(name))
+
+    def asa(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return asa
+
+
+def make_image(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.random.default_rng(seed).uniform(1, 100, (24, 28, 16)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([-6.0, 6.0, 9.0, 1.0])), path)
+    return path
+
+
+def test_help_lists_the_commands(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "segment" in out and "models" in out
+    code, out, _ = run("segment", "--help")
+    assert code == 0
+    options = ("--t1gd", "--flair", "--reference", "--tta", "--device", "--posterior", "--overwrite")
+    assert all(option in out for option in options)
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"asa {__version__}\n", "")
+
+
+def test_a_missing_file_that_the_model_would_not_look_at(run: Run, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "head.nii.gz")
+    code, _, err = run("segment", "--t1", image, "--flair", tmp_path / "flari.nii", "-o", tmp_path / "out")
+    assert code == 3 and "flari.nii cannot be read: there is no such file" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_models(run: Run) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    assert "fake" in out and "tissue" in out and "GM 0.91" in out
+
+
+def test_scores_are_rounded_as_a_reader_of_the_card_does() -> None:
+    assert _scores({"heads": {"WT": 0.835, "TC": 0.475, "ET": 0.4}}) == "heads: WT 0.84, TC 0.48, ET 0.40"
+
+
+def test_help_is_quick_to_import() -> None:
+    code = "import sys, asa.cli; asa.cli.build(); sys.exit(bool({'torch', 'nibabel', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=False).returncode == 0
+
+
+def test_one_head_goes_straight_into_the_output(run: Run, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "head.nii.gz")
+    code, out, err = run("segment", image, "-o", tmp_path / "out")
+    assert code == 0, err
+    assert (tmp_path / "out" / "report.json").is_file() and (tmp_path / "out" / "overlay.png").is_file()
+    assert out.splitlines()[-1] == f"Results: {tmp_path / 'out'}"
+    assert "A warning of the engine." in err and "slicer-core" in err
+
+
+def test_one_head_by_modality(run: Run, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "head.nii.gz")
+    code, _, err = run("segment", "--t1", image, "-o", tmp_path / "out")
+    assert code == 0, err
+    assert list(json.loads((tmp_path / "out" / "report.json").read_text())["inputs"]) == ["t1"]
+
+
+def test_a_batch_skips_goes_on_and_sums_up(run: Run, tmp_path: Path) -> None:
+    images = [make_image(tmp_path / f"head{i}.nii.gz", i) for i in range(3)]
+    (tmp_path / "broken.nii.gz").write_bytes(b"not an image")
+    out = tmp_path / "out"
+    assert run("segment", images[0], images[1], "-o", out)[0] == 0
+    code, table, err = run("segment", *images, tmp_path / "broken.nii.gz", "-o", out)
+    assert code == 1
+    assert "3 of 4 segmented" in table
+    assert {path.name for path in out.iterdir()} == {"head0", "head1", "head2", "summary.json"}
+    cases = json.loads((out / "summary.json").read_text())["cases"]
+    assert [case["status"] for case in cases] == ["reused", "reused", "done", "failed"]
+    assert cases[3]["exit_code"] == InputError.exit_code and "broken" in cases[3]["error"]
+    assert "1 of 4 heads failed" in err and "Traceback" not in err
+
+
+def test_a_log_of_80_columns_names_every_head(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"sub-0000{number}_ses-baseline_acq-mprage_T1w" for number in range(2)]
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"no image")
+    _, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    assert "".join(row[1].strip() for row in rows) == "".join(names)
+    told = [line for line in err.splitlines() if line.startswith("sub-")]
+    assert len(told) == 2 and all("is damaged" in line and line.endswith(" s)") for line in told)
+
+
+def test_an_unexpected_failure_of_one_head_does_not_end_the_batch(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: ModuleType
+) -> None:
+    images = [make_image(tmp_path / f"head{i}.nii.gz", i) for i in range(2)]
+
+    def sometimes(request: object, progress: object = None) -> object:
+        if "head0" in str(vars(request)):
+            raise ZeroDivisionError("nobody expects it")
+        return fake.segment(request)
+
+    monkeypatch.setattr(sys.modules["asa.inference"], "segment", sometimes)
+    code, _, _ = run("segment", *images, "-o", tmp_path / "out")
+    assert code == 1
+    cases = json.loads((tmp_path / "out" / "summary.json").read_text())["cases"]
+    assert [case["status"] for case in cases] == ["failed", "done"]
+    assert "nobody expects it" in cases[0]["error"]
+
+
+def test_a_folder_of_images(run: Run, tmp_path: Path) -> None:
+    make_image(tmp_path / "in" / "a.nii.gz")
+    make_image(tmp_path / "in" / "b.nii")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    assert run("segment", tmp_path / "in", "-o", tmp_path / "out")[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "b", "summary.json"}
+
+
+def bids(root: Path) -> Path:
+    for name in (
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_ce-gadolinium_T1w.nii.gz",
+        "sub-01/anat/sub-01_T2w.nii.gz",
+        "sub-01/anat/sub-01_FLAIR.nii.gz",
+        "sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w.nii",
+        "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz",
+        "sub-02/ses-2/func/sub-02_ses-2_task-rest_bold.nii.gz",
+        "derivatives/x/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz",
+    ):
+        make_image(root / name)
+    return root
+
+
+def test_bids_cases(tmp_path: Path) -> None:
+    cases = find_cases([bids(tmp_path)], TISSUE.modalities[:1])
+    assert [case.name for case in cases] == ["sub-01", "sub-02_ses-1_run-1", "sub-02_ses-2"]
+    assert cases[0].images["t1"].name == "sub-01_T1w.nii.gz"
+    tumour = find_cases([tmp_path], TUMOUR.modalities)[0]
+    assert {key: path.name for key, path in tumour.images.items()} == {
+        "t1": "sub-01_T1w.nii.gz",
+        "t1gd": "sub-01_ce-gadolinium_T1w.nii.gz",
+        "t2": "sub-01_T2w.nii.gz",
+        "flair": "sub-01_FLAIR.nii.gz",
+    }
+
+
+def test_bids_cases_of_a_model_that_can_do_without(tmp_path: Path) -> None:
+    make_image(bids(tmp_path) / "sub-03/anat/sub-03_FLAIR.nii.gz")
+    cases = find_cases([tmp_path], WMH.modalities)
+    assert [(case.name, sorted(case.images)) for case in cases] == [("sub-01", ["flair", "t1"]), ("sub-03", ["flair"])]
+    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
+    anything = {case.name: sorted(case.images) for case in find_cases([tmp_path], optional)}
+    assert anything["sub-01"] == ["flair", "t1", "t1gd", "t2"] and anything["sub-02_ses-2"] == ["t1"]
+    lone = find_cases([tmp_path / "sub-03/anat/sub-03_FLAIR.nii.gz"], WMH.modalities)
+    assert list(lone[0].images) == ["flair"], "an image by itself is of the modality the model needs"
+
+
+def test_bids_names_of_contrast_agents(tmp_path: Path) -> None:
+    for name in ("run-1_T1w", "ce-gadolinium_run-1_T1w", "run-1_FLAIR", "ce-gd_run-1_FLAIR", "ce-gd_run-2_T1w"):
+        make_image(tmp_path / f"sub-01/anat/sub-01_{name}.nii.gz")
+    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
+    cases = {case.name: case.images for case in find_cases([tmp_path], optional)}
+    assert {name: sorted(images) for name, images in cases.items()} == {
+        "sub-01_run-1": ["flair", "t1", "t1gd"],
+        "sub-01_run-2": ["t1gd"],
+    }
+    assert cases["sub-01_run-1"]["flair"].name == "sub-01_run-1_FLAIR.nii.gz"
+
+
+def test_who_is_left_out_is_said(run: Run, tmp_path: Path) -> None:
+    make_image(bids(tmp_path / "in") / "sub-03/anat/sub-03_FLAIR.nii.gz")
+    make_image(tmp_path / "in" / "sub-02/ses-3/anat/sub-02_ses-3_T2w.nii.gz")
+    code, _, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0, err
+    assert f"needs: {Path('sub-02/ses-3')}, sub-03." in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_nothing_is_a_failed_head(run: Run, tmp_path: Path) -> None:
+    make_image(tmp_path / "in" / "there.nii.gz")
+    (tmp_path / "in" / "not_fetched.nii.gz").symlink_to("../annex/not_fetched.nii.gz")
+    code, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1 and "1 of 2 segmented" in table
+    assert "not_fetched: failed" in err
+
+
+def test_a_bids_folder_is_segmented(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("segment", bids(tmp_path / "in"), "-o", tmp_path / "out")
+    assert code == 0, err
+    assert (tmp_path / "out" / "sub-02_ses-2" / "report.json").is_file()
+
+
+def test_equal_names_are_told_apart(tmp_path: Path) -> None:
+    paths = [make_image(tmp_path / folder / "T1.nii.gz") for folder in ("anna", "bert")]
+    names = [case.name for case in find_cases([*paths, paths[0]], TISSUE.modalities)]
+    assert names == ["anna_T1", "bert_T1", "anna_T1_2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["segment", "-o", "out"], 3, "Give at least one image"),
+        (["segment", "missing.nii.gz", "-o", "out"], 3, "There is no image missing.nii.gz."),
+        (["segment", ".", "-o", "out"], 3, "holds no T1 image"),
+        (["segment", "x.nii", "--t1", "y.nii", "-o", "out"], 3, "not both"),
+        (["segment", "--t1", "y.nii", "-o", "out"], 3, "y.nii cannot be read"),
+        (["segment", "x.nii"], 2, "--output"),
+        (["segment", "x.nii", "-o", "out", "--task", "liver"], 2, "'liver' is not one of tissue, tumour, wmh"),
+        (["segmnt"], 2, "segment"),
+    ],
+    ids=["nothing", "missing", "empty folder", "both ways", "missing modality file", "no output", "task", "command"],
+)
+def test_mistakes_are_one_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, _, err = run(*arguments)
+    assert found == code
+    assert sentence in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.nii.gz").write_bytes(b"no image")
+    _, _, quiet = run("segment", tmp_path / "x.nii.gz", "-o", tmp_path / "out")
+    _, _, loud = run("segment", tmp_path / "x.nii.gz", "-o", tmp_path / "out", "--debug")
+    assert "Traceback" not in quiet and "Traceback" in loud
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_ctrl_c_leaves_no_file_and_130(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "head.nii.gz")
+    process = subprocess.Popen(
+        [sys.executable, str(FAKE), "cli", "segment", str(image), "-o", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": str(ENGINE), "FAKE_DELAY": "60"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert process.stdout is not None
+    while "a library that prints" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "Cancelled" in err and "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a file size limit")
+def test_a_full_disk_is_exit_code_4(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "head.nii.gz")
+    command = [sys.executable, str(FAKE), "cli", "segment", str(image), "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE), "FAKE_FILE_LIMIT": "1000"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1].startswith("Error: Cannot write")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [(["models"], 0), (["segment", "nowhere.nii", "-o", "out"], 3)])
+def test_a_process_of_a_group_ends_before_python_goes_down(tmp_path, words, code):
+    """What still lives then, as threads of gloo may, must not abort a process whose work is done."""
+    program = (
+        "import atexit, os, torch.distributed\n"
+        "from asa.cli import main\n"
+        "class Late:\n"
+        "    def __del__(self): os.abort()\n"
+        "late = Late()\n"
+        "atexit.register(print, 'tidied')\n"
+        f"main({words!r})\n"
+    )
+    environment = {**os.environ, "WORLD_SIZE": "2", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("tidied\n")

@@ -1,0 +1,154 @@
+"""`asa evaluate`: pairing, conventions, tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from Testing.engine.labelled_files import brats_case, label_map, save
+
+from asa.cli import build, main
+from asa.data.datasets import DATASETS
+from asa.errors import InputError
+from asa.evaluation.evaluate import Protocol, case_name, evaluate
+from asa.evaluation.tables import markdown, summary
+
+BRATS = Protocol(DATASETS["brats2021"])
+
+
+@pytest.fixture
+def brats(tmp_path):
+    """Two cases of which the second has no enhancing tumour; predictions right but for that."""
+    brats_case(tmp_path / "ref", "BraTS2021_00001", (1, 2, 4))
+    brats_case(tmp_path / "ref", "BraTS2021_00002", (1, 2))
+    save(tmp_path / "ours" / "BraTS2021_00001.nii.gz", label_map((1, 2, 3)))
+    save(tmp_path / "ours" / "BraTS2021_00002" / "segmentation.nii.gz", label_map((1, 2, 3)))
+    save(tmp_path / "other" / "BraTS2021_00001.nii.gz", label_map((1, 0, 3)))
+    save(tmp_path / "other" / "BraTS2021_00002.nii.gz", label_map((1, 2)))
+    return tmp_path
+
+
+def test_regions_and_empty_convention(brats):
+    scores = evaluate({"ours": brats / "ours"}, brats / "ref", BRATS)["ours"]
+    assert set(scores) == {"BraTS2021_00001", "BraTS2021_00002"}
+    assert {region: m["dice"] for region, m in scores["BraTS2021_00001"].items()} == {"WT": 1, "TC": 1, "ET": 1}
+    second = scores["BraTS2021_00002"]
+    assert second["ET"]["dice"] == 0
+    assert second["ET"]["one_empty"] == 1
+    assert second["ET"]["hd95_mm"] == pytest.approx(np.hypot(np.hypot(8, 9), 10))
+    assert second["WT"]["dice"] == pytest.approx(2 * 18 / (18 + 27))
+
+
+def test_summary_counts_conventions_and_compares(brats):
+    scores = evaluate({"ours": brats / "ours", "other": brats / "other"}, brats / "ref", BRATS)
+    found = summary(scores, BRATS)
+    assert found["systems"]["ours"]["ET"]["one_empty"] == 1
+    assert found["systems"]["other"]["ET"]["both_empty"] == 1
+    dice = found["systems"]["ours"]["ET"]["dice"]
+    assert (dice["count"], dice["mean"], dice["median"]) == (2, 0.5, 0.5)
+    assert dice["low"] <= 0.5 <= dice["high"]
+    (comparison,) = found["comparisons"]["WT"]["dice"]
+    assert comparison["system"] == "other"
+    assert comparison["p_holm"] >= comparison["p"]
+    text = markdown(found)
+    assert "0.500 ± 0.707 (0.500)" in text
+    assert "Holm" in text
+    assert found["convention"] in text
+    comparison["p"] = 3e-7
+    assert "| < 0.0001 |" in markdown(found)
+
+
+def test_what_the_reference_does_not_mark_is_not_scored():
+    assert set(Protocol(DATASETS["ibsr-tri"]).regions) == {"ventricles", "GM", "WM"}
+    assert "CSF" in Protocol(DATASETS["tissue"]).regions
+
+
+def test_predictions_on_ignored_labels_do_not_count(tmp_path):
+    folder = tmp_path / "Utrecht" / "3"
+    save(folder / "pre" / "FLAIR.nii.gz", label_map((1,)))
+    save(folder / "wmh.nii.gz", label_map((1, 2)))
+    save(tmp_path / "ours" / "Utrecht-3.nii.gz", label_map((1, 1)))
+    (scores,) = evaluate({"ours": tmp_path / "ours"}, tmp_path / "Utrecht" / "..", Protocol(DATASETS["wmh2017"]))[
+        "ours"
+    ].values()
+    assert scores["WMH"]["dice"] == 1
+
+
+def test_a_result_beside_the_manual_labels_is_not_its_own_reference(tmp_path):
+    save(tmp_path / "anna" / "labels.nii.gz", label_map((1,)))
+    save(tmp_path / "anna" / "segmentation.nii.gz", label_map((0, 1)))
+    assert evaluate({"ours": tmp_path}, tmp_path, Protocol(DATASETS["wmh"]))["ours"]["anna"]["WMH"]["dice"] == 0
+
+
+def test_two_files_are_paired_whatever_their_names(tmp_path):
+    ours, theirs = save(tmp_path / "a.nii.gz", label_map((1,))), save(tmp_path / "b.nii", label_map((1,)))
+    assert evaluate({"ours": ours}, theirs, Protocol(DATASETS["wmh"]))["ours"]["b"]["WMH"]["dice"] == 1
+
+
+def test_one_error_lists_everything(brats):
+    save(brats / "ours" / "BraTS2021_00001.nii.gz", label_map((1, 2, 3)), (1, 1, 2))
+    save(brats / "ours" / "BraTS2021_00002" / "segmentation.nii.gz", label_map((1, 4)))
+    save(brats / "other" / "BraTS2021_00002.nii.gz", label_map((1,)) * np.float32(0.999))
+    with pytest.raises(InputError) as caught:
+        evaluate({"ours": brats / "ours", "other": brats / "other"}, brats / "ref", BRATS)
+    grids = "the prediction is 8x9x10 of 1x1x2 mm, the reference 8x9x10 of 1x1x1 mm"
+    for part in ("3 problems", grids, "labels hold 4", "not whole numbers"):
+        assert part in str(caught.value)
+
+
+def test_missing_partners_are_listed_and_partial_leaves_cases_out(brats):
+    save(brats / "ours" / "stranger.nii.gz", label_map((1,)))
+    (brats / "other" / "BraTS2021_00002.nii.gz").unlink()
+    message = r"(?s)2 problems.*no reference for stranger.*other: no prediction for BraTS2021_00002"
+    with pytest.raises(InputError, match=message):
+        evaluate({"ours": brats / "ours", "other": brats / "other"}, brats / "ref", BRATS)
+    scores = evaluate({"other": brats / "other"}, brats / "ref", Protocol(DATASETS["brats2021"], partial=True))
+    assert list(scores["other"]) == ["BraTS2021_00001"]
+
+
+def test_predictions_may_have_the_values_of_a_release(brats):
+    save(brats / "four" / "BraTS2021_00001.nii.gz", label_map((1, 2, 4)))
+    protocol = Protocol(DATASETS["brats2021"], DATASETS["brats2021"], partial=True)
+    assert evaluate({"x": brats / "four"}, brats / "ref", protocol)["x"]["BraTS2021_00001"]["ET"]["dice"] == 1
+
+
+def test_command_writes_tables(brats, capsys):
+    arguments = ["evaluate", str(brats / "ours"), str(brats / "ref"), "--dataset", "brats2021", "--lesionwise"]
+    arguments += ["--name", "ours", "--against", f"other={brats / 'other'}", "-o", str(brats / "out")]
+    build()(args=arguments, standalone_mode=False)
+    assert "Lesion-wise Dice" in capsys.readouterr().out
+    with (brats / "out" / "cases.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == 2 * 2 * 3
+    assert float(table[0]["dice"]) == 1
+    assert json.loads((brats / "out" / "summary.json").read_text())["cases"] == 2
+    assert "| ours | WT |" in (brats / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("option", ["other", "=x", "ASA=x"])
+def test_command_says_what_is_wrong_with_against(option, tmp_path, capsys):
+    path = str(save(tmp_path / "a.nii.gz", label_map((1,))))
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", path, path, "--against", option])
+    assert left.value.code == 3
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_case_names(tmp_path):
+    assert [case_name(tmp_path / n) for n in ("a.b.nii.gz", "a.seg.nrrd", "A.NII", "x.txt")] == ["a.b", "a", "A", "x"]
+    with pytest.raises(InputError, match="holds no label map"):
+        evaluate({"x": tmp_path}, save(tmp_path / "r" / "a.nii", label_map((1,))), Protocol(DATASETS["wmh"]))
+
+
+def test_a_real_reference_agrees_with_itself(data_root):
+    one = data_root / "ibsr" / "IBSR_01" / "IBSR_01_segTRI_ana.nii.gz"
+    (scores,) = evaluate({"self": one}, one, Protocol(DATASETS["ibsr-tri"]))["self"].values()
+    assert {metrics["dice"] for metrics in scores.values()} == {1.0}
+
+
+def test_references_of_one_name_are_an_error(brats):
+    brats_case(brats / "ref" / "HGG", "BraTS2021_00001")
+    with pytest.raises(InputError, match="BraTS2021_00001: 2 cases have this name"):
+        evaluate({"ours": brats / "ours"}, brats / "ref", BRATS)

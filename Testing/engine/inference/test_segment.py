@@ -1,0 +1,208 @@
+"""From a scan to labels, with a small network of random weights: geometry, blending, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from scipy import ndimage
+
+from asa.errors import InputError, ModelError, ResourceError
+from asa.geometry import FRAME
+from asa.inference import SegmentRequest, predictor, segment
+from asa.inference.labelling import keep_main_component, label_classes
+from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts
+from asa.inference.series import UNALIGNED
+from asa.models import find_model, list_models, load_network, open_model
+from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
+from asa.preprocessing.normalise import zscore
+from asa.volume import Grid, Volume, read_volume, write_volume
+
+CONFIG = SegmenterConfig(
+    encoder=EncoderConfig(frame=(20, 24, 20), dim=12, depth=2, heads=2),
+    classes=5,
+    widths=(2, 3, 4, 5),
+    taps=(1, 2),
+    pyramid=True,
+    norm="batch",
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    torch.manual_seed(1)
+    network = Segmenter(CONFIG)
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()},
+        folder / "model.safetensors",
+    )
+    info = {"format": 1, "name": "tiny", "task": "tissue", "modalities": ["t1"], "network": CONFIG.to_dict()}
+    (folder / "model.json").write_text(json.dumps(info))
+    return folder
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    """An ellipsoid 'brain' on an oblique, left-handed 2.5 mm grid."""
+    rng = np.random.default_rng(0)
+    shape = (60, 72, 62)
+    turn = np.array([[-0.98, 0.17, 0.0], [0.17, 0.98, 0.0], [0.0, 0.0, 1.0]])
+    affine = np.eye(4)
+    affine[:3, :3] = 2.5 * turn @ np.eye(3)[::-1]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2) + [0, -16, 5]
+    t, h, w = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * 2.5 for n in shape], indexing="ij")
+    inside = (t / 60) ** 2 + (h / 75) ** 2 + (w / 58) ** 2 < 1
+    array = np.where(inside, 100 + 20 * rng.standard_normal(shape), 0).clip(0).astype(np.float32)
+    path = tmp_path / "scan.nii.gz"
+    write_volume(Volume(array, Grid(shape, affine)), path)
+    return path
+
+
+def test_labels_lie_on_the_scans_own_grid(model, scan):
+    stages: list[tuple[str, float]] = []
+    request = SegmentRequest({"t1": scan}, model=str(model), align="none", device="cpu", posterior=True)
+    result = segment(request, lambda stage, fraction: stages.append((stage, fraction)))
+    original = read_volume(scan)
+    assert result.labels.grid.same_as(original.grid) and result.labels.array.dtype == np.uint8
+    assert set(np.unique(result.labels.array)) <= {0, 1, 2, 3, 4}
+    assert result.posterior.shape == (5, *original.array.shape)
+    assert np.array_equal(result.posterior.argmax(0) > 0, result.labels.array > 0)
+    fractions = [f for _, f in stages]
+    assert fractions == sorted(fractions) and {s for s, _ in stages} == {"reading", "aligning", "network", "labelling"}
+    assert set(result.timings) == {"reading", "aligning", "network", "labelling"}
+    assert result.alignment.method == "identity"
+
+
+def test_label_classes_puts_classes_where_they_are_in_millimetres():
+    posterior = np.zeros((3, *FRAME.shape), np.float32)
+    posterior[0] = 1
+    for number, (t, h, w) in ((1, (40, 70, 40)), (2, (80, 100, 100))):
+        box = (slice(t, t + 30), slice(h, h + 26), slice(w, w + 34))
+        posterior[(0, *box)], posterior[(number, *box)] = 0, 1
+    grid = Grid((70, 80, 90), np.array([[0, 0.3, -2.0, 90], [0, 2.4, 0.2, -112], [2.5, 0, 0, -80], [0, 0, 0, 1]]))
+    labels, kept = label_classes(posterior, UNALIGNED, grid, keep=True)
+    places = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    frame_index = np.rint(FRAME.to_index(grid.to_world(places))).astype(int)
+    inside = np.all((frame_index >= 0) & (frame_index < FRAME.shape), axis=-1)
+    expected = np.zeros(grid.shape, np.uint8)
+    expected[inside] = posterior.argmax(0)[tuple(frame_index[inside].T)]
+    border = ndimage.grey_dilation(expected, size=3) != ndimage.grey_erosion(expected, size=3)
+    assert (expected[~border] > 0).sum() > 1500
+    assert np.array_equal(labels[~border], expected[~border])
+    assert np.allclose(kept.sum(0), 1, atol=0.01)
+
+
+def test_windows_agree_with_one_pass(model, monkeypatch):
+    torch.manual_seed(0)
+    network = Predictor(open_model(model), torch.device("cpu"))
+    network.bf16 = False
+    image = torch.randn(1, *FRAME.shape).numpy()
+    whole = network.posterior(image)
+    monkeypatch.setattr(predictor, "fits", lambda *_: False)
+    parts: list[float] = []
+    windows = network.posterior(image, progress=parts.append)
+    assert parts[-1] == 1.0 and len(parts) > 1
+    assert np.allclose(windows.sum(0), 1, atol=1e-4)
+    assert np.abs(whole - windows).mean() < 0.01  # they differ near window borders only
+
+
+def test_flip_averaging_is_mirror_symmetric(model):
+    network = Predictor(open_model(model), torch.device("cpu"))
+    image = np.random.default_rng(0).standard_normal((1, *FRAME.shape)).astype(np.float32)
+    a = network.posterior(image, tta=True)
+    b = network.posterior(np.ascontiguousarray(image[..., ::-1]), tta=True)[..., ::-1]
+    assert np.allclose(a, b, atol=1e-5)
+
+
+def test_out_of_memory_is_one_sentence(model, monkeypatch):
+    network = Predictor(open_model(model), torch.device("cpu"))
+
+    def full(*_args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(network, "run", full)
+    with pytest.raises(ResourceError, match="too little free memory"):
+        network.posterior(np.zeros((1, *FRAME.shape), np.float32))
+
+
+def test_zscore_ignores_air_and_padding():
+    rng = np.random.default_rng(0)
+    brain = rng.normal(500, 50, (20, 20, 20)).astype(np.float32)
+    padded = np.zeros((40, 40, 40), np.float32)
+    padded[10:30, 10:30, 10:30] = brain
+    assert np.allclose(zscore(padded)[10:30, 10:30, 10:30], zscore(brain), atol=1e-3)
+    assert zscore(brain).mean() == pytest.approx(0, abs=0.01) and zscore(brain).std() == pytest.approx(1, abs=0.01)
+    assert not zscore(np.zeros((4, 4, 4), np.float32)).any()
+
+
+@pytest.mark.parametrize(("size", "window"), [(160, 96), (192, 96), (96, 96), (200, 96), (104, 96)])
+def test_windows_cover_the_axis_on_the_patch_grid(size, window):
+    starts = window_starts(size, window, 8)
+    assert starts[0] == 0 and starts[-1] == size - window
+    assert all(s % 8 == 0 for s in starts)
+    assert all(b - a <= window // 2 + 8 for a, b in pairwise(starts))
+
+
+def test_gaussian_window_is_symmetric_and_positive():
+    weight = gaussian_window((96, 96, 96))
+    assert torch.equal(weight, weight.flip(0, 1, 2)) and weight.min() > 0 and weight.argmax() > 0
+
+
+def test_only_the_main_component_stays():
+    posterior = np.zeros((2, 20, 20, 20), np.float32)
+    posterior[0] = 1
+    for box in ((slice(2, 10),) * 3, (slice(14, 17),) * 3):
+        posterior[(0, *box)], posterior[(1, *box)] = 0.2, 0.8
+    kept = keep_main_component(posterior)
+    assert (kept[1] > 0.5).sum() == 8**3 and kept[0, 15, 15, 15] == 1
+
+
+def test_missing_modality_unknown_task_and_device(model, scan):
+    with pytest.raises(InputError, match="needs t1"):
+        segment(SegmentRequest({"flair": scan}, model=str(model)))
+    with pytest.raises(InputError, match="unknown task"):
+        segment(SegmentRequest({"t1": scan}, task="knee"))
+    with pytest.raises(ResourceError, match="cuda:7"):
+        choose_device("cuda:7")
+    with pytest.raises(ResourceError, match="unknown device"):
+        choose_device("abacus")
+
+
+def test_damaged_models_say_what_is_wrong(model, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    with pytest.raises(ModelError, match="not a model folder"):
+        open_model(broken)
+    info = json.loads((model / "model.json").read_text())
+    (broken / "model.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match="missing"):
+        load_network(open_model(broken))
+    (broken / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(ModelError, match="do not fit together"):
+        load_network(open_model(broken))
+    other = dataclasses.replace(CONFIG, widths=(2, 3, 4, 6))
+    (broken / "model.json").write_text(json.dumps(info | {"network": other.to_dict()}))
+    (broken / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    with pytest.raises(ModelError, match="do not fit together"):
+        load_network(open_model(broken))
+    (broken / "model.json").write_text(json.dumps(info | {"format": 99}))
+    with pytest.raises(ModelError, match="newer version"):
+        open_model(broken)
+
+
+def test_models_are_found_by_environment_name_and_task(model, monkeypatch):
+    monkeypatch.setenv("ASA_MODELS", str(model.parent))
+    assert next(m.name for m in list_models("tissue")) == "tiny"
+    assert find_model("tiny").path == model
+    with pytest.raises(ModelError, match="no model 'absent'"):
+        find_model("absent")
+    with pytest.raises(ModelError, match="is for task 'tissue'"):
+        find_model("tiny", "tumour")
