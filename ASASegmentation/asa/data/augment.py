@@ -36,6 +36,11 @@ class AugmentSettings:
         flip: axes that are mirrored half of the time: "w" (left-right), "thw", or "" for none.
         gamma: exponent on intensities scaled to 0...1; mean and spread are kept.
         gamma_p: probability of such an exponent.
+        inverted_gamma_p: probability of such an exponent on the inverted intensities.
+        brightness: factor on intensities, one for each channel.
+        brightness_p: probability of another brightness.
+        contrast: factor on the distance to the mean; values stay between their extremes.
+        contrast_p: probability of another contrast.
         noise: largest standard deviation of Gaussian noise, in units of the z-score.
         noise_p: probability of noise.
         blur: standard deviation of a Gaussian, in voxels.
@@ -53,6 +58,11 @@ class AugmentSettings:
     flip: str = "w"
     gamma: Range = (0.7, 1.5)
     gamma_p: float = 0.3
+    inverted_gamma_p: float = 0.0
+    brightness: Range = (0.75, 1.25)
+    brightness_p: float = 0.0
+    contrast: Range = (0.75, 1.25)
+    contrast_p: float = 0.0
     noise: float = 0.3
     noise_p: float = 0.0
     blur: Range = (0.5, 1.0)
@@ -265,18 +275,31 @@ def voxel_places(
 
 
 def intensities(rng: Generator, image: Tensor, s: AugmentSettings) -> Tensor:
-    """Noise, blur, low resolution and gamma, each with its probability, on an image (C, T, H, W)."""
+    """Noise, blur, brightness, contrast, low resolution and gamma, each with its probability, on (C, T, H, W)."""
     if chance(rng, s.noise_p):
         image = image + uniform(rng, 0, s.noise) * torch.randn(image.shape, generator=rng)
     if chance(rng, s.blur_p):
         image = gaussian_blur(image, uniform(rng, *s.blur))
+    if s.brightness_p and chance(rng, s.brightness_p):
+        image = image * torch.tensor([uniform(rng, *s.brightness) for _ in image]).view(-1, 1, 1, 1)
+    if s.contrast_p and chance(rng, s.contrast_p):
+        image = contrasted(image, torch.tensor([uniform(rng, *s.contrast) for _ in image]))
     if chance(rng, s.low_resolution_p):
         size = [max(2, round(n * factor)) for n in image.shape[1:] for factor in [uniform(rng, *s.low_resolution)]]
         coarse = F.interpolate(image[None], size, mode="nearest-exact")
         image = F.interpolate(coarse, list(image.shape[1:]), mode="trilinear")[0]
     if chance(rng, s.gamma_p):
         image = power(image, uniform(rng, *s.gamma))
+    if s.inverted_gamma_p and chance(rng, s.inverted_gamma_p):
+        image = -power(-image, uniform(rng, *s.gamma))
     return image
+
+
+def contrasted(image: Tensor, factors: Tensor) -> Tensor:
+    """Each channel of (C, T, H, W) stretched about its mean by its factor (C,), within its extremes."""
+    flat = image.flatten(1)
+    mean, low, high = flat.mean(1, keepdim=True), flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    return ((flat - mean) * factors[:, None] + mean).clamp(low, high).view(image.shape)
 
 
 def power(image: Tensor, gamma: float) -> Tensor:

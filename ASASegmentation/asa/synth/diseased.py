@@ -130,6 +130,7 @@ class DiseasedHeads:
         frame, crop: shapes (T, H, W) in voxels.
         disease: what is drawn.
         modalities: channels, of :data:`MODALITIES`.
+        centred: crops lie in the middle of the frame along W.
     """
 
     def __init__(
@@ -140,8 +141,11 @@ class DiseasedHeads:
         disease: Disease,
         modalities: Sequence[str] = MODALITIES,
         settings: SynthSettings = SynthSettings(),  # noqa: B008 (frozen)
+        *,
+        centred: bool = False,
     ) -> None:
         self.maker = HeadGenerator(heads, frame, crop, settings)
+        self.centred = centred
         self.disease, self.channels = disease, [MODALITIES.index(m) for m in modalities]
         margin = [(have - want) // 2 for have, want in zip(heads.shape[1:], frame, strict=True)]
         self.margin = torch.tensor(margin)
@@ -181,6 +185,8 @@ class DiseasedHeads:
         for place, size, whole in zip(middle.tolist(), self.maker.crop, self.maker.frame, strict=True):
             start = place - size / 2 + uniform(rng, -0.35, 0.35) * size
             corner.append(PATCH * round(min(max(start, 0.0), whole - size) / PATCH))
+        if self.centred:
+            corner[2] = (self.maker.frame[2] - self.maker.crop[2]) // 2 // PATCH * PATCH
         return corner
 
     def statistics(self, counts: Tensor, contrasts: Contrasts, painted: Painted) -> tuple[Tensor, Tensor]:

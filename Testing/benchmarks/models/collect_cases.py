@@ -92,7 +92,7 @@ def collect_scans(data: Path, out: Path) -> Iterator[Path]:
         path = next(folder.glob("anat/*_T1w.nii.gz"))
         yield place(out, f"sub-head{folder.name[4:]}", stripped(path, found_brain(path), out / "wmh"))
     for task in ("tumour", "wmh"):
-        train = json.loads((SPLITS / f"{task}.json").read_text(encoding="utf-8"))[0]["train"]
+        train = json.loads((SPLITS / f"{task}.json").read_text(encoding="utf-8"))["folds"][0]["train"]
         with (out / task / "cases.csv").open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 if row["case"] in train and row["t1"] and max(nib.load(row["t1"]).header.get_zooms()[:3]) < THICK_MM:
@@ -101,7 +101,7 @@ def collect_scans(data: Path, out: Path) -> Iterator[Path]:
 
 def link_label_maps(data: Path, out: Path) -> None:
     """The label maps of each part of the split in a folder of their own."""
-    for part, names in json.loads((SPLITS / "tissue.json").read_text(encoding="utf-8"))[0].items():
+    for part, names in json.loads((SPLITS / "tissue.json").read_text(encoding="utf-8"))["folds"][0].items():
         folder = out / "label_maps" / part
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:

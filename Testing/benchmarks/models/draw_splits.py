@@ -38,7 +38,7 @@ def write(name: str, people: dict[str, list[str]], validation: Sequence[str], te
     train = sorted(set(people) - set(validation) - set(test))
     parts = {"train": train, "validation": sorted(validation), "test": sorted(test)}
     fold = {part: sorted(case for who in whom for case in people[who]) for part, whom in parts.items()}
-    (FOLDER / f"{name}.json").write_text(json.dumps([fold], indent=1) + "\n", encoding="utf-8")
+    (FOLDER / f"{name}.json").write_text(json.dumps({"folds": [fold]}, indent=1) + "\n", encoding="utf-8")
     print(name, {part: len(whom) for part, whom in parts.items()})
 
 

@@ -14,6 +14,7 @@ from asa.data.case_store import CaseStore
 from asa.nn.baselines import Network
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3
+from asa.nn.precision import native_bf16
 from asa.tasks import Task
 from asa.training.finetuning.calibration import Posterior, choose_temperature
 from asa.training.finetuning.whole_volume import activation, predict
@@ -68,6 +69,28 @@ def pooled_dice(
         size += shown.flatten(1).sum(1) + truth.flatten(1).sum(1)
     dice = (2 * overlap / size.clamp(min=1)).tolist()
     return {"score": sum(dice) / len(dice), **{f"dice {n}": d for n, d in zip(names, dice, strict=True)}}
+
+
+@torch.inference_mode()
+def frame_dice(
+    network: nn.Module, store: CaseStore, numbers: Sequence[int], task: Task, device: torch.device
+) -> dict[str, float]:
+    """Dice of each region of a network of regions over whole frames in one pass, averaged over stored cases.
+
+    ``score`` is the mean over regions. A region that is absent and not found counts as 1.
+    """
+    sums = dict.fromkeys((region.name for region in task.regions), 0.0)
+    for number in numbers:
+        image, labels = store.read(number)
+        picture = torch.from_numpy(image.astype(np.float32))[None].to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=native_bf16(device)):
+            logits = network(picture.contiguous(memory_format=torch.channels_last_3d), (0, 0, 0))[0]
+        for row, region in enumerate(task.regions):
+            found, expected = (logits[row] > 0).cpu().numpy(), np.isin(labels, region.values)
+            size = int(found.sum()) + int(expected.sum())
+            sums[region.name] += 2 * int((found & expected).sum()) / size if size else 1.0
+    scores = {f"dice {name}": value / len(numbers) for name, value in sums.items()}
+    return {"score": sum(scores.values()) / len(scores), **scores}
 
 
 def whole_volume_dice(

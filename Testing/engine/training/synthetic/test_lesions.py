@@ -26,18 +26,17 @@ from asa.training import checkpoint
 from asa.training.parallel.distributed import World
 from asa.training.region_loss import region_deep_supervision
 from asa.training.settings import read_settings
-from asa.training.synthetic.lesions import (
+from asa.training.synthetic.lesion_crops import (
     CUT_MARGIN,
     HealthyCrops,
-    LesionSettings,
     MixedCrops,
     RealCrops,
     cut_off,
-    real_sources,
     show_some,
-    train_lesions,
     training_cases,
 )
+from asa.training.synthetic.lesion_settings import LesionSettings
+from asa.training.synthetic.lesions import real_sources, train_lesions
 from asa.training.synthetic.start import transfer
 from asa.training.synthetic.tissue import TissueSettings, train_tissue
 
@@ -206,11 +205,11 @@ def test_a_fold_trains_on_its_own_cases(store, tmp_path):
     folds = [{"train": [train], "validation": [], "test": [test]} for train, test in names]
     split = tmp_path / "folds.json"
     split.write_text(json.dumps({"format": 1, "folds": folds}), encoding="utf-8")
-    assert training_cases(settings(tmp_path, store=str(store.folder), split=str(split), fold=0), store) == [1]
-    assert training_cases(settings(tmp_path, store=str(store.folder), split=str(split), fold=1), store) == [0]
-    assert training_cases(settings(tmp_path, store=str(store.folder)), store) == [0, 1]
+    assert training_cases(str(split), 0, store) == [1]
+    assert training_cases(str(split), 1, store) == [0]
+    assert training_cases("", 0, store) == [0, 1]
     with pytest.raises(InputError, match="2 folds; fold 2"):
-        training_cases(settings(tmp_path, split=str(split), fold=2), store)
+        training_cases(str(split), 2, store)
 
 
 def test_the_recipes_are_settings():
