@@ -42,21 +42,27 @@ def fine_grid() -> Grid:
 def fine_structures(labels: Volume, grid: Grid) -> npt.NDArray[np.uint8]:
     """Structures of a label map on ``grid`` of a brain frame with smooth borders: (T, H, W).
 
-    The largest of the structures' smoothed indicators decides. Aligned to the frame by what T1 would show.
+    The largest of the smoothed indicators of the brain's structures decides; beside what lies outside the brain, which
+    keeps its own borders, one of more than a half. Aligned to the frame by what T1 would show.
     """
     structures = labels.with_array(to_structures(labels.array))
     matrix = align_to_frame(structures.with_array(plain_t1(structures.array)), stripped=True).matrix
-    best = np.full(grid.shape, 0.05, np.float32)
-    found = np.zeros(grid.shape, np.uint8)
+    outside = np.array([one.fraction is None for one in STRUCTURES])
+    beyond = structures.with_array(np.where(outside[structures.array], structures.array, 0).astype(np.uint8))
+    found = resample(beyond, grid, 0, matrix).array  # whose borders nobody learns
+    best = np.where(found > 0, np.float32(0.5), np.float32(0.05))
     sigma = [SMOOTHING / mm for mm in labels.spacing]
-    for index in range(1, len(STRUCTURES)):
-        inside = structures.array == index
-        if not inside.any():
+    for number, box in enumerate(ndimage.find_objects(structures.array), start=1):
+        if box is None or outside[number]:
             continue
-        soft = ndimage.gaussian_filter(inside.astype(np.float32), sigma, truncate=3)
-        share = resample(structures.with_array(soft), grid, 1, matrix).array
+        wide = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)
+        soft = ndimage.gaussian_filter((structures.array[wide] == number).astype(np.float32), sigma, truncate=3)
+        affine = labels.grid.affine.copy()
+        affine[:3, 3] = labels.grid.to_world([s.start for s in wide])
+        part = Volume(soft, Grid((soft.shape[0], soft.shape[1], soft.shape[2]), affine))
+        share = resample(part, grid, 1, matrix).array
         higher = share > best
-        found[higher] = index
+        found[higher] = number
         best[higher] = share[higher]
     return found
 
