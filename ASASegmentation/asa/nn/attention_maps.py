@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asa.nn.attention import Block
-from asa.nn.encoder import Encoder, patch_grid
+from asa.nn.encoder import Encoder, patch_grid, run_in_line
 from asa.nn.position import Grid3, patch_coordinates
 
 
@@ -18,8 +18,8 @@ class AttentionMaps(NamedTuple):
 
     Attributes:
         weights: (blocks, heads, N, S) float16: how much a token takes from each place of its window; rows sum to 1.
-        keys: (2, N, S) int64: the token in each of these places, -1 for padding; [0] in LW-MSA blocks (the first,
-            third ...), [1] in SLW-MSA blocks.
+        keys: (K, N, S) int64: the token in each of these places, -1 for padding, of block b in ``keys[b % K]``: [0] in
+            LW-MSA blocks, [1] in SLW-MSA blocks, and two more for each further order of the encoder's tokens.
     """
 
     weights: Tensor
@@ -33,16 +33,20 @@ def attention_maps(encoder: Encoder, image: Tensor, origin: Grid3 = (0, 0, 0)) -
     ``origin``: where the image starts in the frame grid, in patches.
     """
     x = encoder.tokens(image, origin)
-    tokens = x.shape[1]
+    tokens, grid = x.shape[1], patch_grid(image.shape, encoder.config.patch)
+    period = 2 * len(encoder.config.orders)
     weights, keys = [], []
     for number, block in enumerate(cast("list[Block]", list(encoder.blocks))):
         attention = block.attention
-        row = _rows(attention.keys(tokens), tokens)
-        found = attention.weights(block.norm1(x))[0].transpose(1, 2).flatten(0, 1)  # (padded tokens, heads, S)
-        weights.append(found[row.to(found.device)].transpose(0, 1).half().cpu())
-        if number < 2:
-            keys.append(attention.keys(tokens)[row // attention.window])
-        x = block(x)
+        line = encoder.line(number, grid, None, x.device)
+        order = torch.arange(tokens, device=x.device) if line is None else line[0]
+        row = _rows(attention.keys(tokens), tokens)[order.argsort().cpu()]  # of each token, in grid order
+        seen = attention.weights(block.norm1(x[:, order]))[0].transpose(1, 2).flatten(0, 1)  # (padded tokens, heads, S)
+        weights.append(seen[row.to(seen.device)].transpose(0, 1).half().cpu())
+        if number < period:
+            places = attention.keys(tokens)[row // attention.window]
+            keys.append(torch.where(places >= 0, order.cpu()[places.clamp_min(0)], -1))
+        x = run_in_line(block, x, line, recompute=False)
     return AttentionMaps(torch.stack(weights), torch.stack(keys * 2 if len(keys) == 1 else keys))
 
 
@@ -65,7 +69,7 @@ def attention_in_crops(encoder: Encoder, image: Tensor, crop: Grid3, corners: It
         maps = attention_maps(encoder, image[..., t, h, w].contiguous(), (a.start, b.start, c.start))
         if not weights.numel():
             weights = maps.weights.new_zeros((*maps.weights.shape[:2], numbers.numel(), maps.weights.shape[3]))
-            keys = maps.keys.new_full((2, numbers.numel(), maps.weights.shape[3]), -1)
+            keys = maps.keys.new_full((len(maps.keys), numbers.numel(), maps.weights.shape[3]), -1)
         here = numbers[a, b, c]
         size = (here.shape[0], here.shape[1], here.shape[2])
         away = [x - (n - 1) / 2 for x, n in zip(patch_coordinates(size), size, strict=True)]

@@ -105,6 +105,6 @@ class Attention:
         for number in blocks:
             weights = np.asarray(stored[number, :, patch], np.float32)
             row = weights.mean(0) if head is None else weights[head]
-            keys = self._keys[number % 2, patch]
+            keys = self._keys[number % len(self._keys), patch]
             taken[keys[keys >= 0]] += row[keys >= 0] / len(blocks)
         return taken

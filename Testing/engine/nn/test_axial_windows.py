@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from asa.nn import AutoencoderConfig, DecoderConfig, Encoder, EncoderConfig, MaskedAutoencoder
+from asa.nn.attention_maps import attention_maps
 from asa.nn.position import sequence_rank
 
 GRID = (3, 4, 6)
@@ -82,3 +83,16 @@ def test_every_parameter_of_the_auto_encoder_learns():
     mask = torch.rand(1, 72) > 0.3
     network.hidden(torch.randn(1, 1, 6, 8, 12), mask, (0, 0, 0), None).square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_attention_maps_follow_the_line():
+    """In a block with windows along T a patch attends to the patches above and below it."""
+    torch.manual_seed(0)
+    encoder = Encoder(AXIAL).eval()
+    maps = attention_maps(encoder, torch.randn(1, 1, 6, 8, 12))
+    assert maps.keys.shape == (6, 72, 6) and torch.allclose(maps.weights.sum(-1).float(), torch.ones(()), atol=2e-3)
+    along_t = maps.keys[4]  # the first block of the third order
+    column = {(t * 4) * 6 for t in range(3)}
+    assert column <= set(along_t[0].tolist())
+    assert all(patch in row for patch, row in enumerate(along_t.tolist())), "each patch is in its own window"
+    assert maps.keys[0][0].tolist() == list(range(6))
