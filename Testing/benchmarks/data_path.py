@@ -28,7 +28,7 @@ import torch
 from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
-from asa.nn.allocation import keep_freed_memory
+from asa.devices import keep_freed_memory
 from asa.preprocessing.normalise import zscore
 from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops
 

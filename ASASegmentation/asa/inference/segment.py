@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from asa.devices import choose_device, keep_freed_memory
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.intensity import intensity_rules, refine_by_intensity
@@ -22,7 +23,7 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
 )
-from asa.inference.predictor import Predictor, choose_device
+from asa.inference.predictor import Predictor
 from asa.inference.quality import (
     TITLES,
     Trust,
@@ -37,7 +38,6 @@ from asa.inference.series import Placement, Series, brain_on, check_one_patient,
 from asa.inference.stripping import TissueModel
 from asa.inference.subsets import averaged, given_channels
 from asa.models import ModelFolder, find_model
-from asa.nn.allocation import keep_freed_memory
 from asa.preprocessing.normalise import (
     BRAIN_ZSCORE,
     CORRECTED_ZSCORE,

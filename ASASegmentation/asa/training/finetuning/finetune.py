@@ -30,7 +30,7 @@ from asa.files import write_json
 from asa.nn import Encoder, Segmenter, inflate_channels
 from asa.nn.baselines import Network, NetworkSpec, asa_config, build_network
 from asa.nn.objective import Batch, Objective
-from asa.nn.position import Grid3, Scheme
+from asa.nn.position import Grid3, Scheme, place_in_frame
 from asa.runs.folder import Run
 from asa.runs.tensorboard import add_tensorboard
 from asa.seeds import generator, sample_seed
@@ -38,7 +38,7 @@ from asa.tasks import TASKS, Task
 from asa.training import checkpoint
 from asa.training.finetuning.memory import candidates, choose_fitting
 from asa.training.finetuning.validation import calibrate, whole_volume_dice
-from asa.training.finetuning.whole_volume import PATCH, place_in_frame
+from asa.training.finetuning.whole_volume import PATCH
 from asa.training.losses import deep_supervision
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World

@@ -20,16 +20,17 @@ from torch import Tensor
 
 from asa.data.case_store import CaseStore
 from asa.data.scan_store import ScanStore, Shape
+from asa.devices import choose_device
 from asa.errors import InputError, ResourceError
-from asa.inference.predictor import choose_device
 from asa.nn.objective import Batch, Objective
+from asa.nn.sliding_window import window_starts
 from asa.pretext import make_objective
 from asa.pretext.objectives import CONTEXT
 from asa.runs.devices import Device, list_devices
 from asa.tasks import TASKS
 from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops, make_network, network_spec
 from asa.training.finetuning.finetune import make_objective as segmentation_objective
-from asa.training.finetuning.whole_volume import PATCH, window_starts
+from asa.training.finetuning.whole_volume import PATCH
 from asa.training.pretraining.pretrain import PretrainSettings, choose_split, stored_scans
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.trainer import peak_memory, wants_bf16
@@ -268,7 +269,7 @@ def _finetuning(settings: Settings) -> _Plan:
 
     train, held_out = (math.ceil(len(everyone) * settings.shares[i] / sum(settings.shares)) for i in (0, 1))
     windows = math.prod(
-        len(window_starts(n, c, settings.overlap)) for n, c in zip(store.shape, settings.crop, strict=True)
+        len(window_starts(n, c, PATCH, settings.overlap)) for n, c in zip(store.shape, settings.crop, strict=True)
     )
     looks = windows * min(held_out, settings.validation_cases or held_out)
     objective = segmentation_objective(settings, network, TASKS[store.dataset.task])

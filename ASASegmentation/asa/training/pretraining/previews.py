@@ -14,13 +14,12 @@ from torch import Tensor
 from asa.data.scan_store import Shape
 from asa.errors import OutputError
 from asa.files import atomic_path
-from asa.inference.predictor import window_starts
 from asa.nn import patchify, unpatchify
 from asa.nn.encoder import patch_grid
 from asa.nn.objective import Batch
+from asa.nn.sliding_window import gaussian_window, window_starts
 from asa.pretext import Reconstruction
 from asa.runs.folder import Run
-from asa.training.finetuning.whole_volume import gaussian
 from asa.training.pretraining.sampling import StoredScans
 
 Array = npt.NDArray[np.float32]
@@ -104,7 +103,7 @@ def _in_crops(objective: Reconstruction, batch: Batch, crop: Shape) -> Tensor:
     size = tuple(min(c, n) for c, n in zip(crop, image.shape[2:], strict=True))
     grid = patch_grid(image.shape, patch)
     hidden = batch["mask"].view(1, *grid)
-    weight = gaussian((size[0], size[1], size[2])).to(image.device)
+    weight = gaussian_window((size[0], size[1], size[2])).to(image.device)
     total, norm = torch.zeros_like(image), torch.full_like(image, 1e-12)
     starts = [window_starts(n, c, patch) for n, c in zip(image.shape[2:], size, strict=True)]
     for corner in itertools.product(*starts):

@@ -37,7 +37,7 @@ from asa.training.finetuning.finetune import (
 )
 from asa.training.finetuning.memory import candidates, choose_fitting
 from asa.training.finetuning.prediction import in_frame, labels_of_regions
-from asa.training.finetuning.whole_volume import place_in_frame, predict, window_starts
+from asa.training.finetuning.whole_volume import predict
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
 from asa.training.pretraining.pretrained import describe
@@ -162,19 +162,7 @@ def test_samples_depend_on_their_index_only_and_foreground_is_found(store):
     assert max(missing) < 4
 
 
-def test_places_in_the_frame():
-    assert place_in_frame((16, 8, 0), (32, 32, 32), (64, 64, 64), (8, 8, 8)) == (2, 1, 0)
-    # a frame as large as the crop has one place for all crops; a scan smaller than the frame lies in its middle
-    assert place_in_frame((32, 64, 24), (128, 128, 128), (160, 192, 160), (16, 16, 16)) == (0, 0, 0)
-    assert place_in_frame((0, 8, 0), (32, 32, 32), (32, 64, 32), (8, 8, 8)) == (2, 1, 2)
-
-
-def test_windows_cover_the_volume_and_blend_to_one():
-    assert window_starts(160, 128) == [0, 32]
-    assert window_starts(128, 128) == [0]
-    assert window_starts(128, 64) == [0, 32, 64]
-    assert window_starts(128, 64, 0.0) == [0, 64]
-
+def test_windows_blend_to_one():
     def network(image, origin):
         return image[:, :1] * 0 + 1
 
