@@ -1,12 +1,10 @@
-"""The series of one patient, each in its own grid: where they lie in the brain frame, and where the brain is."""
+"""How the series of one patient lie to one another and in the brain frame, and where the brain is in each."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +12,6 @@ import numpy.typing as npt
 from asa.errors import InputError
 from asa.geometry import (
     FRAME,
-    Alignment,
     agreement,
     align_to_frame,
     brain_region,
@@ -25,6 +22,7 @@ from asa.geometry import (
     upright,
 )
 from asa.inference.quality import refuse_no_brain
+from asa.inference.series import UNALIGNED, Placement, Series
 from asa.preprocessing.normalise import Mask
 from asa.volume import Volume
 
@@ -37,61 +35,6 @@ AROUND_BRAIN_MM, WITHIN_BRAIN_MM = 12.0, -4.0
 SAME_PLACE, DOUBTED, HOPELESS = 0.3, 0.3, 0.26
 # Part of the brain in a series' field of view, below which that is said; the anchor's alignment says its own.
 COVERED = 0.95
-# For images that lie in MNI152 space already.
-UNALIGNED = Alignment(np.eye(4), "identity", 1.0)
-# What a scanner or a converter writes of a patient; compared, and never repeated in a message.
-IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series in its place.
-
-    Attributes:
-        scan: as it was read.
-        alignment: where the brain frame lies in it.
-        agreement: how far its lines coincide with those of the anchor, 0 to 1; 1 for the anchor itself.
-        registered: whether it had to be moved onto the anchor.
-        stripped: whether what is not brain was removed from it.
-    """
-
-    scan: Volume
-    alignment: Alignment
-    agreement: float = 1.0
-    registered: bool = False
-    stripped: bool = False
-
-
-@dataclass(frozen=True)
-class Placement:
-    """All series of a request in their places.
-
-    Attributes:
-        series: modality key -> series.
-        anchor: the key of the one that was aligned with the brain frame; the others follow it.
-        warnings: sentences for the user.
-    """
-
-    series: Mapping[str, Series]
-    anchor: str
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def stripped(self) -> Series | None:
-        """A series that shows the brain alone, the anchor before others."""
-        found = [one for key, one in self.series.items() if one.stripped and key == self.anchor]
-        return next(iter(found + [one for one in self.series.values() if one.stripped]), None)
-
-    def told(self) -> dict[str, dict[str, object]]:
-        """What report.json says of each series."""
-        return {
-            key: {
-                "stripped": one.stripped,
-                "registration": "anchor" if key == self.anchor else "rigid" if one.registered else "as given",
-                "agreement": round(one.agreement, 3),
-            }
-            for key, one in self.series.items()
-        }
 
 
 def place_series(scans: Mapping[str, Volume], *, align: bool) -> Placement:
@@ -166,24 +109,3 @@ def brain_on(series: Series, brain: Mask) -> Mask:
     """A brain mask of the brain frame on the grid of a series."""
     moved: Mask = from_frame(brain.astype(np.float32), series.alignment, series.scan.grid).array > 0.5
     return moved
-
-
-def check_one_patient(images: Mapping[str, Path]) -> None:
-    """Compare what the files beside the images (BIDS, dcm2niix: same name, ending .json) say of the patient.
-
-    Raises:
-        InputError: two of them are of different patients.
-    """
-    known = {key: _identity(path) for key, path in images.items()}
-    for (first, one), (second, other) in itertools.combinations(known.items(), 2):
-        if any(one[tag] != other[tag] for tag in one.keys() & other.keys()):
-            raise InputError(f"the {first} and {second} images are of different patients, as their DICOM tags say")
-
-
-def _identity(path: Path) -> dict[str, str]:
-    sidecar = path.with_name(path.name.removesuffix(".gz").rpartition(".")[0] + ".json")
-    try:
-        said = json.loads(sidecar.read_text(encoding="utf-8"))
-        return {tag: str(said[tag]).strip().lower() for tag in IDENTITY if str(said.get(tag, "")).strip()}
-    except (OSError, ValueError, AttributeError):
-        return {}
