@@ -30,7 +30,8 @@ from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.devices import keep_freed_memory
 from asa.preprocessing.normalise import zscore
-from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops
+from asa.training.finetuning.cases import LabelledCrops
+from asa.training.finetuning.settings import FinetuneSettings
 
 from .heads import RESULTS, data_root
 from .tables import Cell, markdown, provenance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,8 @@ from asa.nn.objective import Batch
 from asa.nn.position import Grid3
 from asa.tasks import Task
 from asa.training.finetuning.calibration import Posterior, choose_temperature
-from asa.training.finetuning.whole_volume import activation, predict
+from asa.training.finetuning.whole_volume import WindowSettings, activation, predict
 from asa.training.parallel.distributed import World
-
-if TYPE_CHECKING:
-    from asa.training.finetuning.finetune import FinetuneSettings
 
 
 class Source(Protocol):
@@ -34,7 +31,7 @@ def posteriors(
     network: Network,
     store: CaseStore,
     numbers: Sequence[int],
-    settings: FinetuneSettings,
+    windows: WindowSettings,
     frame: Grid3,
     device: torch.device,
 ) -> Iterator[tuple[str, Posterior, npt.NDArray[np.uint8]]]:
@@ -42,7 +39,7 @@ def posteriors(
     for number in numbers:
         image, labels = store.read(number)
         picture = torch.from_numpy(image.astype(np.float32))
-        found = predict(network, picture, settings.crop, frame, activation(settings.output), device, settings.overlap)
+        found = predict(network, picture, windows.crop, frame, activation(windows.output), device, windows.overlap)
         yield store.cases[number].name, found.numpy(), np.asarray(labels)
 
 
@@ -71,7 +68,7 @@ def pooled_dice(
 
 
 def whole_volume_dice(
-    store: CaseStore, numbers: Sequence[int], settings: FinetuneSettings, frame: Grid3, task: Task, world: World
+    store: CaseStore, numbers: Sequence[int], windows: WindowSettings, frame: Grid3, task: Task, world: World
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Validation: Dice of each region of the task over whole volumes, averaged over cases; ``score`` is their mean.
 
@@ -79,11 +76,11 @@ def whole_volume_dice(
     mean over cases.
     """
     mine = numbers[world.rank :: world.size]
-    by_region = settings.output == "regions"
+    by_region = windows.output == "regions"
 
     def judge(network: nn.Module) -> dict[str, float]:
         sums = dict.fromkeys((region.name for region in task.regions), 0.0)
-        for _, found, labels in posteriors(cast(Network, network), store, mine, settings, frame, world.device):
+        for _, found, labels in posteriors(cast(Network, network), store, mine, windows, frame, world.device):
             shown = found > 0.5 if by_region else found.argmax(0)
             for row, region in enumerate(task.regions):
                 predicted = shown[row] if by_region else np.isin(shown, region.values)
@@ -101,11 +98,11 @@ def calibrate(
     network: Network,
     store: CaseStore,
     numbers: Sequence[int],
-    settings: FinetuneSettings,
+    windows: WindowSettings,
     frame: Grid3,
     task: Task,
     device: torch.device,
 ) -> dict[str, Any]:
     """Temperature fitted to validation cases, and the expected calibration error before and after."""
-    cases = posteriors(network, store, numbers, settings, frame, device)
-    return choose_temperature(cases, task, by_region=settings.output == "regions")
+    cases = posteriors(network, store, numbers, windows, frame, device)
+    return choose_temperature(cases, task, by_region=windows.output == "regions")

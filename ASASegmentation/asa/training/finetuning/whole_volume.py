@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +14,25 @@ from asa.nn.position import Grid3, place_in_frame
 from asa.nn.sliding_window import blend_windows, window_starts
 
 PATCH = 8
+Output = Literal["classes", "regions"]
 
 
-def activation(output: str) -> Callable[[Tensor], Tensor]:
+@dataclass(frozen=True)
+class WindowSettings:
+    """In which windows a whole volume is predicted, and what of.
+
+    Attributes:
+        crop: voxels of a window: what the network was trained on.
+        output: ``classes``, one of which each voxel has, or overlapping ``regions``.
+        overlap: share of a window that its neighbour sees too.
+    """
+
+    crop: Grid3
+    output: Output = "classes"
+    overlap: float = 0.5
+
+
+def activation(output: Output) -> Callable[[Tensor], Tensor]:
     """Logits (B, K, ...) -> probabilities: a sigmoid for each of ``regions``, or a softmax over ``classes``."""
     return torch.sigmoid if output == "regions" else lambda logits: torch.softmax(logits, 1)
 

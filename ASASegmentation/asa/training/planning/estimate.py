@@ -28,8 +28,10 @@ from asa.pretext import make_objective
 from asa.pretext.objectives import CONTEXT
 from asa.runs.devices import Device, list_devices
 from asa.tasks import TASKS
-from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops, make_network, network_spec
-from asa.training.finetuning.finetune import make_objective as segmentation_objective
+from asa.training.finetuning.cases import LabelledCrops
+from asa.training.finetuning.network import make_network, network_spec
+from asa.training.finetuning.objective import make_objective as segmentation_objective
+from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.whole_volume import PATCH
 from asa.training.pretraining.pretrain import PretrainSettings, choose_split, stored_scans
 from asa.training.settings import Optimisation, Schedule, Settings

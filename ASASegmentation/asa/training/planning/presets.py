@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asa.errors import InputError
-from asa.training.finetuning.finetune import FinetuneSettings
+from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.pretraining.pretrain import PretrainSettings
 from asa.training.settings import Settings
 

@@ -33,7 +33,9 @@ from asa.synth.diseased import (
 )
 from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS, Task
-from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops, SegmentationObjective
+from asa.training.finetuning.cases import LabelledCrops
+from asa.training.finetuning.objective import SegmentationObjective
+from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.validation import pooled_dice
 from asa.training.parallel.distributed import World
 from asa.training.region_loss import region_deep_supervision, region_masks

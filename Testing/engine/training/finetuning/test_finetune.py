@@ -25,18 +25,13 @@ from asa.pretext import ReconstructionOptions, make_objective
 from asa.runs.folder import read_events
 from asa.tasks import TASKS
 from asa.training import checkpoint
-from asa.training.finetuning.finetune import (
-    FinetuneSettings,
-    LabelledCrops,
-    SegmentationObjective,
-    choose_split,
-    finetune,
-    fitted,
-    layer_scale,
-    make_network,
-)
+from asa.training.finetuning.cases import LabelledCrops, choose_split
+from asa.training.finetuning.finetune import finetune, fitted
 from asa.training.finetuning.memory import candidates, choose_fitting
+from asa.training.finetuning.network import layer_scale, make_network
+from asa.training.finetuning.objective import SegmentationObjective
 from asa.training.finetuning.prediction import in_frame, labels_of_regions
+from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.whole_volume import predict
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
