@@ -21,7 +21,8 @@ def command(
     """
     from asa.training.session import session
     from asa.training.settings import names_task, read_settings
-    from asa.training.synthetic.lesions import LesionSettings, train_lesions
+    from asa.training.synthetic.lesion_settings import LesionSettings
+    from asa.training.synthetic.lesions import train_lesions
     from asa.training.synthetic.tissue import TissueSettings, train_tissue
 
     if names_task(settings):

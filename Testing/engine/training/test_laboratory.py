@@ -34,7 +34,7 @@ from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.planning.estimate import _finetuning, estimate
 from asa.training.planning.presets import KINDS, PRESETS, preset
 from asa.training.planning.schema import describe_settings
-from asa.training.pretraining.pretrain import PretrainSettings
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.publishing.card import publish
 from asa.training.settings import read_settings
 

@@ -1,30 +1,22 @@
-"""Validation: Dice over crops, or over whole volumes while and after fine-tuning, and the posterior's temperature."""
+"""Validation: Dice over whole volumes while and after fine-tuning, and the posterior's temperature."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from asa.data.case_store import CaseStore
 from asa.nn.baselines import Network
-from asa.nn.objective import Batch
 from asa.nn.position import Grid3
 from asa.tasks import Task
 from asa.training.finetuning.calibration import Posterior, choose_temperature
 from asa.training.finetuning.whole_volume import WindowSettings, activation, predict
 from asa.training.parallel.distributed import World
-
-
-class Source(Protocol):
-    """Where crops come from."""
-
-    def collate(self, indices: Sequence[int]) -> Batch:
-        """Images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
 
 
 def posteriors(
@@ -41,30 +33,6 @@ def posteriors(
         picture = torch.from_numpy(image.astype(np.float32))
         found = predict(network, picture, windows.crop, frame, activation(windows.output), device, windows.overlap)
         yield store.cases[number].name, found.numpy(), np.asarray(labels)
-
-
-def pooled_dice(
-    network: nn.Module,
-    source: Source,
-    count: int,
-    names: Sequence[str],
-    masks: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-) -> dict[str, float]:
-    """Dice of each of K structures, called ``names``, over the crops 0 to ``count`` - 1; ``score`` is their mean.
-
-    ``masks``: logits (1, C, T, H, W) and target (1, T, H, W) of a crop -> what was found and what is there, each
-    (K, T, H, W) bool.
-    """
-    device = next(network.parameters()).device
-    overlap, size = torch.zeros(len(names)), torch.zeros(len(names))
-    for index in range(count):
-        batch = source.collate([index])
-        image = batch["image"].to(device).contiguous(memory_format=torch.channels_last_3d)
-        shown, truth = masks(network(image, batch["origins"]).cpu(), batch["target"])
-        overlap += (shown & truth).flatten(1).sum(1)
-        size += shown.flatten(1).sum(1) + truth.flatten(1).sum(1)
-    dice = (2 * overlap / size.clamp(min=1)).tolist()
-    return {"score": sum(dice) / len(dice), **{f"dice {n}": d for n, d in zip(names, dice, strict=True)}}
 
 
 def whole_volume_dice(

@@ -33,7 +33,8 @@ from asa.training.finetuning.network import make_network, network_spec
 from asa.training.finetuning.objective import make_objective as segmentation_objective
 from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.whole_volume import PATCH
-from asa.training.pretraining.pretrain import PretrainSettings, choose_split, stored_scans
+from asa.training.pretraining.pretrain import choose_split, stored_scans
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.trainer import peak_memory, wants_bf16
 

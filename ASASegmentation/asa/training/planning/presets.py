@@ -6,7 +6,7 @@ from typing import Any
 
 from asa.errors import InputError
 from asa.training.finetuning.settings import FinetuneSettings
-from asa.training.pretraining.pretrain import PretrainSettings
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.settings import Settings
 
 KINDS: dict[str, type[Settings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}

@@ -6,24 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn import Segmenter, segmenter_preset
 from asa.runs.folder import Run
 from asa.seeds import sample_seed
 from asa.synth import HeadGenerator, SynthSettings
-from asa.synth.heads import prepare_heads
-from asa.training.finetuning.validation import pooled_dice
+from asa.training.heads import open_heads
 from asa.training.losses import deep_supervision
-from asa.training.parallel.distributed import World, barrier
+from asa.training.parallel.distributed import World
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.synthetic.start import start_from
+from asa.training.synthetic.validation import pooled_dice
 from asa.training.trainer import Batch, Objective, Trainer
 
 CLASSES = 5
@@ -88,23 +85,6 @@ def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[st
         return torch.cat([shown == v for v in values]), torch.cat([target == v for v in values])
 
     return pooled_dice(network, source, count, ("ventricles", "GM", "WM", "sulcal CSF"), masks)
-
-
-def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.uint8]:
-    """Structures (N, T, H, W) of the label maps in the brain frame, memory-mapped; prepared once in ``folder``.
-
-    Raises:
-        InputError: no label maps, or one that cannot be read.
-        OutputError: no room or no permission.
-    """
-    store = folder / "heads.npy"
-    if not store.exists() and world.main:
-        if not (found := sorted(label_maps.glob("*.nii.gz"))):
-            raise InputError(f"{label_maps} holds no label map (*.nii.gz) to make heads of; name a folder that does")
-        prepare_heads(found, store)
-    barrier()
-    heads: npt.NDArray[np.uint8] = np.load(store, mmap_mode="r")
-    return heads
 
 
 def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:

@@ -22,10 +22,11 @@ from asa.seeds import generator
 from asa.synth import HeadGenerator
 from asa.training.parallel.distributed import World
 from asa.training.planning.presets import preset
-from asa.training.pretraining.pretrain import PretrainSettings, pretrain, with_synthetic_heads
+from asa.training.pretraining.pretrain import pretrain, with_synthetic_heads
 from asa.training.pretraining.pretrained import Pretrained
 from asa.training.pretraining.previews import reconstruct
 from asa.training.pretraining.sampling import StoredScans
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.publishing.export import export_model
 from asa.training.settings import read_settings
 

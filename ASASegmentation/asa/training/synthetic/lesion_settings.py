@@ -1,0 +1,55 @@
+"""Settings of the lesion models' training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from asa.data.augment import AugmentSettings
+from asa.training.settings import Optimisation, Schedule, Settings
+
+
+class LesionSettings(Settings):
+    """Everything a run of a lesion model needs; lengths in voxels of 1 mm."""
+
+    task: Literal["tumour", "wmh"]
+    label_maps: str = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers); only for training")
+    store: str = Field("", description="real cases: folder made by 'asa prepare finetune --size frame'; empty: none")
+    healthy_store: str = Field(
+        "", description="real cases of another disease, prepared likewise; what they are labelled with is cut out"
+    )
+    healthy_share: float = Field(0.5, ge=0, le=1, description="share of real samples that come from healthy_store")
+    split: str = Field("", description="JSON file of folds; made, leaving one out, if missing. Empty: all cases train")
+    fold: int = Field(0, ge=0, description="which fold of the split, from 0")
+    real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
+    implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples to which more disease is added")
+    network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
+    size: Literal["paper", "small"] = Field("small", description="of a network to compare with")
+    crop: tuple[int, int, int] = (64, 80, 64)
+    foreground: float = Field(0.6, ge=0, le=1, description="share of real crops centred on a labelled voxel")
+    augment: AugmentSettings = AugmentSettings(
+        rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
+    )
+    missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
+    positive_weight: float = Field(1.0, gt=0, description="of a lesion's voxel in the cross-entropy")
+    contrast: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of real crops whose grey and white matter are set apart anew in FLAIR",
+    )
+    bias: float = Field(
+        0.6, ge=0, description="largest spread of a smooth field added to each modality of a real crop (coils), in SD"
+    )
+    cut: float = Field(0.15, ge=0, le=1, description="share of samples of which one modality does not reach all")
+    frozen_norm: bool = Field(
+        True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
+    )
+    held_out: int = Field(1, ge=0, description="synthetic heads kept for validation, the last ones")
+    validation_crops: int = 8
+    init: str = Field("tissue", description="model, or checkpoint of the same network, to start from; empty: scratch")
+    optimisation: Optimisation = Optimisation(
+        lr=1e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=30, steps=600, batch=1, ema=0.99, clip=5.0
+    )
+    schedule: Schedule = Schedule()
