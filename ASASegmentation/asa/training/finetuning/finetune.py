@@ -16,11 +16,12 @@ from asa.runs.folder import Run
 from asa.runs.tensorboard import add_tensorboard
 from asa.tasks import TASKS
 from asa.training.finetuning.calibration import CALIBRATION
-from asa.training.finetuning.cases import LabelledCrops, choose_split
+from asa.training.finetuning.crops import LabelledCrops
 from asa.training.finetuning.memory import candidates, choose_fitting
 from asa.training.finetuning.network import layer_scale, make_network, network_spec
 from asa.training.finetuning.objective import make_objective
 from asa.training.finetuning.settings import KIND, FinetuneSettings
+from asa.training.finetuning.split import choose_split
 from asa.training.finetuning.validation import calibrate, whole_volume_dice
 from asa.training.finetuning.whole_volume import PATCH
 from asa.training.optimiser import make_optimiser
@@ -58,7 +59,7 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     depth = len(network.encoder.blocks) if isinstance(network, Segmenter) else 0
     trainer = Trainer(
         objective,
-        LabelledCrops(store, store.numbers(parts["train"]), frame, settings),
+        LabelledCrops(store, store.numbers(parts["train"]), frame, settings.crops),
         settings.optimisation,
         settings.schedule,
         run,

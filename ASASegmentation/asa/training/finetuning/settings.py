@@ -10,6 +10,7 @@ from asa.data.augment import (
     AugmentSettings,
 )
 from asa.nn.position import Scheme
+from asa.training.finetuning.crops import CropSettings
 from asa.training.finetuning.whole_volume import WindowSettings
 from asa.training.settings import VOXELS, Optimisation, Schedule, Settings
 
@@ -54,3 +55,8 @@ class FinetuneSettings(Settings):
     def windows(self) -> WindowSettings:
         """In which whole volumes are predicted."""
         return WindowSettings(self.crop, self.output, self.overlap)
+
+    @property
+    def crops(self) -> CropSettings:
+        """How training samples are drawn."""
+        return CropSettings(self.crop, self.foreground, self.augment, self.optimisation.seed, self.modality_dropout)

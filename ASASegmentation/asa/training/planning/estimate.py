@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from asa.pretext import make_objective
 from asa.pretext.objectives import CONTEXT
 from asa.runs.devices import Device, list_devices
 from asa.tasks import TASKS
-from asa.training.finetuning.cases import LabelledCrops
+from asa.training.finetuning.crops import LabelledCrops
 from asa.training.finetuning.network import make_network, network_spec
 from asa.training.finetuning.objective import make_objective as segmentation_objective
 from asa.training.finetuning.settings import FinetuneSettings
@@ -267,8 +267,8 @@ def _finetuning(settings: Settings) -> _Plan:
     everyone = range(len(store.cases))
 
     def collate(crop: Shape) -> tuple[Batch, Batch]:
-        part = LabelledCrops(store, everyone, known, settings.model_copy(update={"crop": crop}))
-        return part.collate([0]), LabelledCrops(store, everyone, known, settings).collate([0])
+        part = LabelledCrops(store, everyone, known, replace(settings.crops, crop=crop))
+        return part.collate([0]), LabelledCrops(store, everyone, known, settings.crops).collate([0])
 
     train, held_out = (math.ceil(len(everyone) * settings.shares[i] / sum(settings.shares)) for i in (0, 1))
     windows = math.prod(

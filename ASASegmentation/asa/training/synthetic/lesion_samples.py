@@ -26,8 +26,7 @@ from asa.synth.diseased import (
 )
 from asa.synth.intensity import smooth_field
 from asa.tasks import TASKS
-from asa.training.finetuning.cases import LabelledCrops
-from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.finetuning.crops import CropSettings, LabelledCrops
 from asa.training.synthetic.lesion_settings import LesionSettings
 from asa.training.trainer import Batch
 
@@ -77,13 +76,7 @@ class RealCrops(LabelledCrops):
             store,
             numbers,
             frame,
-            FinetuneSettings(
-                store=settings.store,
-                crop=settings.crop,
-                foreground=settings.foreground,
-                augment=settings.augment,
-                optimisation=settings.optimisation,
-            ),
+            CropSettings(settings.crop, settings.foreground, settings.augment, settings.optimisation.seed),
         )
         self.implant, self.implant_share, self.bias = IMPLANTS[settings.task], settings.implant_share, settings.bias
         self.contrast = settings.contrast

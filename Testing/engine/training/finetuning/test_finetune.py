@@ -25,13 +25,14 @@ from asa.pretext import ReconstructionOptions, make_objective
 from asa.runs.folder import read_events
 from asa.tasks import TASKS
 from asa.training import checkpoint
-from asa.training.finetuning.cases import LabelledCrops, choose_split
+from asa.training.finetuning.crops import LabelledCrops
 from asa.training.finetuning.finetune import finetune, fitted
 from asa.training.finetuning.memory import candidates, choose_fitting
 from asa.training.finetuning.network import layer_scale, make_network
 from asa.training.finetuning.objective import SegmentationObjective
 from asa.training.finetuning.prediction import in_frame, labels_of_regions
 from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.finetuning.split import choose_split
 from asa.training.finetuning.whole_volume import predict
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
@@ -145,7 +146,7 @@ def test_preparation_goes_on_and_keeps_its_settings(heads, store):
 
 def test_samples_depend_on_their_index_only_and_foreground_is_found(store):
     opened, s = CaseStore.open(store), settings(store, foreground=1.0, modality_dropout=0.5)
-    source = LabelledCrops(opened, [0, 1, 2], (4, 8, 4), s)
+    source = LabelledCrops(opened, [0, 1, 2], (4, 8, 4), s.crops)
     both, alone = source.collate([3, 4]), source.collate([4])
     assert torch.equal(both["image"][1], alone["image"][0])
     assert both["origins"][1] == alone["origins"][0]

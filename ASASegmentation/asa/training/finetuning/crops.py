@@ -1,14 +1,15 @@
-"""The cases of a run: which are trained on and which validated on, and the crops that are drawn of them."""
+"""Augmented crops of labelled cases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from asa.data.augment import (
+    AugmentSettings,
     chance,
     cut,
     draw_flips,
@@ -18,14 +19,28 @@ from asa.data.augment import (
     mirrored_start,
 )
 from asa.data.case_store import CaseStore
-from asa.data.cases import LabelledCase
-from asa.data.splits import PARTS, Recipe, split_file
-from asa.errors import InputError
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3, place_in_frame
 from asa.seeds import generator, sample_seed
-from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.whole_volume import PATCH
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are drawn.
+
+    Attributes:
+        crop: voxels of a crop.
+        foreground: share of crops centred on a labelled voxel.
+        seed: of every sample.
+        modality_dropout: probability of each modality to be missing.
+    """
+
+    crop: Grid3
+    foreground: float
+    augment: AugmentSettings
+    seed: int
+    modality_dropout: float = 0.0
 
 
 class LabelledCrops:
@@ -37,7 +52,7 @@ class LabelledCrops:
         frame: patch grid that the network's position codes know.
     """
 
-    def __init__(self, store: CaseStore, numbers: Sequence[int], frame: Grid3, settings: FinetuneSettings) -> None:
+    def __init__(self, store: CaseStore, numbers: Sequence[int], frame: Grid3, settings: CropSettings) -> None:
         self.store, self.numbers, self.frame, self.s = store, list(numbers), frame, settings
 
     def collate(self, indices: Sequence[int]) -> Batch:
@@ -53,7 +68,7 @@ class LabelledCrops:
     def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3, str]:
         """Image (C, T, H, W), labels (T, H, W), origin, and the case's name."""
         s = self.s
-        rng = generator(sample_seed(s.optimisation.seed, index))
+        rng = generator(sample_seed(s.seed, index))
         number = self.numbers[int(torch.randint(len(self.numbers), (), generator=rng))]
         image, labels = self.store.read(number)
         start = self.start(rng, number)
@@ -86,20 +101,3 @@ class LabelledCrops:
                 for m, c, n in zip(middle, self.s.crop, free, strict=True)
             ]
         return drawn[0], drawn[1], drawn[2]
-
-
-def choose_split(settings: FinetuneSettings, store: CaseStore) -> dict[str, list[str]]:
-    """Names of the cases of each part; the split file is written where it does not exist.
-
-    Raises:
-        InputError: the file does not fit, there is no such fold, or nothing to train on.
-    """
-    path = Path(settings.split) if settings.split else store.folder / "split.json"
-    cases = [LabelledCase(case.name, case.subject, {}, None) for case in store.cases]
-    folds = split_file(path, cases, Recipe(settings.shares, settings.folds, settings.split_seed))
-    if settings.fold >= len(folds):
-        raise InputError(f"{path} has {len(folds)} folds; fold {settings.fold} (from 0) is not one of them")
-    fold = folds[settings.fold]
-    if not fold["train"]:
-        raise InputError(f"{path} leaves no case to train on")
-    return {part: fold[part] for part in PARTS}
