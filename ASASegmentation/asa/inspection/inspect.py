@@ -25,7 +25,7 @@ from asa.nn.objective import Batch
 from asa.nn.sliding_window import window_starts
 from asa.preprocessing.normalise import zscore
 from asa.pretext import Reconstruction, ReconstructionOptions
-from asa.runs.folder import kept_name
+from asa.runs.layout import kept_name
 from asa.training.pretraining.pretrained import Pretrained
 from asa.training.pretraining.previews import Reconstructed, picture, reconstruct
 from asa.volume import read_volume, write_volume

@@ -13,6 +13,7 @@ from asa.files import write_json
 from asa.nn import Segmenter
 from asa.nn.position import Grid3
 from asa.runs.folder import Run
+from asa.runs.layout import DESCRIPTION
 from asa.runs.tensorboard import add_tensorboard
 from asa.tasks import TASKS
 from asa.training.finetuning.calibration import CALIBRATION
@@ -88,7 +89,7 @@ def fitted(settings: FinetuneSettings, store: CaseStore, folder: Path, world: Wo
     if settings.fit == "no" or world.device.type == "cpu":
         return settings, ""
     o = settings.optimisation
-    begun = Run(folder).describe()["settings"]["crop"] if (folder / "run.yaml").is_file() else None
+    begun = Run(folder).describe()["settings"]["crop"] if (folder / DESCRIPTION).is_file() else None
     crop: Grid3 = (begun[0], begun[1], begun[2]) if begun else settings.crop
 
     def attempt(micro_batch: int, size: Grid3) -> None:

@@ -20,6 +20,7 @@ from asa.nn.objective import Batch
 from asa.nn.sliding_window import gaussian_window, window_starts
 from asa.pretext import Reconstruction
 from asa.runs.folder import Run
+from asa.runs.layout import PREVIEWS, kept_name
 from asa.training.pretraining.sampling import StoredScans
 
 Array = npt.NDArray[np.float32]
@@ -182,7 +183,7 @@ class PreviewWriter:
         batch = self.source.collate([0])
         batch["image"] = batch["image"].to(self.device)
         page = picture(reconstruct(self.objective, batch), f"step {step}: {batch['names'][0]}")
-        path = self.run.folder / "previews" / f"step_{step:06d}.png"
+        path = self.run.folder / PREVIEWS / f"{kept_name(step)}.png"
         try:
             with atomic_path(path) as temporary:
                 page.save(temporary)
