@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from Testing.benchmarks.heads import RESULTS, data_root
+from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
@@ -32,9 +34,6 @@ from asa.devices import keep_freed_memory
 from asa.preprocessing.normalise import zscore
 from asa.training.finetuning.crops import LabelledCrops
 from asa.training.finetuning.settings import FinetuneSettings
-
-from .heads import RESULTS, data_root
-from .tables import Cell, markdown, provenance
 
 CROP = (128, 128, 128)
 RECIPE = AugmentSettings()
