@@ -18,17 +18,16 @@ import hashlib
 import importlib.util
 import json
 import shutil
-import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asa.errors import AsaError, Cancelled, InputError, OutputError, ResourceError
+from asa.errors import Cancelled, InputError, OutputError
 from asa.files import alone_with, write_json
+from asa.program import Progress, Reporter, memory_errors, reported
 from asa.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from asa.models import ModelFolder
     from asa.volume import Volume
 
-Progress = Callable[[str, float], None]
 Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
 
 REPORT = "report.json"
@@ -204,7 +202,7 @@ def _write(
 ) -> dict[str, Any]:
     """Writes everything but report.json into `staging` and returns the report."""
     from asa import report
-    from asa.inference.predictor import choose_device
+    from asa.devices import choose_device
     from asa.volume import write_volume
 
     started = time.perf_counter()
@@ -292,47 +290,7 @@ def _files_of(folder: Path) -> set[str]:
         return set()
 
 
-@contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turns the ways in which numpy and torch run out of memory into one ResourceError."""
-    try:
-        yield
-    except MemoryError as error:
-        raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
-        text = str(error)
-        if "CUDA" in text and "out of memory" in text:
-            raise ResourceError(_OUT_OF_MEMORY.format("GPU memory; --device cpu avoids the GPU")) from error
-        if "out of memory" in text or "can't allocate memory" in text:
-            raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
-        raise
-
-
-_OUT_OF_MEMORY = "The computer ran out of {}. Close other programs or use a scan of lower resolution."
-
-
 # --- the program ------------------------------------------------------------------------------------------------------
-
-
-class Reporter:
-    """Writes events as JSON lines; keeps standard output for them alone."""
-
-    def __init__(self) -> None:
-        self._stream = sys.stdout
-        self._started = time.monotonic()
-        sys.stdout = sys.stderr  # whatever a library prints must not land between the events
-
-    def send(self, event: str, **fields: object) -> None:
-        print(json.dumps({"event": event, **fields}), file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Gives standard output back."""
-        sys.stdout = self._stream
-
-    def progress(self, stage: str, fraction: float) -> None:
-        elapsed = time.monotonic() - self._started
-        remaining = round(elapsed * (1 - fraction) / fraction, 1) if fraction >= 0.05 else None
-        self.send("progress", stage=stage, fraction=round(fraction, 4), remaining_s=remaining)
 
 
 def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
@@ -346,37 +304,6 @@ def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
         return SegmentRequest(images=images, **fields), folder, segmentation_file
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"The request {path} cannot be understood: {error}.") from error
-
-
-def interruptible() -> None:
-    """Makes SIGTERM end a run as Ctrl-C does: with nothing half-written left behind."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def reported(work: Callable[[Reporter], None]) -> int:
-    """Does a program's work, whose end, be it an error, becomes an event too; returns the exit code."""
-    reporter = Reporter()
-    interruptible()
-    try:
-        with memory_errors():
-            work(reporter)
-        return 0
-    except KeyboardInterrupt:
-        reporter.send("error", message="Cancelled; nothing was written.", exit_code=Cancelled.exit_code)
-        return Cancelled.exit_code
-    except AsaError as error:
-        reporter.send("error", message=str(error), exit_code=error.exit_code)
-        return error.exit_code
-    except Exception as error:  # a crash must reach the panel as a message too
-        traceback.print_exc()
-        reporter.send("error", message=f"Unexpected error: {error}", exit_code=AsaError.exit_code)
-        return AsaError.exit_code
-    finally:
-        reporter.close()
 
 
 def main(arguments: list[str] | None = None) -> int:

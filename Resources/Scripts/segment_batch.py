@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asa import batch, job
+from asa import batch, job, program
 from asa.errors import AsaError, Cancelled, InputError, ResourceError
 from asa.models import find_model
 from asa.tasks import TASKS, Modality
@@ -152,7 +152,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return job.run(request, options.output / case.name, overwrite=options.overwrite)
 
     outcomes = []
-    job.interruptible()
+    program.interruptible()
     try:
         for outcome in batch.run_cases(cases, run):
             outcomes.append(outcome)

@@ -34,8 +34,9 @@ from asa.synth import HeadGenerator, SynthSettings
 from asa.synth.heads import prepare_heads
 from asa.training import checkpoint
 from asa.training.parallel.distributed import World
-from asa.training.pretraining.pretrain import PretrainSettings, pretrain
+from asa.training.pretraining.pretrain import pretrain
 from asa.training.pretraining.pretrained import Pretrained
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.settings import Optimisation, Schedule
 from asa.training.synthetic.tissue import CLASSES, SyntheticHeads, TissueObjective
 from asa.training.trainer import Trainer

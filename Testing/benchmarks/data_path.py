@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from Testing.benchmarks.heads import RESULTS, data_root
+from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
-from asa.nn.allocation import keep_freed_memory
-from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops
-
-from .heads import RESULTS, data_root
-from .tables import Cell, markdown, provenance
+from asa.devices import keep_freed_memory
+from asa.training.finetuning.crops import LabelledCrops
+from asa.training.finetuning.settings import FinetuneSettings
 
 CROP = (128, 128, 128)
 RECIPE = AugmentSettings()
@@ -63,7 +63,7 @@ def ours(store: CaseStore, kind: str) -> Draw:
     augment = AugmentSettings(rotation_p=turned, scale_p=scaled, gamma_p=gamma)
     settings = FinetuneSettings(store=str(store.folder), crop=CROP, foreground=0.0, augment=augment)
     frame = (store.shape[0] // 8, store.shape[1] // 8, store.shape[2] // 8)
-    return LabelledCrops(store, range(len(store.cases)), frame, settings).sample
+    return LabelledCrops(store, range(len(store.cases)), frame, settings.crops).sample
 
 
 def monai(store: CaseStore, system: str, kind: str) -> Draw:

@@ -31,9 +31,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from asa.data.scan_store import ScanRecord, ScanStore, write_index, write_scan
-from asa.inference.predictor import free_memory
+from asa.devices import free_memory, keep_freed_memory
 from asa.nn import autoencoder_preset
-from asa.nn.allocation import keep_freed_memory
 from asa.pretext import Reconstruction, ReconstructionOptions, importance, make_objective
 from asa.training.pretraining.sampling import StoredScans
 

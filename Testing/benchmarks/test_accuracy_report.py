@@ -6,11 +6,10 @@ import csv
 
 import numpy as np
 import pytest
+from Testing.benchmarks.accuracy import report, scoring
+from Testing.benchmarks.heads import REFERENCE_REGIONS, Head, find_heads
 
 from asa.volume import Grid, Volume, write_volume
-
-from .accuracy import report, scoring
-from .heads import REFERENCE_REGIONS, Head, find_heads
 
 
 @pytest.fixture

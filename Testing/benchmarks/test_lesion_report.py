@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .heads import REPOSITORY
-from .lesions import report
-from .lesions.scoring import find_ms, read_folds, subsets
+from Testing.benchmarks.heads import REPOSITORY
+from Testing.benchmarks.lesions import report
+from Testing.benchmarks.lesions.scoring import find_ms, read_folds, subsets
 
 
 def record(case: str, modalities: list[str], wt: float, et_ml: float, fold: int = 0) -> dict[str, object]:

@@ -87,7 +87,7 @@ def modules() -> dict[str, ModuleType]:
     """Stand-ins for the modules of the engine that need a network; they import no torch."""
     contents: dict[str, dict[str, Any]] = {
         "asa.inference": {"SegmentRequest": SegmentRequest, "segment": segment},
-        "asa.inference.predictor": {"choose_device": lambda name: "cpu"},
+        "asa.devices": {"choose_device": lambda name: "cpu"},
         "asa.models": {
             "DESCRIPTION": "model.json",
             "WEIGHTS": "model.safetensors",

@@ -61,7 +61,8 @@ def settings(store: Path, **changes: Any) -> dict[str, Any]:
 def run(values: dict[str, Any], folder: Path) -> str:
     """Start or continue a run in this process."""
     from asa.training.parallel.distributed import join, leave
-    from asa.training.pretraining.pretrain import PretrainSettings, pretrain
+    from asa.training.pretraining.pretrain import pretrain
+    from asa.training.pretraining.settings import PretrainSettings
 
     try:
         return pretrain(PretrainSettings.model_validate(values), folder, join("cpu"))
@@ -115,7 +116,8 @@ def arrange_death(when: str, number: int) -> None:
 def main() -> None:
     """What the program does."""
     from asa.training.parallel.distributed import end_process, join, leave
-    from asa.training.pretraining.pretrain import PretrainSettings, pretrain
+    from asa.training.pretraining.pretrain import pretrain
+    from asa.training.pretraining.settings import PretrainSettings
 
     faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
     moments = [moment.split() for moment in os.environ.get("DIE", "").split(",") if moment]

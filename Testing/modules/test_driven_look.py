@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ import numpy as np
 import pytest
 import slicer
 from scipy import ndimage
+from Testing.engine import tiny_pretraining as tiny
 
 from ASASlicerLib.volumes import ijk_to_ras
 
 pytestmark = pytest.mark.slow
 
-TINY = Path(__file__).resolve().parents[1] / "engine" / "tiny_pretraining.py"
 SCHEDULE = {"log_every": 1, "checkpoint_every": 0, "validate_every": 0, "keep_every": 2}
 _PATIENCE_S = 300.0
 
@@ -27,11 +25,6 @@ _PATIENCE_S = 300.0
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four steps on patches of 8 in the middle 32 mm of the brain frame, two of which are kept."""
-    spec = importlib.util.spec_from_file_location("tiny_pretraining", TINY)
-    assert spec and spec.loader
-    tiny = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = tiny
-    spec.loader.exec_module(tiny)
     folder = tmp_path_factory.mktemp("look")
     changes = {"epochs": 4, "warmup_epochs": 0, "held_out": 0, "schedule": SCHEDULE}
     settings = tiny.settings(tiny.make_store(folder / "store", edge=32), **changes)

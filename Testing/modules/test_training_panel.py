@@ -11,8 +11,8 @@ import slicer
 from asa.data.datasets import dataset_by_name
 from asa.data.survey import survey_cases
 from asa.tasks import TASKS
-from ASASegmentationLib.tests.fakes import add_head
 from ASASlicerLib.steps import finish
+from ASASlicerLib.tests.fakes import add_head
 from ASATrainingLib import tests
 from ASATrainingLib.data.scene_cases import TABLE, scene_cases, write_cases
 from ASATrainingLib.tests.test_data import TestData  # noqa: F401

@@ -13,15 +13,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from Testing.benchmarks.heads import REFERENCE_REGIONS, RESULTS, Head, data_root, find_heads
+from Testing.benchmarks.tables import Cell, markdown, provenance, write_csv
+from Testing.robustness.degrade import DEGRADATIONS, Pair
 
 from asa.inference import SegmentRequest, segment
 from asa.metrics import dice
 from asa.tasks import TASKS
 from asa.volume import Volume, read_volume, write_volume
-
-from ..benchmarks.heads import REFERENCE_REGIONS, RESULTS, Head, data_root, find_heads
-from ..benchmarks.tables import Cell, markdown, provenance, write_csv
-from .degrade import DEGRADATIONS, Pair
 
 CLASSES = tuple(REFERENCE_REGIONS)
 OUR_NAMES = {"CSF": "ventricles", "GM": "GM", "WM": "WM"}

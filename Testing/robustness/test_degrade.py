@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from Testing.robustness import degrade
 
 from asa.volume import Grid, Volume, read_volume, write_volume
-
-from . import degrade
 
 SHAPE = (24, 50, 44)
 SPACING = (1.5, 1.0, 1.1)

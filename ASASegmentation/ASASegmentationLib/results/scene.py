@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from asa.tasks import Task
 from ASASegmentationLib.results.result import ExtraVolume, Result
 from ASASegmentationLib.segments import edits
+from ASASlicerLib.hierarchy import place_beside
 from ASASlicerLib.steps import Steps
 
 TASK_ATTRIBUTE = "ASA.task"
@@ -46,20 +47,6 @@ def attach(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNod
     node.SetNodeReferenceID(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole(), volume.GetID())
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     place_beside(node, volume)
-
-
-def place_beside(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode) -> None:
-    """Moves a node's subject-hierarchy item under the parent of the scan's: its patient's study."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    if hierarchy is None:
-        return
-    beside = hierarchy.GetItemByDataNode(volume)
-    parent = hierarchy.GetItemParent(beside) if beside else hierarchy.GetSceneItemID()
-    item = hierarchy.GetItemByDataNode(node)
-    if item:
-        hierarchy.SetItemParent(item, parent)
-    else:  # where no plug-in has made one
-        hierarchy.CreateItem(parent, node)
 
 
 def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 import unittest
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -18,43 +16,11 @@ from asa.tasks import TASKS
 from ASASegmentationLib.logic import SegmentationLogic
 from ASASegmentationLib.panel import Panel
 from ASASegmentationLib.parameters import Parameters
-from ASASegmentationLib.tests.fakes import FakeDialogs, FakeInstaller, FakeRunner, add_head, nothing_missing
+from ASASegmentationLib.tests.fakes import FakeRunner
+from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, add_head, nothing_missing
+from ASASlicerLib.tests.scene import parameter_node, wait_for
 
 UI_FILE = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
-_PATIENCE_S = 20.0
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Lets Qt work until something is the case. Raises AssertionError when it never is."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        slicer.app.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain")
-
-
-def import_scene() -> None:
-    """Adds the nodes of a scene file, a single one, to those that are there."""
-    other = slicer.vtkMRMLScene()
-    other.AddNewNodeByClass("vtkMRMLModelNode", "added")
-    with tempfile.TemporaryDirectory() as folder:
-        for scene in (other, slicer.mrmlScene):
-            scene.SetURL(str(Path(folder) / "other.mrml"))
-        other.Commit()
-        slicer.mrmlScene.Import()
-
-
-def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
-    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
-    node = slicer.mrmlScene.GetSingletonNode("ASATest", "vtkMRMLScriptedModuleNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-        node.UnRegister(None)
-        node.SetSingletonTag("ASATest")
-        node.SetModuleName("ASATest")
-        node = slicer.mrmlScene.AddNode(node)
-    return node
 
 
 class PanelTestCase(unittest.TestCase):

@@ -9,9 +9,10 @@ import qt
 import slicer
 import vtk
 
-from ASASegmentationLib.tests.case import UI_FILE, PanelTestCase, import_scene, wait_for
-from ASASegmentationLib.tests.fakes import add_head
+from ASASegmentationLib.tests.case import UI_FILE, PanelTestCase
 from ASASlicerLib.dependencies import PACKAGES, Plan
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import bent_transform, import_scene, wait_for
 
 
 class TestBeforeSegmenting(PanelTestCase):
@@ -141,18 +142,3 @@ def volume_image(size: tuple[int, int, int], values: int) -> vtk.vtkImageData:
     image.SetDimensions(size)
     image.AllocateScalars(vtk.VTK_SHORT, values)
     return image
-
-
-def bent_transform() -> vtk.vtkThinPlateSplineTransform:
-    """A transform that is not linear."""
-    here, there = vtk.vtkPoints(), vtk.vtkPoints()
-    for x in (0, 50):
-        for y in (0, 50):
-            for z in (0, 50):
-                here.InsertNextPoint(x, y, z)
-                there.InsertNextPoint(x + 0.01 * y * z, y, z)
-    transform = vtk.vtkThinPlateSplineTransform()
-    transform.SetBasisToR()
-    transform.SetSourceLandmarks(here)
-    transform.SetTargetLandmarks(there)
-    return transform

@@ -9,7 +9,8 @@ import numpy as np
 import slicer
 
 from ASASegmentationLib.results import scene
-from ASASegmentationLib.tests.case import PanelTestCase, wait_for
+from ASASegmentationLib.tests.case import PanelTestCase
+from ASASlicerLib.tests.scene import wait_for
 
 
 class TestEdits(PanelTestCase):

@@ -18,8 +18,9 @@ from asa.tasks import TASKS
 from ASASegmentationLib.results import scene
 from ASASegmentationLib.segments.build import BINARY_LABELMAP
 from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
-from ASASegmentationLib.tests.case import PanelTestCase, wait_for
-from ASASegmentationLib.tests.fakes import add_head
+from ASASegmentationLib.tests.case import PanelTestCase
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import wait_for
 from ASASlicerLib.volumes import ijk_to_ras
 
 

@@ -19,7 +19,7 @@ import typer
 
 from asa import __version__
 from asa.errors import AsaError, Cancelled
-from asa.job import interruptible
+from asa.program import interruptible
 
 _DEBUG = "--debug"
 

@@ -28,7 +28,8 @@ def command(
 
         torchrun --nproc-per-node 8 -m asa finetune settings.yaml -o runs/brats
     """
-    from asa.training.finetuning.finetune import FinetuneSettings, finetune
+    from asa.training.finetuning.finetune import finetune
+    from asa.training.finetuning.settings import FinetuneSettings
     from asa.training.session import session
     from asa.training.settings import read_settings
 

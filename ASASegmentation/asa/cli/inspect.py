@@ -42,7 +42,7 @@ def command(
     inspect.json, and each of these as NIfTI in the scan's own grid. Of several checkpoints each has a folder of its
     own, named by its steps, for its reconstruction and error.
     """
-    from asa.job import Reporter, reported
+    from asa.program import Reporter, reported
 
     def look(reporter: Reporter | None) -> None:
         from asa.data.stripping import AlreadyStripped, Stripper

@@ -31,7 +31,7 @@ def command(
     import torch
 
     from asa.data.splits import PARTS
-    from asa.inference.predictor import choose_device
+    from asa.devices import choose_device
     from asa.training.finetuning.prediction import predict_cases
 
     if part not in (*PARTS, "all"):

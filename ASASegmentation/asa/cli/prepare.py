@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from asa.program import event_line
 
 if TYPE_CHECKING:
     from asa.data.scan_store import Shape
@@ -166,26 +167,23 @@ class _Teller:
     def __init__(self, json: bool) -> None:
         self._json = json
 
-    def _say(self, event: str, **values: Any) -> None:
-        typer.echo(dumps({"event": event, **values}))
-
     def progress(self, done: int, total: int, said: str) -> None:
         if self._json:
-            self._say("progress", stage=said, fraction=done / max(1, total), done=done, total=total)
+            typer.echo(event_line("progress", stage=said, fraction=done / max(1, total), done=done, total=total))
         else:
             typer.echo(f"[{done}/{total}] {said}", err=True)
 
     def survey(self, cases: Iterable[Found]) -> None:
         for case in cases:
             if self._json:
-                self._say("found", **dataclasses.asdict(case))
+                typer.echo(event_line("found", **dataclasses.asdict(case)))
             else:
                 images = ", ".join((*case.modalities, *(["labels"] if case.labels else [])))
                 typer.echo("; ".join((f"{case.name}: {images} ({case.grid or 'size unknown'})", *case.problems)))
 
     def done(self, said: str, **values: Any) -> None:
         if self._json:
-            self._say("done", said=said, **values)
+            typer.echo(event_line("done", said=said, **values))
         else:
             typer.echo(said)
 

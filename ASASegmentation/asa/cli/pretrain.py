@@ -30,7 +30,8 @@ def command(
 
         torchrun --nproc-per-node 8 -m asa pretrain Resources/Configs/pretrain_paper.yaml -o runs/paper
     """
-    from asa.training.pretraining.pretrain import PretrainSettings, pretrain
+    from asa.training.pretraining.pretrain import pretrain
+    from asa.training.pretraining.settings import PretrainSettings
     from asa.training.session import session
     from asa.training.settings import read_settings
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from asa.batch import Case, Outcome
-    from asa.job import Finished, Progress
+    from asa.job import Finished
+    from asa.program import Progress
 
 _BY_MODALITY = "Images by modality (one head)"
 _HOW = "How"

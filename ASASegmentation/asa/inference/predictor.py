@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from asa.devices import free_memory, native_bf16
 from asa.errors import ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
 from asa.nn.position import Grid3, place_in_frame
-from asa.nn.precision import native_bf16
+from asa.nn.sliding_window import blend_windows, window_starts
 
 WINDOW = (96, 96, 96)
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        ResourceError: that GPU is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ResourceError(f"unknown device '{name}'; use auto, cpu or cuda:0") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise ResourceError(f"device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu")
-    return device
 
 
 class Predictor:
@@ -111,30 +91,12 @@ class Predictor:
         depth, height, width = (min(side, known * encoder.patch, whole) for side, known, whole in sides)
         window, scan = (depth, height, width), (x.shape[-3], x.shape[-2], x.shape[-1])
         starts = [window_starts(n, side, encoder.patch) for n, side in zip(scan, window, strict=True)]
-        weight = gaussian_window(window)
-        total = torch.zeros(1, self.network.config.classes, *scan)
-        norm = torch.zeros(scan)
-        places = list(itertools.product(*starts))
-        for number, corner in enumerate(places, start=1):
-            t, h, w = (slice(c, c + n) for c, n in zip(corner, window, strict=True))
-            place = place_in_frame((corner[0], corner[1], corner[2]), window, scan, encoder.frame, encoder.patch)
-            total[..., t, h, w] += self.run(x[..., t, h, w], place) * weight
-            norm[t, h, w] += weight
-            progress(number / len(places))
-        return total / norm
 
+        def run(box: tuple[slice, slice, slice], corner: Grid3) -> Tensor:
+            place = place_in_frame(corner, window, scan, encoder.frame, encoder.patch)
+            return self.run(x[(..., *box)], place)[0]
 
-def window_starts(size: int, window: int, patch: int) -> list[int]:
-    """Corners, multiples of ``patch``, that cover ``size`` with about half a window of overlap."""
-    count = max(1, -(-2 * (size - window) // window) + 1)
-    return sorted({round(i * (size - window) / max(1, count - 1) / patch) * patch for i in range(count)})
-
-
-@lru_cache(maxsize=1)
-def gaussian_window(window: Grid3) -> Tensor:
-    """Weights of a window, highest in its middle (sigma = an eighth of the side)."""
-    axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp(min=1e-3) for n in window]
-    return axes[0][:, None, None] * axes[1][:, None] * axes[2]
+        return blend_windows(scan, window, starts, run, progress)[None]
 
 
 def fits(x: Tensor, network: Segmenter, device: torch.device) -> bool:
@@ -142,14 +104,3 @@ def fits(x: Tensor, network: Segmenter, device: torch.device) -> bool:
     voxels = x.shape[-3] * x.shape[-2] * x.shape[-1]
     needed = 6 * voxels * network.config.widths[0] * 4
     return needed < free_memory(device)
-
-
-def free_memory(device: torch.device) -> float:
-    """Free bytes; unlimited where the system does not say."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as stream:
-            return next(1024.0 * int(line.split()[1]) for line in stream if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return float("inf")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +14,8 @@ from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import Alignment, TissueContrast, template_brain, template_white_matter, tissue_contrast, to_frame
+from asa.inference.series import Placement
 from asa.volume import Volume
-
-if TYPE_CHECKING:
-    from asa.inference.series import Placement
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

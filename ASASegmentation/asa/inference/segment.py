@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from asa.devices import choose_device, keep_freed_memory
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
+from asa.inference.identity import check_one_patient
 from asa.inference.intensity import intensity_rules, refine_by_intensity
 from asa.inference.labelling import (
     keep_main_component,
@@ -22,7 +24,8 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
 )
-from asa.inference.predictor import Predictor, choose_device
+from asa.inference.placement import brain_on, place_series, reached
+from asa.inference.predictor import Predictor
 from asa.inference.quality import (
     TITLES,
     Trust,
@@ -33,11 +36,10 @@ from asa.inference.quality import (
 )
 from asa.inference.regions import RegionRules, settle_regions
 from asa.inference.request import SegmentRequest, SegmentResult
-from asa.inference.series import Placement, Series, brain_on, check_one_patient, place_series, reached
+from asa.inference.series import Placement, Series
 from asa.inference.stripping import TissueModel
 from asa.inference.subsets import averaged, given_channels
 from asa.models import ModelFolder, find_model
-from asa.nn.allocation import keep_freed_memory
 from asa.preprocessing.normalise import (
     BRAIN_ZSCORE,
     CORRECTED_ZSCORE,

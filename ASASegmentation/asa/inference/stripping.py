@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa.devices import choose_device
 from asa.errors import InputError
 from asa.geometry import Alignment
-from asa.inference.predictor import Predictor, choose_device
+from asa.inference.predictor import Predictor
 from asa.models import find_model
 from asa.preprocessing.normalise import without_holes, zscore
 from asa.volume import Volume

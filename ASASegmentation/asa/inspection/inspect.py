@@ -19,13 +19,13 @@ from asa.data.stripping import Stripper
 from asa.errors import InputError, ModelError
 from asa.files import atomic_path, write_json
 from asa.geometry import resample
-from asa.inference.predictor import window_starts
 from asa.inspection.framed import Box, FramedScan, frame_scan, seen_box
 from asa.nn.attention_maps import attention_in_crops, attention_maps
 from asa.nn.objective import Batch
+from asa.nn.sliding_window import window_starts
 from asa.preprocessing.normalise import zscore
 from asa.pretext import Reconstruction, ReconstructionOptions
-from asa.runs.folder import kept_name
+from asa.runs.layout import kept_name
 from asa.training.pretraining.pretrained import Pretrained
 from asa.training.pretraining.previews import Reconstructed, picture, reconstruct
 from asa.volume import read_volume, write_volume

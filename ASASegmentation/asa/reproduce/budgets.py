@@ -13,8 +13,8 @@ from asa.geometry import FRAME
 from asa.nn.baselines import NetworkSpec, asa_config
 from asa.pretext import Method
 from asa.reproduce.published import System
-from asa.training.finetuning.finetune import FinetuneSettings
-from asa.training.pretraining.pretrain import PretrainSettings
+from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.pretraining.settings import PretrainSettings
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,6 @@
 """A run is a folder: settings, events, checkpoints, previews, log. Everything else reads it, nothing talks to it.
 
-run.yaml        resolved settings, versions, seeds, data fingerprint
-events.jsonl    one JSON object a line, append-only
-checkpoints/    last.safetensors, best.safetensors, and where they are kept step_<step>.safetensors
-previews/       pictures
-log.txt         what a person wants to read when it failed
-state.json      pid, host, heartbeat, device, phase (queued, starting, running, finished, early, stopped, failed)
-stop            put there by whoever wants the run to write a checkpoint and stop
+Which files it holds: :mod:`asa.runs.layout`.
 """
 
 from __future__ import annotations
@@ -25,9 +19,19 @@ import yaml
 
 from asa.errors import InputError, OutputError
 from asa.files import write_json, write_text
+from asa.runs.layout import (
+    CHECKPOINT_SUFFIX,
+    CHECKPOINTS,
+    DESCRIPTION,
+    ENDED,
+    EVENTS,
+    FORMAT,
+    LOG,
+    PREVIEWS,
+    STATE,
+    STOP,
+)
 
-FORMAT = 1
-ENDED = ("finished", "early", "stopped", "failed")
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "monai")
 
 
@@ -63,16 +67,16 @@ class Run:
 
     @property
     def events_path(self) -> Path:
-        return self.folder / "events.jsonl"
+        return self.folder / EVENTS
 
     def checkpoint_path(self, name: str) -> Path:
-        """``last``, ``best`` or :func:`kept_name`."""
-        return self.folder / "checkpoints" / f"{name}.safetensors"
+        """``last``, ``best`` or :func:`asa.runs.layout.kept_name`."""
+        return self.folder / CHECKPOINTS / f"{name}{CHECKPOINT_SUFFIX}"
 
     @property
     def stop_path(self) -> Path:
         """A file that asks for a checkpoint and a stop: signals do not reach other machines, nor anyone on Windows."""
-        return self.folder / "stop"
+        return self.folder / STOP
 
     @staticmethod
     def create(folder: Path, kind: str, settings: dict[str, Any], data: dict[str, Any]) -> Run:
@@ -83,7 +87,7 @@ class Run:
             OutputError: no room or no permission.
         """
         run, changes = Run(folder), ""
-        description = run.folder / "run.yaml"
+        description = run.folder / DESCRIPTION
         if description.exists():
             old = yaml.safe_load(description.read_text()) or {}
             if old.get("format", 0) > FORMAT:
@@ -94,7 +98,7 @@ class Run:
                 )
             changes = changed(old.get("settings") or {}, settings)
         try:
-            for sub in ("checkpoints", "previews"):
+            for sub in (CHECKPOINTS, PREVIEWS):
                 (run.folder / sub).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
@@ -106,7 +110,7 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         """Contents of run.yaml."""
-        record: dict[str, Any] = yaml.safe_load((self.folder / "run.yaml").read_text())
+        record: dict[str, Any] = yaml.safe_load((self.folder / DESCRIPTION).read_text())
         return record
 
     def event(self, kind: str, **values: Any) -> None:
@@ -125,7 +129,7 @@ class Run:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
         print(line, flush=True)
         try:
-            with (self.folder / "log.txt").open("a", encoding="utf-8") as stream:
+            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
         except OSError:
             pass  # printed already
@@ -135,22 +139,17 @@ class Run:
         who = {"pid": os.getpid(), "host": socket.gethostname()}
         state = {"phase": phase, **who, "step": step, "steps": steps, "time": time.time(), **more}
         try:
-            write_json(self.folder / "state.json", state)
+            write_json(self.folder / STATE, state)
         except Exception as error:
             print(f"heartbeat not written: {error}", flush=True)
 
     def ended_here(self) -> bool:
         """Whether this very process has told that the run is over."""
         try:
-            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+            state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         return state.get("pid") == os.getpid() and state.get("phase") in ENDED
-
-
-def kept_name(step: int) -> str:
-    """Name of the checkpoint that is kept of a step."""
-    return f"step_{step:06d}"
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from asa.runs.folder import Run
+from asa.runs.layout import PREVIEWS
 
 
 class TensorBoard:
@@ -28,7 +29,7 @@ class TensorBoard:
                     if name != "step" and isinstance(value, (int, float)):
                         self.writer.add_scalar(f"{kind}/{name}", value, step)
             elif kind == "preview":
-                with Image.open(self.run.folder / "previews" / values["file"]) as page:
+                with Image.open(self.run.folder / PREVIEWS / values["file"]) as page:
                     self.writer.add_image("preview", np.asarray(page), step, dataformats="HWC")
             elif kind == "end":
                 self.writer.close()

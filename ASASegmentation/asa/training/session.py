@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from asa.devices import choose_device
 from asa.errors import InputError, OutputError
-from asa.inference.predictor import choose_device
 from asa.runs.folder import Run
 from asa.runs.queue import alone, turn
 from asa.training.parallel.distributed import World, join, leave

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from asa.devices import keep_freed_memory, native_bf16
 from asa.errors import AsaError, InputError, ModelError
-from asa.nn.allocation import keep_freed_memory
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
-from asa.nn.precision import native_bf16
-from asa.runs.folder import Run, kept_name
+from asa.runs.folder import Run
+from asa.runs.layout import kept_name
 from asa.seeds import step_seed
 from asa.training import checkpoint
 from asa.training.optimiser import make_optimiser

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ASASegmentationLib.results.scene import place_beside
+from ASASlicerLib.hierarchy import place_beside
 from ASASlicerLib.proposal.propose import DERIVED_ATTRIBUTE
 from ASATrainingLib.inspect.look import Answer
 from ASATrainingLib.layouts import SLICE_VIEWS, slice_view

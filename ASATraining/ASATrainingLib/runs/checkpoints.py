@@ -13,6 +13,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from asa.models import DESCRIPTION, list_models
+from asa.runs.layout import KEPT_PREFIX
 from ASATrainingLib.runs.run_folder import RunFolder
 
 _LONGEST_HEADER = 1 << 26
@@ -66,7 +67,7 @@ def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
     for path in run.checkpoints():
         if (step := _step(path, Checkpoint(path, "").stamp[1])) is None:
             continue
-        kept = path.stem.startswith("step_")
+        kept = path.stem.startswith(KEPT_PREFIX)
         title = _("Step {step}") if kept else _("Step {step} ({name})")
         found.append(Checkpoint(path, title.format(step=step, name=path.stem), step))
     return sorted(found, key=lambda one: (one.step, one.path.name))

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
+from asa.runs.layout import CONSOLE, DESCRIPTION, STATE, STOP
 from ASASlicerLib.process import end_tree
-from ASATrainingLib.runs.run_folder import CONSOLE, DESCRIPTION, STATE, RunFolder, Status
+from ASATrainingLib.runs.run_folder import RunFolder, Status
 
 SETTINGS, LAUNCH = "settings.json", "launch.json"
 _COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune", "tissue": "train"}
@@ -105,7 +106,7 @@ class RunControl:
         Raises ControlError: its folder cannot be written to.
         """
         try:
-            (run.path / "stop").touch()
+            (run.path / STOP).touch()
         except OSError as error:
             raise _unwritable(run.path, error) from error
 
@@ -140,7 +141,7 @@ class RunControl:
     def _launch(self, kind: str, folder: Path, device: str) -> None:
         words = ["-m", "asa", kind, str(folder / SETTINGS), "-o", str(folder), "--device", device]
         words += ["--queue"] if kind != "train" else []
-        stop = folder / "stop"
+        stop = folder / STOP
         try:
             stop.unlink(missing_ok=True)
             child = self._launcher.detach(words, folder, folder / CONSOLE)

@@ -1,6 +1,6 @@
 """A run folder as the panel sees it: read only, and whatever is missing, half written or foreign is put up with.
 
-The training program writes run.yaml and state.json (see asa.runs.folder); nothing here talks to it.
+The training program writes run.yaml and state.json (see asa.runs.layout); nothing here talks to it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.runs.layout import CHECKPOINT_SUFFIX, CHECKPOINTS, DESCRIPTION, FORMAT, STATE
 from ASATrainingLib.runs.liveness import process_alive
 
-FORMAT = 1  # of run.yaml, newest that is understood
 SILENCE_S = 1800.0  # after which a run on another machine, whose process cannot be asked for, is taken for dead
-DESCRIPTION, STATE, EVENTS, LOG, CONSOLE = "run.yaml", "state.json", "events.jsonl", "log.txt", "console.txt"
 
 
 class Status(Enum):
@@ -102,7 +101,7 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint files, oldest first."""
-        found = self.path.joinpath("checkpoints").glob("[!.]*.safetensors")
+        found = self.path.joinpath(CHECKPOINTS).glob(f"[!.]*{CHECKPOINT_SUFFIX}")
         return sorted(found, key=lambda path: (_modified(path), path.name))
 
 

@@ -9,30 +9,20 @@ import sys
 import tempfile
 import time
 import unittest
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import slicer
 
-from ASASegmentationLib.tests.fakes import FakeDialogs, FakeInstaller, nothing_missing
+from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, nothing_missing
+from ASASlicerLib.tests.scene import parameter_node
 from ASATrainingLib.logic import TrainingLogic
 from ASATrainingLib.panel import Panel
 from ASATrainingLib.runs.control import RunControl
 from ASATrainingLib.tests.fakes import FakeEngine, FakeLauncher
 
 FORMS = Path(__file__).parents[2] / "Resources" / "UI"
-
-
-def parameter_node() -> slicer.vtkMRMLScriptedModuleNode:
-    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
-    node = slicer.mrmlScene.GetSingletonNode("ASATrainingTest", "vtkMRMLScriptedModuleNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-        node.UnRegister(None)
-        node.SetSingletonTag("ASATrainingTest")
-        node.SetModuleName("ASATrainingTest")
-        node = slicer.mrmlScene.AddNode(node)
-    return node
 
 
 class MemoryStore:
@@ -91,7 +81,9 @@ class PanelTestCase(FolderTestCase):
     def open(self) -> None:
         """Opens a panel, after closing the one before."""
         self.widget = slicer.util.loadUI(str(FORMS / "ASATraining.ui"))
-        self.logic = TrainingLogic(self.store, self.runner, parameter_node, RunControl(self.launcher))
+        self.logic = TrainingLogic(
+            self.store, self.runner, partial(parameter_node, "ASATrainingTest"), RunControl(self.launcher)
+        )
         plan = lambda wheels: self.plan(wheels)  # noqa: E731
         self.panel = Panel(self.widget, self.logic, self.dialogs, FORMS, self.installer, plan)
         self.ui = self.panel.ui

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ASASegmentationLib.tests.fakes import FakeProcess
 from ASASlicerLib.nifti import read_nifti, write_nifti
 from ASASlicerLib.steps import finish
+from ASASlicerLib.tests.fakes import FakeProcess
 
 GRID, BLOCKS, HEADS, WINDOW = (4, 4, 4), 2, 2, 8
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import slicer
 
-from ASASegmentationLib.tests.case import wait_for
-from ASASegmentationLib.tests.fakes import add_head
 from ASASlicerLib.nifti import read_nifti
 from ASASlicerLib.steps import finish
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.tests.case import PanelTestCase
 from ASATrainingLib.tests.fakes import SETTINGS_FORM
 

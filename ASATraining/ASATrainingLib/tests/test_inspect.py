@@ -13,9 +13,9 @@ import slicer
 import vtk
 
 from asa.models import list_models
-from ASASegmentationLib.tests.case import wait_for
-from ASASegmentationLib.tests.fakes import add_head
 from ASASlicerLib.proposal.propose import usable_volumes
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import wait_for
 from ASASlicerLib.volumes import ijk_to_ras
 from ASATrainingLib.inspect.look import Answer
 from ASATrainingLib.inspect.patches import Attention, Patches

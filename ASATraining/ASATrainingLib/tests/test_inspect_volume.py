@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import slicer
 
-from ASASegmentationLib.tests.case import import_scene, wait_for
-from ASASegmentationLib.tests.fakes import add_head
-from ASASegmentationLib.tests.test_before import bent_transform
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import bent_transform, import_scene, wait_for
 from ASATrainingLib.tests.test_inspect import InspectTestCase
 
 

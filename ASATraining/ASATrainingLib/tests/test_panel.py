@@ -6,9 +6,9 @@ from unittest import mock
 
 import slicer
 
-from ASASegmentationLib.tests.case import wait_for
-from ASASegmentationLib.tests.fakes import add_head
 from ASASlicerLib.dependencies import PACKAGES, Plan
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.runs.run_folder import Status
 from ASATrainingLib.tests.case import PanelTestCase, write_run, write_state
 from ASATrainingLib.tests.fake_looks import write_checkpoint

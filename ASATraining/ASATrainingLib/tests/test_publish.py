@@ -9,7 +9,7 @@ from unittest import mock
 import slicer
 
 from asa.models import user_models
-from ASASegmentationLib.tests.case import wait_for
+from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.tests.case import PanelTestCase, write_run, write_state
 
 

@@ -10,8 +10,8 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from ASASegmentationLib.tests.case import wait_for
 from ASASlicerLib.process import python_executable
+from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.run.setting import Setting, nested
 from ASATrainingLib.runs import control
 from ASATrainingLib.runs.control import RunControl

@@ -8,10 +8,10 @@ import numpy as np
 import slicer
 
 from asa.tasks import TASKS
-from ASASegmentationLib.tests.case import wait_for
-from ASASegmentationLib.tests.fakes import add_head
 from ASASlicerLib.nifti import read_nifti
 from ASASlicerLib.steps import finish
+from ASASlicerLib.tests.fakes import add_head
+from ASASlicerLib.tests.scene import wait_for
 from ASASlicerLib.volumes import ijk_to_ras
 from ASATrainingLib.data.scene_cases import TABLE, scene_cases, write_cases
 from ASATrainingLib.tests.case import PanelTestCase

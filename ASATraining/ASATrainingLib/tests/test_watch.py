@@ -8,7 +8,7 @@ from typing import Any
 
 import slicer
 
-from ASASegmentationLib.tests.case import wait_for
+from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.layouts import PLOT_VIEWS
 from ASATrainingLib.tests.case import PanelTestCase, report, write_run, write_state
 from ASATrainingLib.tests.test_events import event_lines

@@ -11,12 +11,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from asa.runs.layout import CONSOLE, EVENTS, LOG
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.process import LAUNCHER_WORDS
 from ASASlicerLib.table import fill_table
 from ASATrainingLib import layouts
 from ASATrainingLib.logic import TrainingLogic
-from ASATrainingLib.runs.run_folder import CONSOLE, EVENTS, LOG, RunFolder, Status
+from ASATrainingLib.runs.run_folder import RunFolder, Status
 from ASATrainingLib.watch.curves import charts, regions
 from ASATrainingLib.watch.events import Curves, EventReader
 from ASATrainingLib.watch.plots import Plots

@@ -13,9 +13,9 @@ import json
 import sys
 from pathlib import Path
 
-from ..heads import REPOSITORY, RESULTS, Head, data_root, find_heads
-from . import report
-from .scoring import Record, score_ours, score_peer
+from Testing.benchmarks.accuracy import report
+from Testing.benchmarks.accuracy.scoring import Record, score_ours, score_peer
+from Testing.benchmarks.heads import REPOSITORY, RESULTS, Head, data_root, find_heads
 
 PEERS = ("atropos", "n4-atropos", "hmrf")
 PEER_SCORES = RESULTS / "peers.json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asa.metrics import compare, summarise
+from Testing.benchmarks.accuracy.scoring import Record
+from Testing.benchmarks.heads import REFERENCE_REGIONS
+from Testing.benchmarks.tables import Cell, markdown, provenance, write_csv
 
-from ..heads import REFERENCE_REGIONS
-from ..tables import Cell, markdown, provenance, write_csv
-from .scoring import Record
+from asa.metrics import compare, summarise
 
 CLASSES = tuple(REFERENCE_REGIONS)
 OURS = "ours"

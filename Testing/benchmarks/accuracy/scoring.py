@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from Testing.benchmarks.heads import REFERENCE_REGIONS, Head
 
 from asa.inference import SegmentRequest, segment
 from asa.metrics import score_case
 from asa.tasks import TASKS
 from asa.volume import read_volume
-
-from ..heads import REFERENCE_REGIONS, Head
 
 Record = dict[str, Any]
 PEERS_SCRIPT = Path(__file__).resolve().parents[1] / "peers.py"

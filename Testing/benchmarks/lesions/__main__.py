@@ -17,15 +17,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from Testing.benchmarks.heads import REPOSITORY, RESULTS, data_root
+from Testing.benchmarks.lesions import report
+from Testing.benchmarks.lesions.scoring import Record, Rules, find_ms, measure, read_folds, subsets
+
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
 from asa.models import ModelFolder, find_model
 from asa.runs.folder import Run
 from asa.training.publishing.export import export_model
-
-from ..heads import REPOSITORY, RESULTS, data_root
-from . import report
-from .scoring import Record, Rules, find_ms, measure, read_folds, subsets
 
 DATASETS = {"tumour": "brats2021", "wmh": "wmh"}
 

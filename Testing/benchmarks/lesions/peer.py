@@ -26,6 +26,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
+from Testing.benchmarks.heads import REPOSITORY, RESULTS, data_root
+from Testing.benchmarks.lesions.__main__ import DATASETS, find_cases
+from Testing.benchmarks.lesions.report import name as subset_name
+from Testing.benchmarks.lesions.scoring import Prepared, Record, Rules, read_folds, score
+from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.geometry import FRAME
 from asa.models import ModelFolder
@@ -37,12 +42,6 @@ from asa.training import checkpoint
 from asa.training.finetuning.prediction import rebuild
 from asa.training.finetuning.whole_volume import activation, predict
 from asa.training.publishing.export import network_weights
-
-from ..heads import REPOSITORY, RESULTS, data_root
-from ..tables import Cell, markdown, provenance
-from .__main__ import DATASETS, find_cases
-from .report import name as subset_name
-from .scoring import Prepared, Record, Rules, read_folds, score
 
 CONFIGS = REPOSITORY / "Resources" / "Configs"
 CROP = (96, 96, 64)  # of multiples of 32, which networks of others need

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from asa.tasks import TASKS
+from Testing.benchmarks.lesions.scoring import Record
+from Testing.benchmarks.tables import Cell, markdown, provenance
 
-from ..tables import Cell, markdown, provenance
-from .scoring import Record
+from asa.tasks import TASKS
 
 TITLES = {"t1": "T1", "t1gd": "T1Gd", "t2": "T2", "flair": "FLAIR"}
 

@@ -11,9 +11,8 @@ import time
 
 import torch
 
+from asa.devices import keep_freed_memory, native_bf16
 from asa.nn import SegmenterConfig, build_segmenter, parameter_count, segmenter_preset
-from asa.nn.allocation import keep_freed_memory
-from asa.nn.precision import native_bf16
 from asa.training.region_loss import region_deep_supervision
 
 CROP, FRAME, ORIGIN = (64, 96, 144), (160, 192, 160), (4, 4, 1)

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from Testing.benchmarks.heads import RESULTS, data_root, find_heads
+from Testing.benchmarks.speed.forward import NETWORKS
+from Testing.benchmarks.speed.measure import Usage, run
+from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.geometry import resample
 from asa.volume import Grid, read_volume, write_volume
-
-from ..heads import RESULTS, data_root, find_heads
-from ..tables import Cell, markdown, provenance
-from .forward import NETWORKS
-from .measure import Usage, run
 
 HEAD = "1000"
 PEERS = {"atropos": "ANTs Atropos", "n4-atropos": "ANTs N4 + Atropos", "hmrf": "dipy HMRF"}

@@ -5,7 +5,7 @@
 Evaluation mode, no gradients, random weights and input; in float32 and, where the processor has the instructions, under
 bfloat16 autocast. The yardsticks see one window of 128x128x128 voxels with 4 channels and give 4 classes; ``starter``
 sees the whole brain frame, 160x192x160 with one channel. Ours are prepared as the predictor does: norms folded into the
-convolutions, channels last where that is faster. Then all of it again with freed memory kept (asa.nn.allocation), which
+convolutions, channels last where that is faster. Then all of it again with freed memory kept (asa.devices), which
 is how ``asa segment`` runs and which any network gains from.
 """
 
@@ -22,10 +22,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from asa.devices import keep_freed_memory, native_bf16
 from asa.geometry import FRAME
 from asa.nn import Segmenter, segmenter_preset
-from asa.nn.allocation import keep_freed_memory
-from asa.nn.precision import native_bf16
 from asa.tasks import TASKS
 
 WINDOW = (128, 128, 128)

@@ -21,12 +21,11 @@ import torch
 from monai.metrics import compute_hausdorff_distance
 from scipy import ndimage
 from scipy.spatial import KDTree
+from Testing.benchmarks.heads import data_root
 
 from asa.metrics import dice, hausdorff95
 from asa.metrics.surface import surface
 from asa.volume import read_volume
-
-from ..heads import data_root
 
 CASES = ("BraTS2021_01478", "BraTS2021_01479", "BraTS2021_01480")
 DEFORMATION_MM = (1.0, 3.0)  # standard deviation of the displacement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,12 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from Testing.engine import tiny_pretraining as tiny
 
 from asa.cli import main
-
-spec = importlib.util.spec_from_file_location("tiny_pretraining", Path(__file__).parents[1] / "tiny_pretraining.py")
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 
 
 def asa(*words: object) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from scipy import ndimage
 
+from asa.devices import choose_device
 from asa.errors import InputError, ModelError, ResourceError
 from asa.geometry import FRAME
 from asa.inference import SegmentRequest, predictor, segment
 from asa.inference.labelling import keep_main_component, label_classes
-from asa.inference.predictor import Predictor, choose_device, gaussian_window, window_starts
+from asa.inference.predictor import Predictor
 from asa.inference.series import UNALIGNED
 from asa.models import find_model, list_models, load_network, open_model
 from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
@@ -141,19 +141,6 @@ def test_zscore_ignores_air_and_padding():
     assert np.allclose(zscore(padded)[10:30, 10:30, 10:30], zscore(brain), atol=1e-3)
     assert zscore(brain).mean() == pytest.approx(0, abs=0.01) and zscore(brain).std() == pytest.approx(1, abs=0.01)
     assert not zscore(np.zeros((4, 4, 4), np.float32)).any()
-
-
-@pytest.mark.parametrize(("size", "window"), [(160, 96), (192, 96), (96, 96), (200, 96), (104, 96)])
-def test_windows_cover_the_axis_on_the_patch_grid(size, window):
-    starts = window_starts(size, window, 8)
-    assert starts[0] == 0 and starts[-1] == size - window
-    assert all(s % 8 == 0 for s in starts)
-    assert all(b - a <= window // 2 + 8 for a, b in pairwise(starts))
-
-
-def test_gaussian_window_is_symmetric_and_positive():
-    weight = gaussian_window((96, 96, 96))
-    assert torch.equal(weight, weight.flip(0, 1, 2)) and weight.min() > 0 and weight.argmax() > 0
 
 
 def test_only_the_main_component_stays():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from Testing.engine import tiny_pretraining as tiny
 
 from asa.cli import main
 from asa.data.stripping import AlreadyStripped
@@ -16,9 +15,6 @@ from asa.errors import InputError, ModelError
 from asa.inspection import framed
 from asa.inspection.inspect import Inspection, inspect
 
-spec = importlib.util.spec_from_file_location("tiny_pretraining", Path(__file__).parents[1] / "tiny_pretraining.py")
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 SCHEDULE = {"log_every": 1, "checkpoint_every": 0, "validate_every": 0, "keep_every": 2}
 CHANGES = {"epochs": 4, "warmup_epochs": 0, "held_out": 0, "schedule": SCHEDULE}
 PATCH = 8

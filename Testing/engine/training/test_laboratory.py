@@ -29,11 +29,12 @@ from asa.nn import Segmenter
 from asa.nn.baselines import NetworkSpec, asa_config
 from asa.runs.folder import Run, read_events
 from asa.training import checkpoint
-from asa.training.finetuning.finetune import FinetuneSettings, make_network, network_spec
+from asa.training.finetuning.network import make_network, network_spec
+from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.planning.estimate import _finetuning, estimate
 from asa.training.planning.presets import KINDS, PRESETS, preset
 from asa.training.planning.schema import describe_settings
-from asa.training.pretraining.pretrain import PretrainSettings
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.publishing.card import publish
 from asa.training.settings import read_settings
 

@@ -13,6 +13,7 @@ from asa.metrics.calibration import Reliability, fit_temperature, reliability, t
 from asa.metrics.masks import Mask, bounding_box, grow, union
 from asa.tasks import Task
 
+CALIBRATION = "calibration.json"  # what a run keeps of it
 MARGIN = 8  # mm around labels and prediction: far from both every network is sure, and right
 SAMPLED = 200_000  # voxels of a case the temperature is fitted to
 Posterior = npt.NDArray[np.float32]  # (K, T, H, W) of classes, or of regions that overlap

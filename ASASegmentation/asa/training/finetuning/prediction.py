@@ -27,8 +27,9 @@ from asa.nn.position import Grid3
 from asa.runs.folder import Run
 from asa.tasks import TASKS, Task
 from asa.training import checkpoint
-from asa.training.finetuning.calibration import Calibration, Posterior, temper
-from asa.training.finetuning.finetune import CALIBRATION, KIND, FinetuneSettings, choose_split
+from asa.training.finetuning.calibration import CALIBRATION, Calibration, Posterior, temper
+from asa.training.finetuning.settings import KIND, FinetuneSettings
+from asa.training.finetuning.split import choose_split
 from asa.training.finetuning.whole_volume import activation, predict
 from asa.training.pretraining.pretrained import find_checkpoint
 from asa.volume import read_volume, write_volume

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
-from asa.inference.predictor import choose_device
+from asa.devices import choose_device
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,17 +20,21 @@ from torch import Tensor
 
 from asa.data.case_store import CaseStore
 from asa.data.scan_store import ScanStore, Shape
+from asa.devices import choose_device
 from asa.errors import InputError, ResourceError
-from asa.inference.predictor import choose_device
 from asa.nn.objective import Batch, Objective
+from asa.nn.sliding_window import window_starts
 from asa.pretext import make_objective
 from asa.pretext.objectives import CONTEXT
 from asa.runs.devices import Device, list_devices
 from asa.tasks import TASKS
-from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops, make_network, network_spec
-from asa.training.finetuning.finetune import make_objective as segmentation_objective
-from asa.training.finetuning.whole_volume import PATCH, window_starts
-from asa.training.pretraining.pretrain import PretrainSettings, choose_split, stored_scans
+from asa.training.finetuning.crops import LabelledCrops
+from asa.training.finetuning.network import make_network, network_spec
+from asa.training.finetuning.objective import make_objective as segmentation_objective
+from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.finetuning.whole_volume import PATCH
+from asa.training.pretraining.pretrain import choose_split, stored_scans
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.trainer import peak_memory, wants_bf16
 
@@ -263,12 +267,12 @@ def _finetuning(settings: Settings) -> _Plan:
     everyone = range(len(store.cases))
 
     def collate(crop: Shape) -> tuple[Batch, Batch]:
-        part = LabelledCrops(store, everyone, known, settings.model_copy(update={"crop": crop}))
-        return part.collate([0]), LabelledCrops(store, everyone, known, settings).collate([0])
+        part = LabelledCrops(store, everyone, known, replace(settings.crops, crop=crop))
+        return part.collate([0]), LabelledCrops(store, everyone, known, settings.crops).collate([0])
 
     train, held_out = (math.ceil(len(everyone) * settings.shares[i] / sum(settings.shares)) for i in (0, 1))
     windows = math.prod(
-        len(window_starts(n, c, settings.overlap)) for n, c in zip(store.shape, settings.crop, strict=True)
+        len(window_starts(n, c, PATCH, settings.overlap)) for n, c in zip(store.shape, settings.crop, strict=True)
     )
     looks = windows * min(held_out, settings.validation_cases or held_out)
     objective = segmentation_objective(settings, network, TASKS[store.dataset.task])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from asa.errors import InputError
-from asa.training.finetuning.finetune import FinetuneSettings
-from asa.training.pretraining.pretrain import PretrainSettings
+from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.settings import Settings
 
 KINDS: dict[str, type[Settings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}

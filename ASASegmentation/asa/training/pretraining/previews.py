@@ -14,13 +14,13 @@ from torch import Tensor
 from asa.data.scan_store import Shape
 from asa.errors import OutputError
 from asa.files import atomic_path
-from asa.inference.predictor import window_starts
 from asa.nn import patchify, unpatchify
 from asa.nn.encoder import patch_grid
 from asa.nn.objective import Batch
+from asa.nn.sliding_window import gaussian_window, window_starts
 from asa.pretext import Reconstruction
 from asa.runs.folder import Run
-from asa.training.finetuning.whole_volume import gaussian
+from asa.runs.layout import PREVIEWS, kept_name
 from asa.training.pretraining.sampling import StoredScans
 
 Array = npt.NDArray[np.float32]
@@ -104,7 +104,7 @@ def _in_crops(objective: Reconstruction, batch: Batch, crop: Shape) -> Tensor:
     size = tuple(min(c, n) for c, n in zip(crop, image.shape[2:], strict=True))
     grid = patch_grid(image.shape, patch)
     hidden = batch["mask"].view(1, *grid)
-    weight = gaussian((size[0], size[1], size[2])).to(image.device)
+    weight = gaussian_window((size[0], size[1], size[2])).to(image.device)
     total, norm = torch.zeros_like(image), torch.full_like(image, 1e-12)
     starts = [window_starts(n, c, patch) for n, c in zip(image.shape[2:], size, strict=True)]
     for corner in itertools.product(*starts):
@@ -183,7 +183,7 @@ class PreviewWriter:
         batch = self.source.collate([0])
         batch["image"] = batch["image"].to(self.device)
         page = picture(reconstruct(self.objective, batch), f"step {step}: {batch['names'][0]}")
-        path = self.run.folder / "previews" / f"step_{step:06d}.png"
+        path = self.run.folder / PREVIEWS / f"{kept_name(step)}.png"
         try:
             with atomic_path(path) as temporary:
                 page.save(temporary)

@@ -17,7 +17,7 @@ from asa.models import user_models
 from asa.preprocessing.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, STANDARDISED, ZSCORE
 from asa.runs.folder import Run, read_events
 from asa.tasks import TASKS, Task
-from asa.training.finetuning.finetune import CALIBRATION
+from asa.training.finetuning.calibration import CALIBRATION
 from asa.training.pretraining.pretrained import find_checkpoint
 from asa.training.publishing.export import export_model
 

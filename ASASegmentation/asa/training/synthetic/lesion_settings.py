@@ -1,4 +1,4 @@
-"""Settings of a run of a lesion model."""
+"""Settings of the lesion models' training."""
 
 from __future__ import annotations
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from asa.data.case_store import CaseStore
 from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn import Segmenter, build_segmenter, segmenter_preset
 from asa.nn.baselines import Network, NetworkSpec, build_network
-from asa.nn.config import STARTER_FRAME
 from asa.runs.folder import Run
 from asa.seeds import sample_seed
 from asa.synth.diseased import (
@@ -23,14 +20,15 @@ from asa.synth.diseased import (
     WhiteMatterLesions,
 )
 from asa.tasks import TASKS, Task
-from asa.training.finetuning.finetune import SegmentationObjective
-from asa.training.finetuning.validation import frame_dice, pooled_dice
+from asa.training.finetuning.objective import SegmentationObjective
+from asa.training.finetuning.validation import frame_dice
+from asa.training.heads import open_heads
 from asa.training.parallel.distributed import World
 from asa.training.region_loss import region_deep_supervision, region_masks
-from asa.training.synthetic.lesion_crops import HealthyCrops, MixedCrops, RealCrops, training_cases
+from asa.training.synthetic.lesion_samples import MixedCrops, open_store, real_sources, training_cases
 from asa.training.synthetic.lesion_settings import LesionSettings
 from asa.training.synthetic.start import start_from, take_encoder
-from asa.training.synthetic.tissue import open_heads
+from asa.training.synthetic.validation import pooled_dice
 from asa.training.trainer import Batch, Trainer
 
 DISEASES = {"tumour": Tumours, "wmh": WhiteMatterLesions}
@@ -52,36 +50,6 @@ class LesionObjective(SegmentationObjective):
         """Losses of one micro-batch."""
         outputs = self.network.forward_deep(batch["image"], batch["origins"])
         return region_deep_supervision(outputs, batch["target"], self.regions, self.positive_weight)
-
-
-def real_sources(settings: LesionSettings) -> tuple[RealCrops | None, HealthyCrops | None]:
-    """What a run draws real samples from, of its own disease and of healthy tissue.
-
-    Raises:
-        InputError: a store or the split cannot be used.
-    """
-    modalities = [m.key for m in TASKS[settings.task].modalities]
-    real = healthy = None
-    if settings.store:
-        store = open_store(settings.store, modalities)
-        real = RealCrops(store, training_cases(settings.split, settings.fold, store), STARTER_FRAME, settings)
-    if settings.healthy_store:
-        healthy = HealthyCrops(open_store(settings.healthy_store, modalities, more=True), STARTER_FRAME, settings)
-    return real, healthy
-
-
-def open_store(folder: str, modalities: Sequence[str], *, more: bool = False) -> CaseStore:
-    """Cases of the whole frame with these modalities, in this order; with ``more`` in any, and others too.
-
-    Raises:
-        InputError: they are other cases.
-    """
-    store = CaseStore.open(Path(folder))
-    suits = set(modalities) <= set(store.modalities) if more else list(store.modalities) == list(modalities)
-    if not suits or store.shape != FRAME.shape:
-        wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
-        raise InputError(f"{store.folder} must hold {wanted}")
-    return store
 
 
 def crop_dice(network: nn.Module, source: MixedCrops, count: int, task: str) -> dict[str, float]:

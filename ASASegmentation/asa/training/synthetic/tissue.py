@@ -6,25 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn import Segmenter, build_segmenter, segmenter_preset
 from asa.runs.folder import Run
 from asa.seeds import sample_seed
 from asa.synth import HeadGenerator, SynthSettings
-from asa.synth.heads import prepare_heads
-from asa.synth.partial_volume import PartialVolumeHeads, prepare_fine_heads
-from asa.training.finetuning.validation import pooled_dice
+from asa.synth.partial_volume import PartialVolumeHeads
+from asa.training.heads import open_fine_heads, open_heads
 from asa.training.losses import deep_supervision
-from asa.training.parallel.distributed import World, barrier
+from asa.training.parallel.distributed import World
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.synthetic.start import start_from, take_encoder
+from asa.training.synthetic.validation import pooled_dice
 from asa.training.trainer import Batch, Objective, Trainer
 
 CLASSES = 5
@@ -99,23 +96,6 @@ def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[st
     return pooled_dice(network, source, count, ("ventricles", "GM", "WM", "sulcal CSF"), masks)
 
 
-def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.uint8]:
-    """Structures (N, T, H, W) of the label maps in the brain frame, memory-mapped; prepared once in ``folder``.
-
-    Raises:
-        InputError: no label maps, or one that cannot be read.
-        OutputError: no room or no permission.
-    """
-    store = folder / "heads.npy"
-    if not store.exists() and world.main:
-        if not (found := sorted(label_maps.glob("*.nii.gz"))):
-            raise InputError(f"{label_maps} holds no label map (*.nii.gz) to make heads of; name a folder that does")
-        prepare_heads(found, store)
-    barrier()
-    heads: npt.NDArray[np.uint8] = np.load(store, mmap_mode="r")
-    return heads
-
-
 def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     """Start or continue the run in ``folder``; returns the trainer's outcome."""
     training, validation = generators(settings, folder, world)
@@ -166,17 +146,3 @@ def generators(settings: TissueSettings, folder: Path, world: World) -> tuple[He
     split = len(heads) - settings.held_out
     aside = HeadGenerator(heads[split:], FRAME.shape, settings.crop, synth) if settings.held_out else None
     return HeadGenerator(heads[:split], FRAME.shape, settings.crop, synth), aside
-
-
-def open_fine_heads(label_maps: Path, folder: Path, world: World) -> list[npt.NDArray[np.uint8]]:
-    """Fine structures of the label maps of a folder, memory-mapped; prepared once in ``folder``.
-
-    Raises:
-        InputError: no label maps, or one that cannot be read.
-        OutputError: no room or no permission.
-    """
-    found = sorted(label_maps.glob("*.nii.gz"))
-    if world.main:
-        prepare_fine_heads(found, folder / "fine")
-    barrier()
-    return [np.load(path, mmap_mode="r") for path in prepare_fine_heads(found, folder / "fine")]

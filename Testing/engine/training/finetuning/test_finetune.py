@@ -29,19 +29,15 @@ from asa.pretext import ReconstructionOptions, make_objective
 from asa.runs.folder import read_events
 from asa.tasks import TASKS
 from asa.training import checkpoint
-from asa.training.finetuning.finetune import (
-    FinetuneSettings,
-    LabelledCrops,
-    SegmentationObjective,
-    choose_split,
-    finetune,
-    fitted,
-    layer_scale,
-    make_network,
-)
+from asa.training.finetuning.crops import LabelledCrops
+from asa.training.finetuning.finetune import finetune, fitted
 from asa.training.finetuning.memory import candidates, choose_fitting
+from asa.training.finetuning.network import layer_scale, make_network
+from asa.training.finetuning.objective import SegmentationObjective
 from asa.training.finetuning.prediction import in_frame, labels_of_regions
-from asa.training.finetuning.whole_volume import place_in_frame, predict, window_starts
+from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.finetuning.split import choose_split
+from asa.training.finetuning.whole_volume import predict
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
 from asa.training.pretraining.pretrained import describe
@@ -150,7 +146,7 @@ def test_preparation_goes_on_and_keeps_its_settings(heads, store):
 
 def test_samples_depend_on_their_index_only_and_foreground_is_found(store):
     opened, s = CaseStore.open(store), settings(store, foreground=1.0, modality_dropout=0.5)
-    source = LabelledCrops(opened, [0, 1, 2], (4, 8, 4), s)
+    source = LabelledCrops(opened, [0, 1, 2], (4, 8, 4), s.crops)
     both, alone = source.collate([3, 4]), source.collate([4])
     assert torch.equal(both["image"][1], alone["image"][0])
     assert both["origins"][1] == alone["origins"][0]
@@ -162,19 +158,7 @@ def test_samples_depend_on_their_index_only_and_foreground_is_found(store):
     assert max(missing) < 4
 
 
-def test_places_in_the_frame():
-    assert place_in_frame((16, 8, 0), (32, 32, 32), (64, 64, 64), (8, 8, 8)) == (2, 1, 0)
-    # a frame as large as the crop has one place for all crops; a scan smaller than the frame lies in its middle
-    assert place_in_frame((32, 64, 24), (128, 128, 128), (160, 192, 160), (16, 16, 16)) == (0, 0, 0)
-    assert place_in_frame((0, 8, 0), (32, 32, 32), (32, 64, 32), (8, 8, 8)) == (2, 1, 2)
-
-
-def test_windows_cover_the_volume_and_blend_to_one():
-    assert window_starts(160, 128) == [0, 32]
-    assert window_starts(128, 128) == [0]
-    assert window_starts(128, 64) == [0, 32, 64]
-    assert window_starts(128, 64, 0.0) == [0, 64]
-
+def test_windows_blend_to_one():
     def network(image, origin):
         return image[:, :1] * 0 + 1
 

@@ -14,7 +14,9 @@ from asa.metrics.overlap import dice
 from asa.nn.baselines import NETWORKS, NetworkSpec
 from asa.runs.folder import Run
 from asa.tasks import TASKS
-from asa.training.finetuning.finetune import FinetuneSettings, make_network, make_objective
+from asa.training.finetuning.network import make_network
+from asa.training.finetuning.objective import make_objective
+from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.parallel.distributed import World
 from asa.training.trainer import Trainer
 from asa.volume import read_volume

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from Testing.engine import tiny_pretraining as tiny
 from Testing.engine.labelled_files import tumour_head
 
 from asa.data.case_store import prepare_cases
 from asa.data.datasets import DATASETS
-
-spec = importlib.util.spec_from_file_location("tiny_pretraining", Path(__file__).parents[2] / "tiny_pretraining.py")
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 
 
 def pretraining(folder):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from Testing.engine import tiny_pretraining as tiny
 
 from asa.data.scan_store import ScanStore
 from asa.data.stripping import AlreadyStripped
@@ -22,16 +21,14 @@ from asa.seeds import generator
 from asa.synth import HeadGenerator
 from asa.training.parallel.distributed import World
 from asa.training.planning.presets import preset
-from asa.training.pretraining.pretrain import PretrainSettings, pretrain, with_synthetic_heads
+from asa.training.pretraining.pretrain import pretrain, with_synthetic_heads
 from asa.training.pretraining.pretrained import Pretrained
 from asa.training.pretraining.previews import reconstruct
 from asa.training.pretraining.sampling import StoredScans
+from asa.training.pretraining.settings import PretrainSettings
 from asa.training.publishing.export import export_model
 from asa.training.settings import read_settings
 
-spec = importlib.util.spec_from_file_location("tiny_pretraining", Path(__file__).parents[2] / "tiny_pretraining.py")
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 FRAME = (16, 16, 16)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from Testing.engine import tiny_pretraining as tiny
 
 from asa.runs.folder import read_events
 from asa.training import checkpoint
 
-PROGRAM = Path(__file__).parents[2] / "tiny_pretraining.py"
-spec = importlib.util.spec_from_file_location("tiny_pretraining", PROGRAM)
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
+PROGRAM = Path(tiny.__file__)
 LOOPBACK = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "")
 # 127.0.0.1 by number: where a computer does not know its own name, looking it up takes minutes.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2")

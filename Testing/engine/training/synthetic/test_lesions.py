@@ -26,17 +26,18 @@ from asa.training import checkpoint
 from asa.training.parallel.distributed import World
 from asa.training.region_loss import region_deep_supervision
 from asa.training.settings import read_settings
-from asa.training.synthetic.lesion_crops import (
+from asa.training.synthetic.lesion_samples import (
     CUT_MARGIN,
     HealthyCrops,
     MixedCrops,
     RealCrops,
     cut_off,
+    real_sources,
     show_some,
     training_cases,
 )
 from asa.training.synthetic.lesion_settings import LesionSettings
-from asa.training.synthetic.lesions import real_sources, train_lesions
+from asa.training.synthetic.lesions import train_lesions
 from asa.training.synthetic.start import transfer
 from asa.training.synthetic.tissue import TissueSettings, train_tissue
 

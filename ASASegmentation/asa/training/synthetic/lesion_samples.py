@@ -1,4 +1,4 @@
-"""What a lesion model is trained on: crops of real cases and of synthetic heads, in every combination of modalities."""
+"""What the lesion models train on: synthetic samples, and augmented crops of real cases."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from asa.data.case_store import CaseStore
 from asa.data.cases import LabelledCase
 from asa.data.splits import Recipe, split_file
 from asa.errors import InputError
+from asa.geometry import FRAME
+from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
 from asa.seeds import generator
 from asa.synth.diseased import (
@@ -26,12 +28,16 @@ from asa.synth.generator import PATCH
 from asa.synth.intensity import smooth_field
 from asa.synth.transplant import donor_part, transplant
 from asa.tasks import TASKS
-from asa.training.finetuning.finetune import FinetuneSettings, LabelledCrops
+from asa.training.finetuning.crops import CropSettings, LabelledCrops
 from asa.training.synthetic.lesion_settings import LesionSettings
 from asa.training.trainer import Batch
 
 MIXTURE = 1  # what random numbers are for: not those of the sample itself
+
+
 CUT_MARGIN = 12  # mm around what a case is labelled with that are not healthy either: oedema fades slowly
+
+
 IMPLANTS = {"tumour": implant_tumour, "wmh": implant_lesions}
 
 
@@ -87,13 +93,7 @@ class RealCrops(LabelledCrops):
             store,
             numbers,
             frame,
-            FinetuneSettings(
-                store=settings.store,
-                crop=settings.crop,
-                foreground=settings.foreground,
-                augment=settings.augment,
-                optimisation=settings.optimisation,
-            ),
+            CropSettings(settings.crop, settings.foreground, settings.augment, settings.optimisation.seed),
         )
         self.implant, self.implant_share, self.bias = IMPLANTS[settings.task], settings.implant_share, settings.bias
         self.contrast, self.transplant_share = settings.contrast, settings.transplant_share
@@ -189,3 +189,33 @@ class MixedCrops:
             image, labels, origin = self.heads.sample(self.first_seed + index)
         image = cut_off(rng, image, self.s.cut)
         return show_some(rng, image, self.s.missing), labels.long(), origin
+
+
+def real_sources(settings: LesionSettings) -> tuple[RealCrops | None, HealthyCrops | None]:
+    """What a run draws real samples from, of its own disease and of healthy tissue.
+
+    Raises:
+        InputError: a store or the split cannot be used.
+    """
+    modalities = [m.key for m in TASKS[settings.task].modalities]
+    real = healthy = None
+    if settings.store:
+        store = open_store(settings.store, modalities)
+        real = RealCrops(store, training_cases(settings.split, settings.fold, store), STARTER_FRAME, settings)
+    if settings.healthy_store:
+        healthy = HealthyCrops(open_store(settings.healthy_store, modalities, more=True), STARTER_FRAME, settings)
+    return real, healthy
+
+
+def open_store(folder: str, modalities: Sequence[str], *, more: bool = False) -> CaseStore:
+    """Cases of the whole frame with these modalities, in this order; with ``more`` in any, and others too.
+
+    Raises:
+        InputError: they are other cases.
+    """
+    store = CaseStore.open(Path(folder))
+    suits = set(modalities) <= set(store.modalities) if more else list(store.modalities) == list(modalities)
+    if not suits or store.shape != FRAME.shape:
+        wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
+        raise InputError(f"{store.folder} must hold {wanted}")
+    return store

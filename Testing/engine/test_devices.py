@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from asa.nn.allocation import keep_freed_memory
+from asa.devices import keep_freed_memory
 
 if "keep" in sys.argv and not keep_freed_memory():
     sys.exit("not glibc")

@@ -14,9 +14,11 @@ from Testing.engine.atlas_heads import head, in_motion, knee, noise_block, phant
 
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_brain
-from asa.inference import series as series_module
+from asa.inference import placement as placement_module
+from asa.inference.identity import check_one_patient
+from asa.inference.placement import place_series, reached
 from asa.inference.quality import ROUGH, enhancement, input_reasons, roughness, swapped_reasons
-from asa.inference.series import Placement, Series, check_one_patient, place_series, reached
+from asa.inference.series import Placement, Series
 from asa.preprocessing.normalise import stripped_brain
 from asa.volume import Grid, Volume, read_volume
 
@@ -44,7 +46,7 @@ def aligned_once() -> Iterator[None]:
         return known[id(scan)][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(series_module, "align_to_frame", align)
+        patch.setattr(placement_module, "align_to_frame", align)
         yield
 
 

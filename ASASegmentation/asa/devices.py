@@ -1,0 +1,72 @@
+"""What is computed on: the device of choice, its free memory and number formats, and how memory is kept."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+import torch
+
+from asa.errors import ResourceError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES = 1 << 30
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ResourceError: that GPU is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ResourceError(f"unknown device '{name}'; use auto, cpu or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ResourceError(f"device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu")
+    return device
+
+
+def free_memory(device: torch.device) -> float:
+    """Free bytes; unlimited where the system does not say."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return main_memory("MemAvailable") or float("inf")
+
+
+def main_memory(line: str) -> int:
+    """Bytes that Linux says in a line of ``/proc/meminfo``: ``MemAvailable``, ``MemTotal``; 0 on other systems."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as stream:
+            return next(1024 * int(said.split()[1]) for said in stream if said.startswith(line))
+    except (OSError, StopIteration):
+        return 0
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 on ``device`` (GPUs since Ampere; CPUs with AMX or AVX-512 BF16)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, and not in every PyTorch
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in probes)
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc reuse large blocks; True where that was possible.
+
+    By default every block of 32 MiB or more (a crop of 128^3 with four channels, any full-resolution feature map) is
+    asked of the system anew and comes page by page, zeroed: a crop of training data then costs several times what
+    computing it takes, and a network's pass half as much again. Holds for the whole process, from the call on.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)) and bool(mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES - 1))

@@ -1,0 +1,34 @@
+"""Whether images are of one patient, by the tags that a scanner or a converter leaves beside them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from asa.errors import InputError
+
+# What a scanner or a converter writes of a patient; compared, and never repeated in a message.
+IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+
+
+def check_one_patient(images: Mapping[str, Path]) -> None:
+    """Compare what the files beside the images (BIDS, dcm2niix: same name, ending .json) say of the patient.
+
+    Raises:
+        InputError: two of them are of different patients.
+    """
+    known = {key: _identity(path) for key, path in images.items()}
+    for (first, one), (second, other) in itertools.combinations(known.items(), 2):
+        if any(one[tag] != other[tag] for tag in one.keys() & other.keys()):
+            raise InputError(f"the {first} and {second} images are of different patients, as their DICOM tags say")
+
+
+def _identity(path: Path) -> dict[str, str]:
+    sidecar = path.with_name(path.name.removesuffix(".gz").rpartition(".")[0] + ".json")
+    try:
+        said = json.loads(sidecar.read_text(encoding="utf-8"))
+        return {tag: str(said[tag]).strip().lower() for tag in IDENTITY if str(said.get(tag, "")).strip()}
+    except (OSError, ValueError, AttributeError):
+        return {}

@@ -1,0 +1,93 @@
+"""What the programs share that the panels run: events as JSON lines, an end on request, and memory that runs out.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+
+from asa.errors import AsaError, Cancelled, ResourceError
+
+Progress = Callable[[str, float], None]
+
+_OUT_OF_MEMORY = "The computer ran out of {}. Close other programs or use a scan of lower resolution."
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns the ways in which numpy and torch run out of memory into one ResourceError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
+        text = str(error)
+        if "CUDA" in text and "out of memory" in text:
+            raise ResourceError(_OUT_OF_MEMORY.format("GPU memory; --device cpu avoids the GPU")) from error
+        if "out of memory" in text or "can't allocate memory" in text:
+            raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
+        raise
+
+
+def interruptible() -> None:
+    """Makes SIGTERM end a run as Ctrl-C does: with nothing half-written left behind."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def event_line(event: str, **fields: object) -> str:
+    """One event as the panels read it."""
+    return json.dumps({"event": event, **fields})
+
+
+class Reporter:
+    """Writes events as JSON lines; keeps standard output for them alone."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout
+        self._started = time.monotonic()
+        sys.stdout = sys.stderr  # whatever a library prints must not land between the events
+
+    def send(self, event: str, **fields: object) -> None:
+        print(event_line(event, **fields), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Gives standard output back."""
+        sys.stdout = self._stream
+
+    def progress(self, stage: str, fraction: float) -> None:
+        elapsed = time.monotonic() - self._started
+        remaining = round(elapsed * (1 - fraction) / fraction, 1) if fraction >= 0.05 else None
+        self.send("progress", stage=stage, fraction=round(fraction, 4), remaining_s=remaining)
+
+
+def reported(work: Callable[[Reporter], None]) -> int:
+    """Does a program's work, whose end, be it an error, becomes an event too; returns the exit code."""
+    reporter = Reporter()
+    interruptible()
+    try:
+        with memory_errors():
+            work(reporter)
+        return 0
+    except KeyboardInterrupt:
+        reporter.send("error", message="Cancelled; nothing was written.", exit_code=Cancelled.exit_code)
+        return Cancelled.exit_code
+    except AsaError as error:
+        reporter.send("error", message=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    except Exception as error:  # a crash must reach the panel as a message too
+        traceback.print_exc()
+        reporter.send("error", message=f"Unexpected error: {error}", exit_code=AsaError.exit_code)
+        return AsaError.exit_code
+    finally:
+        reporter.close()
