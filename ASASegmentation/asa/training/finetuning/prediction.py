@@ -169,6 +169,7 @@ def check_store(member: Tuned, store: CaseStore) -> None:
         # runs older than these notes had neither
         ("stripped scans", trained.get("stripped", False), found["stripped"]),
         ("bias correction", trained.get("corrected", False), found["corrected"]),
+        ("standardised intensities", trained.get("standardised", False), found["standardised"]),
     ]
     words = {True: "yes", False: "no"}
     problems = [f"{what}: {words.get(a, a)} there, {words.get(b, b)} here" for what, a, b in pairs if a != b]
