@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asa.errors import AsaError, Cancelled, InputError
-from asa.files import write_json
+from asa.files import protect_others, write_json
 from asa.job import Finished
 from asa.tasks import Modality
 
@@ -92,6 +93,17 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
             yield Outcome(case, status, time.monotonic() - started, finished=finished)
 
 
+def protect_summary(path: Path) -> None:
+    """Refuse to replace a file that is not the summary of an earlier batch. Raises OutputError."""
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        ours = all({"case", "status", "exit_code"} <= set(case) for case in cases)
+    except (OSError, ValueError, LookupError, TypeError):
+        ours = False
+    if not ours:
+        protect_others([path])
+
+
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Writes what became of each case as JSON. Raises OutputError."""
     rows = [
@@ -101,7 +113,7 @@ def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
             "seconds": round(outcome.seconds, 1),
             "error": str(outcome.error) if outcome.error else None,
             "exit_code": outcome.error.exit_code if outcome.error else 0,
-            "warnings": outcome.finished.report["warnings"] if outcome.finished else [],
+            "warnings": outcome.finished.warnings if outcome.finished else [],
         }
         for outcome in outcomes
     ]

@@ -1,14 +1,18 @@
-"""Writing files so that a reader sees the old one or the whole new one, never a part; and locks between processes."""
+"""Writing files so that a reader sees the old one or the whole new one, never a part; and locks between processes.
+
+Also what must be known before anything is written: checksums of files, and whether an output would hit an input.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +82,55 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of the content of a file, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def protect_inputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Refuse outputs that would replace an input, however it is reached: another spelling, a symbolic or a hard link.
+
+    Raises:
+        OutputError: an output is the same file as an input.
+    """
+    known = {identity: path for path in inputs if (identity := _identity(path)) is not None}
+    for output in outputs:
+        identity = _identity(output)
+        if identity is not None and identity in known:
+            raise OutputError(f"{output} would overwrite the input {known[identity]}. Choose another output folder.")
+
+
+def protect_others(outputs: Iterable[Path]) -> None:
+    """Refuse outputs that exist already, in a folder which no record shows to be the work of this program.
+
+    Raises:
+        OutputError: one exists.
+    """
+    for output in outputs:
+        if output.is_file() and output.stat().st_size:
+            raise OutputError(
+                f"{output} exists already and is not known to come from ASA. "
+                "Move it elsewhere, or choose another output folder."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of the file that a path leads to; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def hold(path: Path) -> IO[str] | None:

@@ -12,23 +12,22 @@ Needs the standard library and the engine only.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib.util
 import json
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asa.errors import Cancelled, InputError, OutputError
-from asa.files import alone_with, write_json
+from asa.errors import Cancelled, InputError
+from asa.files import sha256
 from asa.program import Progress, Reporter, memory_errors, reported
-from asa.tasks import TASKS, Task
+from asa.result_folder import REPORT, find_current, protect, publish, staging_in
+from asa.tasks import TASKS, Label, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,20 +39,31 @@ if TYPE_CHECKING:
 
 Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
 
-REPORT = "report.json"
-_SEGMENTS = "segmentation.seg.nrrd"
-_STAGING, _LOCK = ".asa-partial", ".asa-lock"
+_LABEL_MAP, _SEGMENTS, _OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
+_TABLE, _VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
 _UNUSED = "The model '{}' does not look at the {} image."
 _SEGMENTING = 0.92  # share of the whole that segmenting takes; writing is the rest
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished folder: its report.json, and whether it was there already (`reused`)."""
+    """A finished folder.
+
+    Attributes:
+        report: content of its report.json.
+        reused: whether the result was there already.
+        notes: sentences on an earlier result in the folder: why it was made again, and what of it was kept.
+    """
 
     folder: Path
     report: dict[str, Any]
     reused: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should be shown: the warnings of the report, then the notes."""
+        return [*self.report["warnings"], *self.notes]
 
 
 def run(
@@ -70,32 +80,35 @@ def run(
 
     All or nothing: the files are made in a hidden folder inside it and moved at the end, report.json last, so a
     folder with a report.json is complete. A folder made by the same model from the same images and settings is
-    left as it is, unless `overwrite`.
+    left as it is, unless `overwrite` is given or its files are no longer those that were written. Neither an image nor
+    any other file that ASA did not write itself is ever replaced.
 
     Raises InputError, OutputError, ModelError, ResourceError; Cancelled on KeyboardInterrupt.
     """
     from asa.models import find_model
 
     _check(request)
+    protect_images(map(Path, request.images.values()), [folder], request.task, posterior=request.posterior)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
     looked_at = [key for key in request.images if key in model.modalities or key == request.reference]
     inputs = {key: _sha256(Path(request.images[key])) for key in looked_at}
     # Whoever installs slicer-core because a warning said so gets the file the next time.
     wanted = {_SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
-    if not overwrite and (report := _matching_report(folder, settings, inputs, wanted)) is not None:
+    report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
+    if report is not None:
         return Finished(folder, report, reused=True)
     progress = progress or _silent
     try:
-        with _staging(folder) as staging, memory_errors():
+        with staging_in(folder) as staging, memory_errors():
             result = (segment or _engine())(request, lambda stage, done: progress(stage, _SEGMENTING * done))
             progress("writing", _SEGMENTING)
             report = _write(staging, request, result, settings, inputs, segmentation_file)
-            _publish(staging, folder, report)
+            kept = publish(staging, folder, report)
     except KeyboardInterrupt:
         raise Cancelled("Cancelled; nothing was written.") from None
     progress("done", 1.0)
-    return Finished(folder, report)
+    return Finished(folder, report, notes=(*filter(None, [reason]), *kept))
 
 
 def _silent(stage: str, fraction: float) -> None:
@@ -117,6 +130,28 @@ def _check(request: SegmentRequest) -> None:
             raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{modality}'.")
         if not Path(path).exists():  # of those too that the model will not look at
             raise InputError(f"The file {path} cannot be read: there is no such file.")
+
+
+def protect_images(images: Iterable[Path], folders: Iterable[Path], task: str, *, posterior: bool) -> None:
+    """Refuse result folders in which the segmentations would replace an image, or a file that ASA did not write.
+
+    Args:
+        images: all that are read, of all heads: the result of one must not replace the image of another.
+        folders: result folders, one for each head.
+        task: key of :data:`asa.tasks.TASKS`.
+        posterior: whether class probabilities are written too.
+
+    Raises:
+        OutputError: a file is in the way.
+    """
+    names = [REPORT, _LABEL_MAP, _SEGMENTS, _OVERLAY, _TABLE, _VOLUMES]
+    if posterior:
+        names += [_UNCERTAINTY, *(_posterior_name(label) for label in TASKS[task].labels)]
+    protect(images, folders, names)
+
+
+def _posterior_name(label: Label) -> str:
+    return f"posterior_{label.name.replace(' ', '_')}.nii.gz"
 
 
 def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
@@ -142,54 +177,10 @@ def _model_sha256(folder: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise InputError(f"The file {path} cannot be read: {error.strerror or error}.") from error
-    return digest.hexdigest()
-
-
-def _matching_report(
-    folder: Path, settings: dict[str, Any], inputs: dict[str, str], wanted: set[str]
-) -> dict[str, Any] | None:
-    """The report of a complete folder with these settings and inputs, whose files are all still there."""
-    try:
-        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        same = report["settings"] == settings and {m: i["sha256"] for m, i in report["inputs"].items()} == inputs
-        return report if same and all((folder / name).is_file() for name in {*report["files"], *wanted}) else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder`, gone afterwards; `folder` too, if it was made here and nothing came of it.
-
-    The lock beside it lets only one process in: two that shared it would mix their files, or take them from each other.
-    """
-    existed = folder.exists()
-    staging = folder / _STAGING
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not existed:
-                stack.callback(_remove_empty, folder)
-            if not stack.enter_context(alone_with(folder / _LOCK)):
-                raise OutputError(f"Another run is writing into the folder {folder}.")
-            shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
-            staging.mkdir()
-        except OSError as error:
-            raise OutputError(f"The folder {folder} cannot be written to: {error.strerror or error}.") from error
-        stack.callback(shutil.rmtree, staging, ignore_errors=True)
-        yield staging
-
-
-def _remove_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def _write(
@@ -211,12 +202,12 @@ def _write(
     unused = [key for key in request.images if key not in inputs]
     warnings = [*result.warnings, *(_UNUSED.format(settings["model"], titles[key]) for key in unused)]
     measurements = report.measure(result.labels, result.brain, task, result.alignment)
-    write_volume(result.labels, staging / "segmentation.nii.gz")
+    write_volume(result.labels, staging / _LABEL_MAP)
     if result.posterior is not None:
         _write_posterior(staging, task, result.image, result.posterior)
-    report.write_volumes(measurements, staging / "volumes.csv", staging / "volumes.json")
+    report.write_volumes(measurements, staging / _TABLE, staging / _VOLUMES)
     report.write_overlay(
-        staging / "overlay.png",
+        staging / _OVERLAY,
         result.image,
         result.labels,
         result.brain,
@@ -226,7 +217,7 @@ def _write(
         warnings=warnings,
     )
     if segmentation_file:
-        warning = report.write_segmentation_file(staging / "segmentation.nii.gz", task, staging / _SEGMENTS)
+        warning = report.write_segmentation_file(staging / _LABEL_MAP, task, staging / _SEGMENTS)
         warnings += [warning] if warning else []
     return report.build_report(
         task=task,
@@ -242,7 +233,7 @@ def _write(
         measurements=measurements,
         timings={**result.timings, "writing": time.perf_counter() - started},
         warnings=warnings,
-        files=[path.name for path in staging.iterdir()],
+        outputs={path.name: sha256(path) for path in staging.iterdir()},
     )
 
 
@@ -260,34 +251,10 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
     for number, probability in enumerate(posterior.astype(np.float32)):
         entropy -= probability * np.log(np.maximum(probability, 1e-6))
         if number:
-            name = task.labels[number - 1].name.replace(" ", "_")
-            write_volume(image.with_array(np.round(probability * 256) / 256), staging / f"posterior_{name}.nii.gz")
+            path = staging / _posterior_name(task.labels[number - 1])
+            write_volume(image.with_array(np.round(probability * 256) / 256), path)
     entropy /= np.log(len(posterior))
-    write_volume(image.with_array(np.round(entropy * 256) / 256), staging / "uncertainty.nii.gz")
-
-
-def _publish(staging: Path, folder: Path, report: dict[str, Any]) -> None:
-    """Moves the finished files to their place: an older report goes first, as it is no longer true; ours comes last.
-
-    So do the older report's files that are not made anew: probabilities beside another scan's labels would mislead.
-    """
-    write_json(staging / REPORT, report)
-    try:
-        for name in (REPORT, *(_files_of(folder) - {*report["files"]})):
-            (folder / name).unlink(missing_ok=True)
-        for name in (*report["files"], REPORT):
-            (staging / name).replace(folder / name)
-    except OSError as error:
-        raise OutputError(f"The results cannot be moved into {folder}: {error.strerror or error}.") from error
-
-
-def _files_of(folder: Path) -> set[str]:
-    """The files that the report in a folder names, without a path; none where there is no such report."""
-    try:
-        names = json.loads((folder / REPORT).read_text(encoding="utf-8"))["files"]
-        return {name for name in names if name == Path(name).name}
-    except (OSError, ValueError, LookupError, TypeError):
-        return set()
+    write_volume(image.with_array(np.round(entropy * 256) / 256), staging / _UNCERTAINTY)
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
@@ -315,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError("Usage: python -m asa.job request.json")
         request, folder, segmentation_file = _read_request(words[0])
         finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
-        for warning in finished.report["warnings"]:
+        for warning in finished.warnings:
             reporter.send("warning", message=warning)
         files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
         reporter.send("done", folder=str(folder), files=files)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from asa import batch, job, program
 from asa.errors import AsaError, Cancelled, InputError, ResourceError
+from asa.files import protect_inputs
 from asa.models import find_model
 from asa.tasks import TASKS, Modality
 from ASASlicerLib.proposal.matching import Candidate, propose
@@ -132,6 +133,13 @@ def main(given: Sequence[str] | None = None) -> int:
         by_key = {modality.key: modality for modality in TASKS[options.task].modalities}
         seen = [replace(by_key[key], required=key in model.required) for key in model.modalities]
         cases, series = find_cases(options.input, seen)
+        scans = [path for case in cases for path in case.images.values()]
+        scans += [Path(file) for found in series.values() for files in found.values() for file in files]
+        folders = [options.output / case.name for case in cases]
+        job.protect_images(scans, folders, options.task, posterior=options.posterior)
+        converted = [options.output / _CONVERTED / f"{name}_{key}.nii" for name in series for key in by_key]
+        protect_inputs(scans, converted)
+        batch.protect_summary(options.output / batch.SUMMARY)
     except AsaError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -157,6 +165,7 @@ def main(given: Sequence[str] | None = None) -> int:
         for outcome in batch.run_cases(cases, run):
             outcomes.append(outcome)
             said = str(outcome.error) if outcome.error else f"{outcome.seconds:.0f} s"
+            said = " ".join([said, *(outcome.finished.notes if outcome.finished else ())])
             print(f"[{len(outcomes)}/{len(cases)}] {outcome.case.name}: {outcome.status}, {said}", flush=True)
         batch.write_summary(options.output / batch.SUMMARY, outcomes)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ def run_recorded(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: lis
 
     def run(request: Any, folder: Path, **_: Any) -> Any:
         asked[folder.name] = request.images["t1"]
-        return SimpleNamespace(reused=False, report={"warnings": []})
+        return script.job.Finished(folder, {"warnings": []})
 
     monkeypatch.setattr(script.job, "run", run)
     return script.main([str(word) for word in words]), asked
@@ -172,3 +172,16 @@ def test_three_heads_and_a_broken_one_and_again(data_root: Path, tmp_path: Path)
     assert run() == {"1000_SS": "done", "broken": "failed", "1003_SS": "done", "1036_SS": "done"}
     assert (tmp_path / "out" / "1036_SS" / "segmentation.seg.nrrd").is_file()
     assert run() == {"1000_SS": "reused", "broken": "failed", "1003_SS": "reused", "1036_SS": "reused"}
+
+
+def test_a_scan_in_the_place_of_a_result_is_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = tmp_path / "out" / "anna" / "segmentation.nii.gz"
+    scan.parent.mkdir(parents=True)
+    scan.write_bytes(b"a scan")
+    (tmp_path / "anna.nii.gz").write_bytes(b"another")
+    words = ["--input", tmp_path / "anna.nii.gz", scan, "--output", tmp_path / "out"]
+    assert script.main([str(word) for word in words]) == 4
+    assert "is not known to come from ASA" in capsys.readouterr().err
+    assert scan.read_bytes() == b"a scan"

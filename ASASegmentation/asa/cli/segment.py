@@ -132,6 +132,12 @@ def command(
         cases = batch.find_cases(images or [], taken)
         single = [path.is_dir() for path in images or []] == [False]
 
+    folders = [output if single else output / case.name for case in cases]
+    scans = [path for case in cases for path in case.images.values()]
+    job.protect_images(scans, folders, task, posterior=posterior)  # all before the first: one's result, another's scan
+    if not single:
+        batch.protect_summary(output / batch.SUMMARY)
+
     def run(case: Case, progress: Progress | None = None) -> Finished:
         request = SegmentRequest(
             images=case.images,
@@ -197,7 +203,7 @@ class _bar:
 
 
 def _report_one(console: Console, finished: Finished) -> None:
-    for warning in finished.report["warnings"]:
+    for warning in finished.warnings:
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if finished.reused:
         console.print("Done before with the same image, model and settings; --overwrite does it again.")
@@ -211,6 +217,8 @@ def _announced(console: Console, outcomes: Iterable[Outcome]) -> Iterable[Outcom
         words = {"done": "done", "reused": "done before"}.get(outcome.status, f"failed: {outcome.error}")
         line = f"{outcome.case.name}: {words} ({outcome.seconds:.1f} s)"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for note in outcome.finished.notes if outcome.finished else ():
+            console.print(f"Warning: {note}", markup=False, highlight=False, soft_wrap=True)
         yield outcome
 
 
@@ -228,9 +236,9 @@ def _table(outcomes: Sequence[Outcome], task: Task) -> object:
     table.add_column("Remarks", overflow="fold")
     style = {"done": "green", "reused": "cyan", "failed": "red"}
     for outcome in outcomes:
-        report = outcome.finished.report if outcome.finished else {"volumes": [], "warnings": []}
-        volumes = {row["name"]: f"{row['volume_ml']:.1f}" for row in report["volumes"] if row["kind"] == "region"}
-        remarks = [str(outcome.error)] if outcome.error else report["warnings"]
+        rows = outcome.finished.report["volumes"] if outcome.finished else []
+        volumes = {row["name"]: f"{row['volume_ml']:.1f}" for row in rows if row["kind"] == "region"}
+        remarks = outcome.finished.warnings if outcome.finished else [str(outcome.error)]
         table.add_row(
             Text(outcome.case.name),
             Text(outcome.status, style=style[outcome.status]),

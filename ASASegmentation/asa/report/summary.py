@@ -43,14 +43,14 @@ def build_report(
     measurements: Sequence[Measurement],
     timings: Mapping[str, float],
     warnings: Iterable[str],
-    files: Iterable[str],
+    outputs: Mapping[str, str],
 ) -> dict[str, Any]:
     """The content of report.json.
 
     `inputs` maps a modality to the SHA-256 of its file: enough to know the scan again, nothing to know the patient
-    by. `grid` is the scan's, its shape and spacing in the engine's (T, H, W) order; `series` says how each series was
-    placed and `reference` on which the result lies; `trust` holds the verdict ("ok" or "doubtful") and its reasons;
-    `timings` are in seconds.
+    by. `outputs` maps each file of the result to its SHA-256, so that damage is noticed. `grid` is the scan's, its
+    shape and spacing in the engine's (T, H, W) order; `series` says how each series was placed and `reference` on which
+    the result lies; `trust` holds the verdict ("ok" or "doubtful") and its reasons; `timings` are in seconds.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -79,6 +79,7 @@ def build_report(
         "volumes": [rounded(m) for m in measurements],
         "timings_s": {stage: round(seconds, 3) for stage, seconds in timings.items()},
         "warnings": list(warnings),
-        "files": sorted(files),
+        "outputs": {name: {"sha256": outputs[name]} for name in sorted(outputs)},
+        "files": sorted(outputs),
         "intended_use": "Research use only; not a medical device.",
     }

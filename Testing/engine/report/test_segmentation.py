@@ -76,7 +76,7 @@ def test_report_is_complete_and_plain(label_map: Path) -> None:
         measurements=[],
         timings={"network": 1.23456},
         warnings=["w"],
-        files=["b", "a"],
+        outputs={"b": "2" * 64, "a": "1" * 64},
     )
     assert report["label_values"] == {"CSF": [1, 4], "ventricles": [1], "GM": [2], "WM": [3]}
     assert report["alignment"] == {"method": "affine", "quality": 0.8765}
