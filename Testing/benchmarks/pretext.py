@@ -184,7 +184,7 @@ def data(_threads: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         record = ScanRecord("scan", "a", "", "", 1.0, 1.0, 1.0, 0.0, 0.0)
         rng = np.random.default_rng(0)
-        write_scan(Path(folder), record, rng.integers(0, 256, (EDGE,) * 3, np.uint8))
+        write_scan(Path(folder), record, rng.integers(0, 256, (EDGE,) * 3, np.uint8), {})
         write_index(Path(folder), (EDGE,) * 3, (0, 0, 0), [record], [])
         source = StoredScans(ScanStore.open(Path(folder)), [0], (EDGE,) * 3, PATCH)
         reading = seconds(lambda: source.collate([0]), 5)

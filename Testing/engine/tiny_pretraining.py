@@ -32,7 +32,7 @@ def make_store(folder: Path, scans: int = 5, subjects: int | None = None, edge: 
         brain = (grid**2).sum(0) < 0.7
         image = (1 + np.sin(grid * rng.uniform(2, 6, (3, 1, 1, 1))).sum(0) + 3).astype(np.float32)
         record = ScanRecord(f"scan-{number}", f"sub-{number % (subjects or scans)}", "", "", 1.0, 1.0, 1.0, 0.0, 0.0)
-        write_scan(folder, record, quantise(image, brain))
+        write_scan(folder, record, quantise(image, brain), {})
         records.append(record)
     write_index(folder, (edge, edge, edge), (0, 0, 0), records, [])
     return folder

@@ -4,6 +4,7 @@ index.json             data set, modalities, cases
 images/<case>.npy      (C, T, H, W) float16, normalised as at use, over the whole brain frame
 labels/<case>.npy      (T, H, W) uint8, values of the task
 foreground/<case>.npy  (N, 4) int16: label, t, h, w of up to 2000 voxels of each label
+records/<case>.json    what is known of one case, and the files that it was made from; index.json is made of these
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy.typing as npt
 
 from asa.data.cases import IGNORED, Dataset, LabelledCase, load_dataset, raise_problems
 from asa.data.datasets import dataset_by_name
+from asa.data.scan_store import check_settings, map_array, protect_store, record_path
+from asa.data.sources import changed_sources, describe_sources, read_sources, read_values, write_record
 from asa.errors import AsaError, InputError
 from asa.files import atomic_path, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
@@ -28,6 +31,7 @@ from asa.volume import Grid, read_volume, standardise
 
 FORMAT = 3  # 2: cases say where they come from and how they lie; 3: scans are standardised first
 INDEX = "index.json"
+KINDS = ("images", "labels", "foreground")
 KEPT_VOXELS = 2000  # of each label, to centre crops on
 Shape = tuple[int, int, int]
 
@@ -118,6 +122,13 @@ class CaseStore:
             raise InputError(f"case '{name}' of {self.folder} has the wrong shape {image.shape}; prepare it again")
         return image, labels
 
+    def sources(self) -> list[Path]:
+        """Every file that the cases were made from, as far as the store knows."""
+        files = {case.source for case in self.cases if case.source}
+        for case in self.cases:
+            files |= {source.path for source in read_sources(record_path(self.folder, case.name)).values()}
+        return [Path(file) for file in sorted(files)]
+
     def alignment(self, number: int) -> Alignment:
         """How the scan of a case lies in the brain frame.
 
@@ -152,10 +163,9 @@ class CaseStore:
     def _map(self, kind: str, number: int) -> npt.NDArray[Any]:
         path = array_path(self.folder, kind, self.cases[number].name)
         try:
-            array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return map_array(path)
         except (OSError, ValueError) as error:
             raise InputError(f"case '{self.cases[number].name}' cannot be read any more: {error}") from error
-        return array
 
 
 def array_path(folder: Path, kind: str, name: str) -> Path:
@@ -175,7 +185,9 @@ def prepare_cases(
     corrected: bool = False,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> CaseStore:
-    """Check every case of a data set, bring it into the brain frame and store it; what is stored already stays.
+    """Check every case of a data set, bring it into the brain frame and store it.
+
+    A case that is stored already stays, unless an image or its label map has changed since, or an array is damaged.
 
     Args:
         modalities: channels, in this order; if empty those of the data set that every case has. One that is optional
@@ -185,11 +197,12 @@ def prepare_cases(
         stripped: the images show the brain only; the rim that resampling makes around it is set to 0 again.
         corrected: the bias field of a stripped brain is corrected; noted, so that a model made from the store does so
             at use.
-        progress: called with cases done, cases in all, and the name.
+        progress: called with cases done, cases in all, and the name; for a case that was stored already and had to be
+            prepared again, with the reason.
 
     Raises:
         InputError: one error that lists all offenders; or the store was begun with other settings.
-        OutputError: no room or no permission.
+        OutputError: no room or no permission, or files in the folder that are of no store.
     """
     needed = [key for key in modalities if key not in dataset.optional]
     cases = load_dataset(dataset, root, needed)
@@ -202,28 +215,62 @@ def prepare_cases(
         settings["corrected"] = True
     if tuple(shape) != FRAME.shape:  # a store begun when crops were normalised by themselves is not gone on with
         settings["normalised"] = "whole frame"
-    path = folder / "settings.json"
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
-        raise InputError(f"{folder} was begun with other settings ({path}); choose another folder")
-    write_json(path, settings)
+    protect_store(folder, [folder / INDEX, *(file for case in cases for file in _files(folder, case.name))])
+    check_settings(folder, settings)
     done: list[StoredCase] = []
     problems: list[str] = []
     for number, case in enumerate(cases, start=1):
-        record = folder / "records" / f"{case.name}.json"
+        record, said = record_path(folder, case.name), case.name
         try:
-            if not record.exists():
+            reason = _out_of_date(case, folder, channels, shape)
+            if reason or not record.exists():
                 grid = centre_crop_grid(shape)
+                sources = describe_sources(_sources(case, channels))
+                record.unlink(missing_ok=True)  # a case with a record is whole
                 stored = _prepare(
                     case, dataset, folder, channels, grid, align=align, stripped=stripped, corrected=corrected
                 )
-                write_json(record, dataclasses.asdict(stored))
-            done.append(StoredCase.from_json(json.loads(record.read_text(encoding="utf-8"))))
+                write_record(record, dataclasses.asdict(stored), sources)
+                said += f": prepared again, because {reason}" if reason else ""
+            done.append(StoredCase.from_json(read_values(record)))
         except InputError as error:
             problems.append(f"{case.name}: {error}")
-        progress(number, len(cases), case.name)
+        progress(number, len(cases), said)
     raise_problems(problems, dataset.title)
     write_json(folder / INDEX, {"format": FORMAT, **settings, "cases": [dataclasses.asdict(case) for case in done]})
     return CaseStore(folder, dataset, channels, tuple(done), shape, stripped, corrected, True)
+
+
+def _sources(case: LabelledCase, modalities: Sequence[str]) -> dict[str, Path]:
+    """Role -> file, of what a stored case is made from."""
+    labels = {} if case.labels is None else {"labels": case.labels}
+    return {**{key: case.images[key] for key in modalities if key in case.images}, **labels}
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The files of one case in a store."""
+    return [record_path(folder, name), *(array_path(folder, kind, name) for kind in KINDS)]
+
+
+def _out_of_date(case: LabelledCase, folder: Path, modalities: Sequence[str], shape: Shape) -> str:
+    """Why a stored case must be prepared again, as a clause; "" if it need not, or is not stored."""
+    record = record_path(folder, case.name)
+    if not record.exists():
+        return ""
+    try:
+        read_values(record)
+    except (OSError, ValueError):
+        return "its record is damaged"
+    if changed := changed_sources(_sources(case, modalities), record):
+        return f"{', '.join(changed)} changed"
+    for kind, wanted in (("images", (len(modalities), *shape)), ("labels", shape), ("foreground", None)):
+        try:
+            array = map_array(array_path(folder, kind, case.name))
+        except (OSError, ValueError):
+            return f"its stored {kind} are damaged"
+        if wanted is not None and array.shape != wanted:
+            return f"its stored {kind} have the wrong shape"
+    return ""
 
 
 def _prepare(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,16 +13,28 @@ from pathlib import Path
 
 import numpy as np
 
-from asa.data.quality import draw_scan, write_sheet
-from asa.data.scan_store import ScanRecord, Shape, quantise, read_record, volume_path, write_index, write_scan
+from asa.data.quality import SHEET, draw_scan, picture_path, write_sheet
+from asa.data.scan_store import (
+    INDEX,
+    ScanRecord,
+    Shape,
+    check_settings,
+    map_array,
+    protect_store,
+    quantise,
+    read_record,
+    record_path,
+    volume_path,
+    write_index,
+    write_scan,
+)
 from asa.data.scans import Scan, find_scans
-from asa.data.stripping import Mask, Stripper
+from asa.data.sources import changed_sources, describe_sources
+from asa.data.stripping import Mask, MaskFile, Stripper
 from asa.errors import AsaError, InputError, ResourceError
-from asa.files import write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, template_brain, to_frame
 from asa.volume import read_volume, standardise
 
-SETTINGS = "settings.json"
 # After alignment a brain fills the template's, whoever it belongs to; scalp left on, or lobes cut off, do not.
 DOUBTED_OVERLAP = 0.85
 
@@ -60,6 +71,7 @@ class Preparation:
         """
         started = time.perf_counter()
         path = self.tree / scan.path
+        sources = describe_sources(self.sources(scan))
         volume, _ = standardise(read_volume(path))
         alignment = align_to_frame(volume) if self.align else Alignment(np.eye(4), "identity", 1.0)
         framed = to_frame(volume, alignment)
@@ -80,8 +92,14 @@ class Preparation:
             warnings=(*alignment.warnings, *doubts(overlap)),
         )
         draw_scan(self.output, record, framed.array, brain, self.origin, self.shape)
-        write_scan(self.output, record, array)
+        write_scan(self.output, record, array, sources)
         return record
+
+    def sources(self, scan: Scan) -> dict[str, Path]:
+        """Role -> file, of what a stored scan is made from."""
+        path = self.tree / scan.path
+        mask = {"mask": self.stripper.mask_of(path)} if isinstance(self.stripper, MaskFile) else {}
+        return {"t1": path, **mask}
 
 
 def doubts(overlap: float) -> Iterator[str]:
@@ -101,6 +119,8 @@ def prepare(
 ) -> tuple[list[ScanRecord], list[dict[str, str]]]:
     """Prepare every scan of the tree that the store does not hold yet; what fails is skipped and listed.
 
+    So is a scan that has changed since it was stored, or whose array is damaged; ``progress`` is told why.
+
     Args:
         jobs: processes.
         progress: called after each scan with how many are done, how many there are, and what happened.
@@ -110,13 +130,20 @@ def prepare(
 
     Raises:
         InputError: no scans, sizes that do not fit, or a store that was begun with other settings.
-        OutputError: no room or no permission.
+        OutputError: no room or no permission, or files in the folder that are of no store.
     """
     out = preparation.output
     scans, left_out = find_scans(preparation.tree)
-    _check_settings(preparation)  # which begins the store
+    _check_settings(preparation, scans)  # which begins the store
     failed = [{"source": str(path), "reason": reason} for path, reason in left_out.items()]
-    records = {scan.name: record for scan in scans if (record := _done(out, scan)) is not None}
+    records: dict[str, ScanRecord] = {}
+    reasons: dict[str, str] = {}
+    for scan in scans:
+        record = read_record(out, scan.name)
+        if record is not None and (reason := _out_of_date(preparation, scan)):
+            reasons[scan.name] = f"prepared again, because {reason}; "
+        elif record is not None:
+            records[scan.name] = record
     todo = [scan for scan in scans if scan.name not in records]
     for scan, result in _results(preparation, todo, jobs):
         if isinstance(result, ScanRecord):
@@ -125,14 +152,15 @@ def prepare(
         else:
             failed.append({"source": str(scan.path), "reason": result})
             said = f"left out: {result}"
-        progress(len(records) + len(failed) - len(left_out), len(scans), f"{scan.name}: {said}")
+        said = f"{scan.name}: {reasons.get(scan.name, '')}{said}"
+        progress(len(records) + len(failed) - len(left_out), len(scans), said)
     ordered = [records[scan.name] for scan in scans if scan.name in records]
     write_index(out, preparation.shape, preparation.origin, ordered, failed)
     write_sheet(out, ordered, failed)
     return ordered, failed
 
 
-def _check_settings(preparation: Preparation) -> None:
+def _check_settings(preparation: Preparation, scans: Sequence[Scan]) -> None:
     """Write the settings into a new store, or compare them with those it was begun with."""
     if any(n % 16 or n > whole for n, whole in zip(preparation.shape, FRAME.shape, strict=True)):
         raise InputError(f"a store of {preparation.shape} voxels: sizes must be multiples of 16 within {FRAME.shape}")
@@ -142,17 +170,28 @@ def _check_settings(preparation: Preparation) -> None:
         "align": preparation.align,
         "stripping": repr(preparation.stripper),
     }
-    path = preparation.output / SETTINGS
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
-            raise InputError(f"{preparation.output} was begun with other settings, see {path}; choose another folder")
-        return
-    write_json(path, settings)
+    folder = preparation.output
+    outputs = [folder / INDEX, folder / "quality" / SHEET]
+    for scan in scans:
+        outputs += [volume_path(folder, scan.name), record_path(folder, scan.name), picture_path(folder, scan.name)]
+    protect_store(folder, outputs)
+    check_settings(folder, settings)
 
 
-def _done(folder: Path, scan: Scan) -> ScanRecord | None:
-    record = read_record(folder, scan.name)
-    return record if record is not None and volume_path(folder, scan.name).is_file() else None
+def _out_of_date(preparation: Preparation, scan: Scan) -> str:
+    """Why a stored scan must be prepared again, as a clause; "" if it need not."""
+    folder = preparation.output
+    try:
+        array = map_array(volume_path(folder, scan.name))
+    except (OSError, ValueError):
+        return "its stored array is missing or damaged"
+    if array.shape != preparation.shape or array.dtype != np.uint8:
+        return "its stored array has the wrong shape"
+    try:
+        changed = changed_sources(preparation.sources(scan), record_path(folder, scan.name))
+    except InputError as error:
+        return str(error)
+    return f"{' and '.join(changed)} changed" if changed else ""
 
 
 def _attempt(preparation: Preparation, scan: Scan) -> ScanRecord | str:

@@ -57,8 +57,13 @@ def draw_scan(
     for tile_image in tiles:
         page.paste(tile_image, (x, 0))
         x += tile_image.width
-    with atomic_path(folder / "quality" / f"{record.name}.png") as temporary:
+    with atomic_path(picture_path(folder, record.name)) as temporary:
         page.save(temporary)
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Where the picture of a scan lies."""
+    return folder / "quality" / f"{name}.png"
 
 
 def write_sheet(folder: Path, scans: Sequence[ScanRecord], failed: Sequence[dict[str, str]]) -> None:

@@ -2,7 +2,8 @@
 
 index.json            what is in it, and what failed and why
 volumes/<scan>.npy    (T, H, W) uint8 on the grid that all scans of the store share; 0 is outside the brain
-records/<scan>.json   what is known of one scan; index.json is made of these
+records/<scan>.json   what is known of one scan, and the files that it was made from; index.json is made of these
+settings.json         how its scans were prepared
 quality/              pictures and their HTML index
 """
 
@@ -13,7 +14,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asa.data.sources import Source, read_values, write_record
 from asa.errors import InputError
-from asa.files import atomic_path, write_json
+from asa.files import atomic_path, protect_others, write_json
 
 FORMAT = 1
-INDEX = "index.json"
+INDEX, SETTINGS = "index.json", "settings.json"
 Shape = tuple[int, int, int]
 
 
@@ -104,7 +106,7 @@ class ScanStore:
         scan = self.scans[number]
         path = volume_path(self.folder, scan.name)
         try:
-            array: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: npt.NDArray[np.uint8] = map_array(path)
         except (OSError, ValueError) as error:
             raise InputError(f"scan '{scan.name}' of the store cannot be read any more: {error}") from error
         if array.shape != self.shape or array.dtype != np.uint8:
@@ -122,20 +124,63 @@ def record_from(values: dict[str, Any]) -> ScanRecord:
     return ScanRecord(**{**values, "warnings": tuple(values.get("warnings", ()))})
 
 
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """A stored array, memory-mapped and read-only.
+
+    Raises:
+        OSError, ValueError: it is not there, or damaged.
+    """
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except EOFError:
+        raise ValueError(f"{path} is empty") from None
+    return array
+
+
 def volume_path(folder: Path, name: str) -> Path:
     """Where the array of a scan lies."""
     return folder / "volumes" / f"{name}.npy"
 
 
-def write_scan(folder: Path, record: ScanRecord, array: npt.NDArray[np.uint8]) -> None:
+def protect_store(folder: Path, outputs: Iterable[Path]) -> None:
+    """Refuse to write over files in a folder that is no store yet.
+
+    Raises:
+        OutputError: one of the outputs exists.
+    """
+    if not (folder / SETTINGS).exists():
+        protect_others(outputs)
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings into a new store, or compare them with those that it was begun with.
+
+    Raises:
+        InputError: they differ, or cannot be read.
+        OutputError: no room or no permission.
+    """
+    path = folder / SETTINGS
+    if not path.exists():
+        write_json(path, settings)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Choose another folder for the store.") from error
+    if before != settings:
+        raise InputError(f"{folder} was begun with other settings ({path}). Choose another folder for the store.")
+
+
+def write_scan(folder: Path, record: ScanRecord, array: npt.NDArray[np.uint8], sources: Mapping[str, Source]) -> None:
     """Write the array, then the record, each atomically: a scan with a record is whole.
 
     Raises:
         OutputError: no room or no permission.
     """
+    record_path(folder, record.name).unlink(missing_ok=True)
     with atomic_path(volume_path(folder, record.name)) as temporary:
         np.save(temporary, array, allow_pickle=False)
-    write_json(record_path(folder, record.name), dataclasses.asdict(record))
+    write_record(record_path(folder, record.name), dataclasses.asdict(record), sources)
 
 
 def record_path(folder: Path, name: str) -> Path:
@@ -146,7 +191,7 @@ def record_path(folder: Path, name: str) -> Path:
 def read_record(folder: Path, name: str) -> ScanRecord | None:
     """Record of a scan that is prepared already; None if it is not, or only in part."""
     try:
-        return record_from(json.loads(record_path(folder, name).read_text(encoding="utf-8")))
+        return record_from(read_values(record_path(folder, name)))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -61,8 +61,12 @@ class MaskFile:
 
     def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> Mask:
         """See :class:`Stripper`."""
+        return _from_file(self.mask_of(path), alignment)
+
+    def mask_of(self, path: Path) -> Path:
+        """The mask of a scan."""
         stem = path.name.split(".")[0]
-        return _from_file(Path(self.pattern.format(folder=path.parent, stem=stem, name=path.name)), alignment)
+        return Path(self.pattern.format(folder=path.parent, stem=stem, name=path.name))
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,50 @@ def test_goes_on_where_it_stopped(tree, store, tmp_path):
     assert len(ScanStore.open(tmp_path / "store").scans) == 2
 
 
+def again(tree, out, **changes) -> list[str]:
+    """What is said when a store is prepared again."""
+    said: list[str] = []
+    prepare(preparation(tree, out, **changes), progress=lambda _done, _all, what: said.append(what))
+    return said
+
+
+def test_a_scan_that_changed_is_prepared_again(tmp_path):
+    path = write_scan(tmp_path / "tree/sub-1/anat/sub-1_T1w.nii.gz", 1)
+    write_scan(tmp_path / "tree/sub-2/anat/sub-2_T1w.nii.gz", 2)
+    again(tmp_path / "tree", tmp_path / "store")
+    before = np.array(ScanStore.open(tmp_path / "store").read(0))
+    path.touch()
+    assert again(tmp_path / "tree", tmp_path / "store") == []
+    write_scan(path, 5)
+    (said,) = again(tmp_path / "tree", tmp_path / "store")
+    assert said.startswith("sub-1_T1w: prepared again, because t1 changed; ")
+    assert (ScanStore.open(tmp_path / "store").read(0) != before).any()
+    (tmp_path / "store/volumes/sub-2_T1w.npy").write_bytes(b"")
+    (said,) = again(tmp_path / "tree", tmp_path / "store")
+    assert said.startswith("sub-2_T1w: prepared again, because its stored array is missing or damaged; ")
+
+
+def test_a_mask_that_changed_is_noticed(tmp_path):
+    scan = write_scan(tmp_path / "tree/sub-1_T1w.nii.gz", 1)
+    mask, shown = tmp_path / "sub-1_T1w_mask.nii.gz", nib.load(scan).get_fdata() > 0
+    nib.save(nib.Nifti1Image(shown.astype(np.uint8), AFFINE), mask)
+    stripper = MaskFile(f"{tmp_path}/{{stem}}_mask.nii.gz")
+    again(tmp_path / "tree", tmp_path / "store", stripper=stripper)
+    shown[:20] = False
+    nib.save(nib.Nifti1Image(shown.astype(np.uint8), AFFINE), mask)
+    (said,) = again(tmp_path / "tree", tmp_path / "store", stripper=stripper)
+    assert "prepared again, because mask changed" in said
+
+
+def test_files_of_others_are_not_overwritten(tree, tmp_path):
+    page = tmp_path / "quality" / "index.html"
+    page.parent.mkdir()
+    page.write_text("a page of one's own")
+    with pytest.raises(OutputError, match=r"index\.html exists already"):
+        prepare(preparation(tree, tmp_path))
+    assert page.read_text() == "a page of one's own" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_other_settings_need_another_folder(tree, store):
     with pytest.raises(InputError, match="begun with other settings"):
         prepare(preparation(tree, store, shape=(64, 64, 64)))
