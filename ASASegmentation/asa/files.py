@@ -111,7 +111,7 @@ def protect_inputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
 
 
 def protect_others(outputs: Iterable[Path]) -> None:
-    """Refuse outputs that exist already, in a folder which no record shows to be the work of this program.
+    """Refuse outputs that exist already, in a folder that no record shows to be the work of the same command.
 
     Raises:
         OutputError: one exists.
@@ -119,7 +119,7 @@ def protect_others(outputs: Iterable[Path]) -> None:
     for output in outputs:
         if output.is_file() and output.stat().st_size:
             raise OutputError(
-                f"{output} exists already and is not known to come from ASA. "
+                f"{output} exists already, and nothing shows that an earlier run of this command wrote it. "
                 "Move it elsewhere, or choose another output folder."
             )
 

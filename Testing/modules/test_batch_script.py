@@ -183,5 +183,5 @@ def test_a_scan_in_the_place_of_a_result_is_refused(
     (tmp_path / "anna.nii.gz").write_bytes(b"another")
     words = ["--input", tmp_path / "anna.nii.gz", scan, "--output", tmp_path / "out"]
     assert script.main([str(word) for word in words]) == 4
-    assert "is not known to come from ASA" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert scan.read_bytes() == b"a scan"

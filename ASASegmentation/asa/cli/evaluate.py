@@ -61,7 +61,13 @@ def command(
     """
     from asa.data.datasets import dataset_by_name
     from asa.evaluation.evaluate import Protocol, evaluate
-    from asa.evaluation.tables import markdown, read_calibration, summary, write_evaluation
+    from asa.evaluation.tables import (
+        markdown,
+        protect_evaluation,
+        read_calibration,
+        summary,
+        write_evaluation,
+    )
 
     protocol = Protocol(
         dataset_by_name(dataset),
@@ -78,6 +84,8 @@ def command(
         if other in systems:
             raise InputError(f"two systems are called '{other}'")
         systems[other] = Path(folder)
+    if output is not None:
+        protect_evaluation(output, [reference, *systems.values()])
     scores = evaluate(systems, reference, protocol, lambda case: typer.echo(case, err=True))
     calibration = {system: said for system, path in systems.items() if (said := read_calibration(path)) is not None}
     found = summary(scores, protocol, calibration)

@@ -40,6 +40,8 @@ def command(
         asa export runs/a --mean-with runs/b -o Models/tumour --description tumour.json --checkpoint last
     """
     from asa.errors import InputError
+    from asa.files import protect_inputs
+    from asa.models import CARD, DESCRIPTION, WEIGHTS
     from asa.runs.folder import Run
     from asa.training.publishing.card import publish
     from asa.training.publishing.export import export_model
@@ -61,5 +63,7 @@ def command(
         text = card.read_text(encoding="utf-8") if card else ""
     except (OSError, ValueError) as error:
         raise InputError(f"the description or card cannot be read: {error}") from error
+    given = [description, *([card] if card else [])]
+    protect_inputs(given, [output / name for name in (WEIGHTS, DESCRIPTION, CARD)])
     export_model(source, output, values, text, others)
     typer.echo(f"Model: {output}")

@@ -6,15 +6,16 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from asa.evaluation.evaluate import Protocol, Scores, rows, values_of
-from asa.files import write_json, write_text
+from asa.files import protect_inputs, protect_others, write_json, write_text
 from asa.metrics import compare, summarise
 
 SCHEMA = 1
+FILES = TABLE, SUMMARY, PAGE = "cases.csv", "summary.json", "summary.md"
 # metric -> heading, decimals; the others are in the CSV and in the JSON
 SHOWN = {
     "dice": ("Dice", 3),
@@ -148,6 +149,23 @@ def _probability(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
+def protect_evaluation(folder: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a folder in which the tables would replace an input (a CSV of cases), or files that no evaluation wrote.
+
+    Raises:
+        OutputError: a file is in the way.
+    """
+    outputs = [folder / name for name in FILES]
+    protect_inputs(inputs, outputs)
+    try:
+        before = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        ours = before["schema_version"] and before["systems"] and before["convention"]
+    except (OSError, ValueError, LookupError, TypeError):
+        ours = ""
+    if not ours:
+        protect_others(outputs)
+
+
 def write_evaluation(folder: Path, scores: Mapping[str, Mapping[str, Scores]], found: Summary) -> None:
     """Write cases.csv, summary.json and summary.md.
 
@@ -159,6 +177,6 @@ def write_evaluation(folder: Path, scores: Mapping[str, Mapping[str, Scores]], f
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in table)
-    write_text(folder / "cases.csv", text.getvalue())
-    write_json(folder / "summary.json", found)
-    write_text(folder / "summary.md", markdown(found))
+    write_json(folder / SUMMARY, found)  # first: it tells whose the others are
+    write_text(folder / TABLE, text.getvalue())
+    write_text(folder / PAGE, markdown(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from asa.data.scan_store import Shape, quantise
 from asa.data.stripping import Stripper
 from asa.errors import InputError, ModelError
-from asa.files import atomic_path, write_json
+from asa.files import atomic_path, protect_inputs, protect_others, write_json
 from asa.geometry import resample
 from asa.inspection.framed import Box, FramedScan, frame_scan, seen_box
 from asa.nn.attention_maps import attention_in_crops, attention_maps
@@ -71,6 +72,33 @@ class Inspection:
     compressed: bool = True
     pictures: bool = True
 
+    @property
+    def ending(self) -> str:
+        """Of the names of the volumes that are written."""
+        return ".nii.gz" if self.compressed else ".nii"
+
+
+def protect_inspection(request: Inspection, folder: Path) -> None:
+    """Refuse a folder in which the results would replace the scan or the mask, or files that no inspection wrote.
+
+    Raises:
+        OutputError: a file is in the way.
+    """
+    places = [folder, *folder.glob("step_*")]
+    names = [f"{name}{request.ending}" for name in (*Reconstructed._fields, "patches")]
+    names += [SUMMARY, PICTURE, ATTENTION, ATTENTION_KEYS]
+    outputs = [place / name for place in places for name in names]
+    protect_inputs([request.image, *([request.mask] if request.mask else [])], outputs)
+    if not any(_is_summary(place / SUMMARY) for place in places):
+        protect_others(outputs)
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        return "patches_to_ras" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
 
 def inspect(
     request: Inspection, folder: Path, progress: Progress | None = None, told: Told | None = None
@@ -92,8 +120,9 @@ def inspect(
     Raises:
         InputError: the scan or the mask cannot be used.
         ModelError: no such model, one that reconstructs nothing, or models of different networks.
-        OutputError: no room or no permission.
+        OutputError: no room or no permission, or a file that is in the way.
     """
+    protect_inspection(request, folder)
     say = progress or (lambda _stage, _share: None)
     say("reading", 0.0)
     first = Pretrained.open(request.models[0])
@@ -118,8 +147,9 @@ def inspect(
         objective.options = _options(pretrained.options, request)
         shown = reconstruct(objective, batch, pretrained.crop)
         place = folder / kept_name(pretrained.step) if len(request.models) > 1 else folder
-        _write(shown, framed, box, patch, place, folder if number == 0 else None, request)
+        # the summary first: it tells whose the other files are
         write_json(place / SUMMARY, _summary(shown, framed, box, stored > 0, pretrained, request))
+        _write(shown, framed, box, patch, place, folder if number == 0 else None, request)
         if request.attention:
             _write_attention(objective, image, pretrained.crop, place)
         if request.pictures:
@@ -177,8 +207,7 @@ def _write(
         place = shared if name in SHARED else own
         if place is not None:
             nearest = name in ("hidden", "importance", "patches")
-            ending = ".nii.gz" if request.compressed else ".nii"
-            write_volume(framed.in_scan(values, box, nearest=nearest), place / f"{name}{ending}")
+            write_volume(framed.in_scan(values, box, nearest=nearest), place / f"{name}{request.ending}")
 
 
 def _summary(

@@ -152,3 +152,28 @@ def test_references_of_one_name_are_an_error(brats):
     brats_case(brats / "ref" / "HGG", "BraTS2021_00001")
     with pytest.raises(InputError, match="BraTS2021_00001: 2 cases have this name"):
         evaluate({"ours": brats / "ours"}, brats / "ref", BRATS)
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "summary.json", "summary.md"])
+def test_files_of_others_are_not_overwritten(brats, tmp_path, capsys, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("of one's own")
+    words = ["evaluate", str(brats / "ours"), str(brats / "ref"), "--dataset", "brats2021", "-o", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 4 and f"{name} exists already" in capsys.readouterr().err
+    assert (tmp_path / "out" / name).read_text() == "of one's own"
+    (tmp_path / "out" / name).unlink()
+    for _ in range(2):  # its own tables it does replace
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert not left.value.code
+
+
+def test_the_table_of_cases_is_not_overwritten(tmp_path, capsys):
+    table = tmp_path / "cases.csv"
+    table.write_text("case,t1,labels\na,a.nii.gz,b.nii.gz\n")
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", str(tmp_path), str(table), "--dataset", "tissue", "-o", str(tmp_path)])
+    assert left.value.code == 4 and "would overwrite the input" in capsys.readouterr().err
+    assert table.read_text().startswith("case,t1,labels")

@@ -11,7 +11,7 @@ from Testing.engine import tiny_pretraining as tiny
 
 from asa.cli import main
 from asa.data.stripping import AlreadyStripped
-from asa.errors import InputError, ModelError
+from asa.errors import InputError, ModelError, OutputError
 from asa.inspection import framed
 from asa.inspection.inspect import Inspection, inspect
 
@@ -158,3 +158,15 @@ def test_as_a_program_reads_it(run, scan, tmp_path, capsys):
 
     code, said = events(capsys, "inspect", tmp_path, "--image", scan, "-o", tmp_path / "x", "--stripped", "--json")
     assert code == ModelError.exit_code and "no checkpoint" in said[-1]["message"]
+
+
+def test_neither_the_scan_nor_files_of_others_are_overwritten(run, scan, tmp_path):
+    (tmp_path / "image.nii.gz").write_bytes(scan.read_bytes())
+    with pytest.raises(OutputError, match="would overwrite the input"):
+        look(run, tmp_path / "image.nii.gz", tmp_path)
+    with pytest.raises(OutputError, match="exists already"):
+        look(run, scan, tmp_path)
+    assert (tmp_path / "image.nii.gz").read_bytes() == scan.read_bytes()
+    (tmp_path / "image.nii.gz").unlink()
+    for _ in range(2):  # its own results it does replace
+        look(run, scan, tmp_path)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
-from asa.errors import InputError, ModelError
-from asa.runs.folder import Run, read_events
+from asa.cli import build
+from asa.errors import InputError, ModelError, OutputError
 from asa.training import checkpoint
 from asa.training.parallel.distributed import World
 from asa.training.publishing.export import export_model, halve
@@ -308,3 +310,28 @@ def test_the_mean_of_two_runs_is_exported_and_of_two_networks_refused(tmp_path) 
     with pytest.raises(ModelError, match="another network"):
         export_model(paths[0], tmp_path / "none", description, others=paths[2:])
     assert not (tmp_path / "none").exists()
+
+
+def test_an_export_overwrites_neither_its_checkpoint_nor_files_of_others(tmp_path) -> None:
+    make(tmp_path / "run", describe={"size": 1}, steps=4).fit()
+    model = tmp_path / "model"
+    model.mkdir()
+    described = {"name": "line", "task": "tissue", "modalities": ["t1"]}
+    (model / "CARD.md").write_text("a page of one's own")
+    with pytest.raises(OutputError, match=r"CARD\.md exists already"):
+        export_model(Run(tmp_path / "run").checkpoint_path("last"), model, described)
+    (model / "CARD.md").rename(tmp_path / "card.md")
+    checkpoint_copy = Path(shutil.copy(Run(tmp_path / "run").checkpoint_path("last"), model / "model.safetensors"))
+    before = checkpoint_copy.read_bytes()
+    with pytest.raises(OutputError, match="would overwrite the input"):
+        export_model(checkpoint_copy, model, described)
+    assert checkpoint_copy.read_bytes() == before
+    checkpoint_copy.unlink()
+    for _ in range(2):  # a model it does replace
+        export_model(Run(tmp_path / "run").checkpoint_path("last"), model, described, card="# line\n")
+    for name, option in (("model.json", "--description"), ("CARD.md", "--card")):
+        given = {"--description": tmp_path / "described.json", "--card": tmp_path / "card.md", option: model / name}
+        (tmp_path / "described.json").write_text(json.dumps(described))
+        words = [str(word) for pair in given.items() for word in pair]
+        with pytest.raises(OutputError, match="would overwrite the input"):
+            build()(args=["export", str(tmp_path / "run"), "-o", str(model), *words], standalone_mode=False)

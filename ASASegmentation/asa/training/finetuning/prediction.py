@@ -18,7 +18,7 @@ from asa.data.case_store import CaseStore
 from asa.data.datasets import dataset_by_name
 from asa.data.splits import read_split
 from asa.errors import InputError, ModelError
-from asa.files import write_json
+from asa.files import protect_inputs, protect_others, sha256, write_json
 from asa.geometry import FRAME, centre_box, from_frame
 from asa.inference.labelling import label_classes
 from asa.nn import SegmenterConfig, build_segmenter
@@ -124,13 +124,14 @@ def predict_cases(
 
     Several runs are an ensemble: their (tempered) posteriors are averaged. ``part`` then must mean the same to all;
     ``all`` takes every case of the store, whose grids must be there; those among them that a network was trained on
-    are named in prediction.json (``trained_on``), and ``warn`` is told how many they are.
+    are named in prediction.json (``trained_on``), and ``warn`` is told how many they are. prediction.json also
+    names the files with their SHA-256 (``outputs``): only these are replaced when a folder is predicted into again.
 
     Raises:
         InputError: runs that do not belong together, no case in this part, or a store that cannot be used or was
             prepared otherwise than the one trained on.
         ModelError: a run without a usable checkpoint.
-        OutputError: no room or no permission.
+        OutputError: no room or no permission, or a file that no prediction wrote is in the way.
     """
     members = [Tuned.open(run, device) for run in runs]
     opened = CaseStore.open(store or Path(members[0].settings.store))
@@ -141,6 +142,9 @@ def predict_cases(
     if known and part != "train":
         warn(f"{len(known)} of these {len(names)} cases trained a network: their scores say nothing about other heads")
     task, by_region = TASKS[opened.dataset.task], members[0].by_region
+    outputs = {f"{name}.nii.gz": "" for name in names}
+    protect_files(opened, output, list(outputs))
+    write_json(output / DESCRIPTION, {"outputs": outputs})  # whose they are, should this be interrupted
     calibration, written = Calibration(task, by_region), []
     for done, (number, name) in enumerate(zip(opened.numbers(names), names, strict=True), start=1):
         image, labels = opened.read(number)
@@ -148,12 +152,33 @@ def predict_cases(
         calibration.add(name, posterior, labels)
         written.append(output / f"{name}.nii.gz")
         write_labels(written[-1], posterior, opened, number, task, by_region=by_region)
+        outputs[written[-1].name] = sha256(written[-1])
         progress(done, len(names), name)
     temperatures = [member.temperature for member in members]
     about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "mirrored": mirror}
-    about["trained_on"] = known
+    about |= {"trained_on": known, "outputs": outputs}
     write_json(output / DESCRIPTION, about)
     return written
+
+
+def protect_files(store: CaseStore, folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder in which predictions would replace a scan, a label map, or a file that no prediction wrote.
+
+    Raises:
+        OutputError: a file is in the way.
+    """
+    description = folder / DESCRIPTION
+    protect_inputs(store.sources(), [folder / name for name in (*names, DESCRIPTION)])
+    try:
+        before = json.loads(description.read_text(encoding="utf-8"))
+        # older versions named the cases, without checksums
+        recorded = before["outputs"] if "outputs" in before else {f"{case}.nii.gz": "" for case in before["cases"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        protect_others([description])
+        recorded = {}
+    there = [name for name in names if (folder / name).is_file()]
+    same = {name for name in there if name in recorded and recorded[name] in ("", sha256(folder / name))}
+    protect_others(folder / name for name in there if name not in same)
 
 
 def check_store(member: Tuned, store: CaseStore) -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from asa.errors import ModelError
-from asa.files import atomic_path, write_json, write_text
-from asa.models import CARD, DESCRIPTION, FORMAT, WEIGHTS
+from asa.files import atomic_path, protect_inputs, protect_others, write_json, write_text
+from asa.models import CARD, DESCRIPTION, FORMAT, WEIGHTS, open_model
 from asa.training import checkpoint
 
 
@@ -31,7 +31,7 @@ def export_model(
 
     Raises:
         ModelError: a checkpoint cannot be read, or they are not of one network.
-        OutputError: no room or no permission.
+        OutputError: no room or no permission, or the folder holds files of these names that are of no model.
     """
     weights, record = network_weights(source)
     all_weights = [weights]
@@ -40,6 +40,12 @@ def export_model(
         if its_record["network"] != record["network"]:
             raise ModelError(f"{path} is of another network than {source}, so their weights have no mean.")
         all_weights.append(more)
+    outputs = [folder / name for name in (WEIGHTS, DESCRIPTION, CARD)]
+    protect_inputs([source, *others], outputs)
+    try:
+        open_model(folder)
+    except ModelError:
+        protect_others(outputs)
     halved = {name: halve(mean([one[name] for one in all_weights])) for name in weights}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:

@@ -131,3 +131,27 @@ def test_a_store_that_was_prepared_otherwise_is_not_predicted(heads, runs, tmp_p
     leave(["predict", runs / "classes", "--store", tmp_path / "s", "--part", "all", "-o", tmp_path / "a"], code=3)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_only_what_a_prediction_wrote_is_overwritten(heads, runs, tmp_path, capsys):
+    command = ["predict", runs / "classes", "--device", "cpu", "--threads", "1", "-o", tmp_path / "a"]
+    (name,) = json.loads((runs / "split.json").read_text())["folds"][0]["test"]
+    (tmp_path / "a").mkdir()
+    labels = tmp_path / "a" / f"{name}.nii.gz"
+    labels.write_bytes(b"of one's own")
+    leave(command, code=4)
+    assert f"{labels} exists already" in capsys.readouterr().err and labels.read_bytes() == b"of one's own"
+    assert len(list((tmp_path / "a").iterdir())) == 1
+    labels.unlink()
+    leave(command)
+    leave(command)
+    labels.write_bytes(b"corrected by hand")
+    leave(command, code=4)
+    assert labels.read_bytes() == b"corrected by hand"
+    scan = heads / name / f"{name}_flair.nii.gz"
+    labels.unlink()
+    labels.symlink_to(scan)
+    before = scan.read_bytes()
+    capsys.readouterr()
+    leave(command, code=4)
+    assert f"would overwrite the input {scan}" in capsys.readouterr().err and scan.read_bytes() == before
