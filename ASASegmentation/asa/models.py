@@ -154,13 +154,14 @@ def load_network(model: ModelFolder) -> Segmenter:
     """Network in evaluation mode with the folder's weights, float32 on the CPU.
 
     Raises:
-        ModelError: weights missing, damaged, or of another architecture.
+        ModelError: weights missing, damaged, of another architecture, or not finite.
     """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from asa.nn import SegmenterConfig, build_segmenter
+    from asa.nn.weights import check_weights
 
     path = model.path / WEIGHTS
     if not path.is_file():
@@ -173,4 +174,5 @@ def load_network(model: ModelFolder) -> Segmenter:
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model '{model.name}': weights and {DESCRIPTION} do not fit together ({reason})") from error
+    check_weights(weights, f"model '{model.name}'")
     return network.eval()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asa.devices import free_memory, native_bf16
-from asa.errors import ResourceError
+from asa.errors import ModelError, ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
 from asa.nn.position import Grid3, place_in_frame
@@ -40,6 +40,7 @@ class Predictor:
         ``tta``: average with the mirrored image's mirrored posterior (left-right).
 
         Raises:
+            ModelError: a probability is not a finite number.
             ResourceError: not even one window fits into the GPU's memory.
         """
         x = torch.from_numpy(image)[None]
@@ -48,6 +49,11 @@ class Predictor:
             total += self.once(x.flip(-1), lambda f: progress(0.5 + f / 2)).flip(-1)
             total /= 2
         result: npt.NDArray[np.float32] = total[0].numpy()
+        if not np.isfinite(result).all():
+            raise ModelError(
+                f"Model '{self.model.name}' computed values that are not finite numbers. "
+                "Its weights or its model.json are damaged; install the model again."
+            )
         return result
 
     def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:

@@ -138,6 +138,12 @@ def brain_reasons(brain: Mask) -> Iterator[str]:
         yield f"The brain that was found fits the template's by {overlap:.2f} (Dice) only."
 
 
+def empty_reasons(inside: Mask) -> Iterator[str]:
+    """Whether nothing at all of the brain (T, H, W) was found, where the labels make it up."""
+    if not inside.any():
+        yield "The model found no brain in the image."
+
+
 def confidence_reasons(posterior: Map) -> Iterator[str]:
     """Whether the network was sure of the classes (K, T, H, W) that it chose."""
     chosen = posterior[1:].max(axis=0)

@@ -31,6 +31,7 @@ from asa.inference.quality import (
     Trust,
     brain_reasons,
     confidence_reasons,
+    empty_reasons,
     input_reasons,
     swapped_reasons,
 )
@@ -89,7 +90,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
 
     Raises:
         InputError: a modality is missing, an image cannot be used, or the threshold is no probability.
-        ModelError: no such model, or it is damaged.
+        ModelError: no such model, or it is damaged, or what it computes is not finite.
         ResourceError: not enough memory, or no such device.
     """
     keep_freed_memory()
@@ -130,6 +131,8 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         labels, kept = label(posterior, model, task, place.alignment, place.scan.grid, request, part)
         within = [one.value for one in task.labels if one.in_brain]
         inside = np.isin(labels, within) if brain is None else brain_on(place, brain)
+        if within:
+            doubts += empty_reasons(np.isin(labels, within))
     return SegmentResult(
         labels=place.scan.with_array(labels),
         image=place.scan,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from asa.errors import ModelError
 from asa.files import atomic_path
+from asa.nn.weights import check_weights
 from asa.training.parallel.sharding import shared_like
 
 FORMAT = "asa-checkpoint-1"
@@ -95,7 +96,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     """Copy ``prefix`` tensors into ``module``.
 
     Raises:
-        ModelError: names or shapes differ; the first offenders are named.
+        ModelError: names or shapes differ, or values are not finite; the first offenders are named.
     """
     weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     own = module.state_dict()
@@ -104,4 +105,5 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
         raise ModelError(
             f"{source} belongs to another network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ..."
         )
+    check_weights(weights, source)
     module.load_state_dict({k: shared_like(v, own[k]) for k, v in weights.items()})

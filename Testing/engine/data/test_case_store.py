@@ -43,7 +43,6 @@ def prepared(heads, folder):
         DATASETS["brats2021"],
         heads,
         folder,
-        zscore,
         shape=(32, 32, 32),
         align=False,
         progress=lambda _done, _all, what: said.append(what),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 from asa.devices import choose_device
@@ -183,6 +184,41 @@ def test_damaged_models_say_what_is_wrong(model, tmp_path):
     (broken / "model.json").write_text(json.dumps(info | {"format": 99}))
     with pytest.raises(ModelError, match="newer version"):
         open_model(broken)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30, -1e12])
+@pytest.mark.parametrize("where", ["everywhere", "one value"])
+def test_weights_that_cannot_be_are_refused(model, scan, tmp_path, value, where):
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(model / "model.safetensors").items()}
+    floats = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+    for name in floats if where == "everywhere" else floats[-1:]:
+        weights[name] = weights[name].clone()
+        weights[name].view(-1)[None if where == "everywhere" else -1] = value
+    save_file(weights, broken / "model.safetensors")
+    with pytest.raises(ModelError, match="The weights of model 'tiny' are not usable"):
+        segment(SegmentRequest({"t1": scan}, model=str(broken), align="none", device="cpu"))
+
+
+@pytest.mark.parametrize("temperature", [float("nan"), 0.0])
+def test_what_a_network_computes_is_finite(model, scan, tmp_path, temperature):
+    """0 makes the logits infinite, which softmax turns into NaN."""
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    info = json.loads((model / "model.json").read_text()) | {"temperature": temperature}
+    (broken / "model.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match="not finite numbers"):
+        segment(SegmentRequest({"t1": scan}, model=str(broken), align="none", device="cpu"))
+
+
+def test_a_result_without_a_brain_is_doubtful(model, scan, monkeypatch):
+    def nothing(self, image, *, tta=False, progress=None):
+        posterior = np.zeros((5, *FRAME.shape), np.float32)
+        posterior[0] = 1
+        return posterior
+
+    monkeypatch.setattr(Predictor, "posterior", nothing)
+    result = segment(SegmentRequest({"t1": scan}, model=str(model), align="none", device="cpu"))
+    assert result.trust.verdict == "doubtful" and "The model found no brain in the image." in result.trust.reasons
 
 
 def test_models_are_found_by_environment_name_and_task(model, monkeypatch):

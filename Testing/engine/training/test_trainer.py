@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from asa.cli import build
 from asa.errors import InputError, ModelError, OutputError
+from asa.runs.folder import Run, read_events
 from asa.training import checkpoint
 from asa.training.parallel.distributed import World
 from asa.training.publishing.export import export_model, halve
@@ -335,3 +336,15 @@ def test_an_export_overwrites_neither_its_checkpoint_nor_files_of_others(tmp_pat
         words = [str(word) for pair in given.items() for word in pair]
         with pytest.raises(OutputError, match="would overwrite the input"):
             build()(args=["export", str(tmp_path / "run"), "-o", str(model), *words], standalone_mode=False)
+
+
+def test_a_diverged_run_is_neither_exported_nor_resumed(tmp_path) -> None:
+    make(tmp_path / "run", describe={"size": 1}, steps=4).fit()
+    path = Run(tmp_path / "run").checkpoint_path("last")
+    tensors, record = checkpoint.load(path)
+    checkpoint.save(path, {k: v * math.nan if k.startswith("model.") else v for k, v in tensors.items()}, record)
+    with pytest.raises(ModelError, match="are not usable"):
+        export_model(path, tmp_path / "model", {"name": "line"})
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(ModelError, match="are not usable"):
+        make(tmp_path / "run", describe={"size": 1}, steps=8).resume()

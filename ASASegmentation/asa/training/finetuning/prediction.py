@@ -88,11 +88,17 @@ class Tuned:
 
     @torch.inference_mode()
     def posterior(self, image: npt.NDArray[Any], *, mirror: bool = False) -> Posterior:
-        """Probabilities (K, T, H, W) of a stored image (C, T, H, W); ``mirror``: averaged with the mirrored head's."""
+        """Probabilities (K, T, H, W) of a stored image (C, T, H, W); ``mirror``: averaged with the mirrored head's.
+
+        Raises:
+            ModelError: a probability is not a finite number.
+        """
         picture = torch.from_numpy(image.astype(np.float32))
         found = self._once(picture)
         if mirror:
             found = (found + self._once(picture.flip(-1)).flip(-1)) / 2
+        if not bool(torch.isfinite(found).all()):
+            raise ModelError(f"The network of {self.run} computed values that are not finite numbers; train it again.")
         return temper(found.numpy(), self.temperature, by_region=self.by_region)
 
     def _once(self, picture: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from asa.data.scan_store import Shape
 from asa.errors import ModelError
 from asa.models import DESCRIPTION, WEIGHTS, open_model
 from asa.nn import AutoencoderConfig, EncoderConfig
+from asa.nn.weights import check_weights
 from asa.pretext import Method, Reconstruction, ReconstructionOptions, make_objective
 from asa.runs.folder import Run
 from asa.training import checkpoint
@@ -52,7 +53,7 @@ class Pretrained:
         """Read a run folder (its best checkpoint, or else the last), one checkpoint, or an exported model folder.
 
         Raises:
-            ModelError: missing, damaged, or not of a pre-training run.
+            ModelError: missing, damaged, not of a pre-training run, or with weights that are not finite.
         """
         if (path / DESCRIPTION).is_file():
             source = path / WEIGHTS
@@ -69,6 +70,7 @@ class Pretrained:
             tensors, record = checkpoint.load(source)
             weights = {k.removeprefix(NETWORK): v for k, v in tensors.items() if k.startswith(NETWORK)}
             network, step = record.get("network", {}), record["step"]
+        check_weights(weights, source)
         try:
             config = AutoencoderConfig.from_dict(network["autoencoder"])
             options, crop = ReconstructionOptions(**network["options"]), network.get("crop")

@@ -13,6 +13,7 @@ from torch import Tensor
 from asa.errors import ModelError
 from asa.files import atomic_path, protect_inputs, protect_others, write_json, write_text
 from asa.models import CARD, DESCRIPTION, FORMAT, WEIGHTS, open_model
+from asa.nn.weights import check_weights
 from asa.training import checkpoint
 
 
@@ -57,10 +58,16 @@ def export_model(
 
 
 def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A checkpoint's weights, by the network's own names, and its record."""
+    """A checkpoint's weights, by the network's own names, and its record.
+
+    Raises:
+        ModelError: it cannot be read, or its weights are not finite.
+    """
     tensors, record = checkpoint.load(source)
     prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, record
+    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    check_weights(weights, source)
+    return weights, record
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
