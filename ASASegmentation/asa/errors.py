@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+DISTRIBUTION = "slicer-asa"  # what pip calls this package: `asa` on PyPI is another project
+
 
 class AsaError(Exception):
     """Base of all errors that are told to the user instead of being shown with a traceback.
@@ -40,6 +42,11 @@ class DependencyError(AsaError):
     """An optional package is missing; the sentence names the extra that brings it."""
 
     exit_code = 7
+
+
+def install_command(extra: str) -> str:
+    """How to install the packages of an extra, for a sentence."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 class Cancelled(AsaError):

@@ -49,7 +49,9 @@ def template_map(name: str) -> Volume:
     for entry in importlib.metadata.files("nilearn") or ():
         if entry.name == f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz":
             return read_volume(str(entry.locate()))
-    raise FileNotFoundError(f"ICBM152 {name} is not in the installed nilearn; pip install 'asa[sample]' brings it")
+    raise FileNotFoundError(
+        f"ICBM152 {name} is not in the installed nilearn; pip install 'slicer-asa[sample]' brings it"
+    )
 
 
 def atlas_grid() -> Grid:

@@ -18,7 +18,9 @@ def find() -> Path:
     for entry in importlib.metadata.files("nilearn") or ():
         if entry.name == NAME:
             return Path(str(entry.locate()))
-    raise FileNotFoundError(f"{NAME} is not in the installed nilearn; pip install 'asa[sample]' brings one that has it")
+    raise FileNotFoundError(
+        f"{NAME} is not in the installed nilearn; pip install 'slicer-asa[sample]' brings one that has it"
+    )
 
 
 def main(arguments: list[str]) -> int:

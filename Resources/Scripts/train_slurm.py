@@ -1,6 +1,6 @@
 """Pre-training or fine-tuning on a SLURM cluster, through submitit: several nodes, one process a GPU, the same batch.
 
-    pip install 'asa[slurm]'
+    pip install 'slicer-asa[slurm]'
     python Resources/Scripts/train_slurm.py pretrain Resources/Configs/pretrain_paper.yaml -o runs/paper \
         --store store --nodes 2 --gpus 8 --partition gpu
     python Resources/Scripts/train_slurm.py finetune Resources/Configs/finetune_paper.yaml -o runs/brats \

@@ -16,6 +16,8 @@ from types import ModuleType
 
 import pytest
 
+from asa import errors
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Of version 1.0.2 of the catalogue's schema, which allows no others.
 CATALOGUE_KEYS = {
@@ -247,3 +249,22 @@ def test_versions_agree() -> None:
     assert found
     for name in ("CHANGELOG.md", "CITATION.cff"):
         assert found.group(1) in (REPOSITORY / name).read_text(encoding="utf-8"), f"{name} does not name this version"
+
+
+def test_whatever_is_told_to_be_installed_is_this_distribution() -> None:
+    """`asa` on PyPI is another project."""
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    (name,) = re.findall(r'^name = "(.+)"$', project, re.MULTILINE)
+    assert name == errors.DISTRIBUTION != "asa"
+    extras = re.findall(r"^([a-z-]+) = \[", project.partition("[project.optional-dependencies]")[2], re.MULTILINE)
+    shipped = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*.toml")]
+    for folder in ("ASASegmentation", "ASATraining", "Resources", "Testing"):
+        shipped += [path for path in (REPOSITORY / folder).rglob("*") if path.suffix in (".py", ".md", ".ui")]
+    named = [
+        (path.name, *found)
+        for path in shipped
+        for found in re.findall(r"""["'](asa[\w-]*|[\w-]*-asa[\w-]*)\[([a-z,-]+)\]""", path.read_text(encoding="utf-8"))
+    ]
+    assert len(named) >= 5
+    assert [one for one in named if one[1] != name or not set(one[2].split(",")) <= set(extras)] == []
+    assert errors.install_command("train") == f"pip install '{name}[train]'"

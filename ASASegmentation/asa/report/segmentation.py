@@ -10,13 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from asa.errors import install_command
 from asa.files import atomic_path
 from asa.tasks import Label, Region, Task
 
 _TIMEOUT_S = 300
 _NO_SLICER_CORE = (
-    "No segmentation.seg.nrrd was written, because slicer-core is not installed; "
-    "install it with: pip install 'asa-brain-mri[slicer-core]'"
+    "No segmentation.seg.nrrd was written, because slicer-core is not installed. "
+    f"Install it with: {install_command('slicer-core')}"
 )
 
 

@@ -38,7 +38,7 @@ def test_without_slicer_core_the_extra_is_named(label_map: Path, monkeypatch: py
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     output = label_map.with_name("out.seg.nrrd")
     warning = write_segmentation_file(label_map, TISSUE, output)
-    assert warning and "asa-brain-mri[slicer-core]" in warning
+    assert warning and "slicer-asa[slicer-core]" in warning
     assert not output.exists()
 
 

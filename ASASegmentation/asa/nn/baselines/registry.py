@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from asa.errors import DependencyError, InputError
+from asa.errors import DependencyError, InputError, install_command
 from asa.nn.baselines.nnformer import NNFormer
 from asa.nn.baselines.transbts import TransBTS
 from asa.nn.config import EncoderConfig, SegmenterConfig, segmenter_preset
@@ -90,7 +90,9 @@ def monai_network(kind: str, /, **arguments: Any) -> PlainNetwork:
         return PlainNetwork(getattr(nets, kind)(**arguments))
     except ImportError as error:
         # MONAI's own error for a missing einops is an ImportError too
-        raise DependencyError(f"{kind} needs MONAI and einops; install them with: pip install 'asa[train]'") from error
+        raise DependencyError(
+            f"{kind} needs MONAI and einops. Install them with: {install_command('train')}"
+        ) from error
 
 
 def asa_config(spec: NetworkSpec) -> SegmenterConfig:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asa.errors import DependencyError
+from asa.errors import DependencyError, install_command
 
 # Between SLURM's signal and the end of the job: time to finish a step and write a checkpoint.
 GRACE_S = 120
@@ -27,7 +27,7 @@ def submitit() -> Any:
     try:
         return importlib.import_module("submitit")
     except ImportError:
-        raise DependencyError("SLURM needs submitit; install it with: pip install 'asa[slurm]'") from None
+        raise DependencyError(f"SLURM needs submitit. Install it with: {install_command('slurm')}") from None
 
 
 def torchrun(arguments: list[str], processes: int, *, rendezvous: tuple[str, ...] = ("--standalone",)) -> list[str]:
