@@ -8,6 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.tasks import TASKS
 from ASASlicerLib.engine_job import Progress
 from ASATrainingLib.runs.run_folder import RunFolder, Status
 
@@ -15,6 +16,7 @@ from ASATrainingLib.runs.run_folder import RunFolder, Status
 def run_title(run: RunFolder) -> str:
     """Name of a run in a list."""
     kinds = {"pretraining": _("pre-training"), "finetuning": _("fine-tuning"), "tissue": _("tissue model")}
+    kinds |= {name: _(task.title) for name, task in TASKS.items() if name not in kinds}
     kind = f", {kinds.get(run.kind, run.kind)}" if run.kind else ""
     words = {
         Status.NEW: _("not started"),

@@ -38,7 +38,7 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 LIBRARIES: dict[str, frozenset[str]] = {
     "ASASlicerLib": frozenset({"asa.tasks"}),
     "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models"}),
-    "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.runs.layout"}),
+    "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.runs.abilities", "asa.runs.layout"}),
 }
 APPLICATION = {"slicer", "qt", "ctk", "vtk", "mrml", "vtkmodules", "PythonQt"}
 # Code under licences that this one cannot carry.

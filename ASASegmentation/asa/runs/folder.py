@@ -79,8 +79,24 @@ class Run:
         return self.folder / STOP
 
     @staticmethod
-    def create(folder: Path, kind: str, settings: dict[str, Any], data: dict[str, Any]) -> Run:
+    def create(
+        folder: Path,
+        kind: str,
+        settings: dict[str, Any],
+        data: dict[str, Any],
+        *,
+        command: str = "",
+        model: dict[str, Any] | None = None,
+    ) -> Run:
         """Make the folder, or continue in one; run.yaml says the settings that it continues with, log.txt what changed.
+
+        Args:
+            kind: of run; a folder is continued by a run of the same kind only.
+            settings: as resolved.
+            data: fingerprint of what it is trained on.
+            command: of ``asa``, which starts and resumes it.
+            model: what model.json says of a model that is made of it: task, modalities, output ...; None where the
+                network segments nothing.
 
         Raises:
             InputError: the folder holds a run of another kind or format.
@@ -102,7 +118,10 @@ class Run:
                 (run.folder / sub).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
-        record = {"format": FORMAT, "kind": kind, "settings": settings, "data": data, "versions": versions()}
+        record: dict[str, Any] = {"format": FORMAT, "kind": kind}
+        record |= {"command": command, "segments": model is not None} if command else {}
+        record |= {"model": model} if model is not None else {}
+        record |= {"settings": settings, "data": data, "versions": versions()}
         write_text(description, yaml.safe_dump(record, sort_keys=False))
         if changes:
             run.log(f"goes on with other settings: {changes}")

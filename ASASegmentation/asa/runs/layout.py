@@ -1,6 +1,7 @@
 """What lies in a run folder: names, format and phases, for the engine and for whoever looks at its runs.
 
-run.yaml        resolved settings, versions, seeds, data fingerprint
+run.yaml        what the run can do (the command that resumes it, whether it segments, what model can be made of it),
+                resolved settings, versions, seeds, data fingerprint
 events.jsonl    one JSON object a line, append-only
 checkpoints/    last.safetensors, best.safetensors, and where they are kept step_<step>.safetensors
 previews/       pictures

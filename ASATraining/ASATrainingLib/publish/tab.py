@@ -17,7 +17,6 @@ from ASATrainingLib.logic import TrainingLogic
 from ASATrainingLib.runs.run_folder import RunFolder
 
 _POLL_MS = 100
-_PUBLISHED = ("finetuning", "tissue")
 _SEGMENTATION = "ASASegmentation"
 
 
@@ -77,8 +76,8 @@ class PublishTab:
             return _("Open a run of fine-tuning first.")
         if run.problem:
             return run.problem
-        if run.kind not in _PUBLISHED:
-            return _("A pre-training run segments nothing yet; fine-tune from it, then publish that run.")
+        if not run.abilities.segments:
+            return _("The network of this run does not segment; fine-tune from it, then publish that run.")
         if not run.checkpoints():
             return _("The run has no checkpoint yet.")
         name = str(self.ui.nameLineEdit.text)

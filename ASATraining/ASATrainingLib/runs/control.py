@@ -23,7 +23,6 @@ from ASASlicerLib.process import end_tree
 from ASATrainingLib.runs.run_folder import RunFolder, Status
 
 SETTINGS, LAUNCH = "settings.json", "launch.json"
-_COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune", "tissue": "train"}
 _POSIX = os.name == "posix"
 
 
@@ -76,7 +75,7 @@ class RunControl:
         """
         if reason := self.why_not_resume(run):
             raise ControlError(reason)
-        kind = _COMMANDS[run.kind] if run.kind else self._kind_of_unborn(run.path)
+        kind = run.abilities.command if run.kind else self._kind_of_unborn(run.path)
         if run.settings:
             try:
                 (run.path / SETTINGS).write_text(json.dumps(run.settings, indent=2), encoding="utf-8")
@@ -92,8 +91,9 @@ class RunControl:
             return _("The run is going on.")
         if run.status is Status.FINISHED:
             return _("The run has come to its end.")
-        if run.kind and run.kind not in _COMMANDS:
-            return _("Runs of '{kind}' are not known.").format(kind=run.kind)
+        if run.kind and not run.abilities.command:
+            text = _("{file} does not say which command resumes a run of kind '{kind}'.")
+            return text.format(file=run.path / DESCRIPTION, kind=run.kind)
         if not run.kind and not (run.path / LAUNCH).is_file():
             return _("{folder} does not say how it was started.").format(folder=run.path)
         if run.kind and not run.settings:

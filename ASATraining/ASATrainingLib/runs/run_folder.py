@@ -19,6 +19,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.runs.abilities import Abilities, abilities
 from asa.runs.layout import CHECKPOINT_SUFFIX, CHECKPOINTS, DESCRIPTION, FORMAT, STATE
 from ASATrainingLib.runs.liveness import process_alive
 
@@ -80,8 +81,9 @@ class RunState:
 class RunFolder:
     """One run folder at the moment it was read.
 
-    `kind`: pretraining, finetuning, tissue; "" where it is not known. `settings`: as in run.yaml, {} where they
-    cannot be read. `problem`: a sentence why this folder is not to be worked with, "" when it is.
+    `kind`: as run.yaml names it, "" where it is not known; `abilities`: what can be done with a run, as it says
+    itself. `settings`: as in run.yaml, {} where they cannot be read. `problem`: a sentence why this folder is not to be
+    worked with, "" when it is.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class RunFolder:
     data: dict[str, Any] = field(default_factory=dict, repr=False)
     problem: str = ""
     state: RunState = RunState()
+    abilities: Abilities = field(default_factory=Abilities)
 
     @property
     def name(self) -> str:
@@ -127,7 +130,7 @@ def read_run(path: Path) -> RunFolder:
         problem = _("{file} is damaged: it does not say what kind of run this is.")
     problem = problem.format(folder=path, file=path / DESCRIPTION, version=version)
     parts = {key: record[key] for key in ("settings", "data") if isinstance(record.get(key), dict)}
-    return RunFolder(path, kind, problem=problem, state=state, **parts)
+    return RunFolder(path, kind, problem=problem, state=state, abilities=abilities(record), **parts)
 
 
 def read_state(

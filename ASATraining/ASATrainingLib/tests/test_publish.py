@@ -53,6 +53,11 @@ class TestPublishing(PanelTestCase):
         self.controls.nameLineEdit.setText("")
         self.assertFalse(self.controls.publishButton.enabled)
 
+    def test_a_run_of_any_task_can_become_a_model(self) -> None:
+        for kind in ("finetuning", "tissue", "tumour", "wmh"):
+            self.look_at(kind, kind)
+            self.assertTrue(self.controls.publishButton.enabled, kind)
+
     def test_a_name_that_is_taken_is_refused(self) -> None:
         self.write_model("mine")
         self.tab.list_models()

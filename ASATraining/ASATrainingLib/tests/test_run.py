@@ -330,6 +330,24 @@ class TestControlling(RunTestCase):
 class TestRunControl(FolderTestCase):
     """What has no panel."""
 
+    def test_a_run_of_any_kind_is_resumed_by_the_command_that_it_names(self) -> None:
+        commands = {"pretraining": "pretrain", "finetuning": "finetune"} | dict.fromkeys(
+            ("tissue", "tumour", "wmh"), "train"
+        )
+        for kind, command in commands.items():
+            write_run(self.folder / kind, kind, store="x")
+            write_state(self.folder / kind, "stopped")
+            launcher = FakeLauncher()
+            RunControl(launcher).resume(read_run(self.folder / kind))
+            self.assertEqual([words[2] for words in launcher.launched], [command])
+        path = self.folder / "new" / "run.yaml"
+        path.parent.mkdir()
+        path.write_text("format: 1\nkind: new\ncommand: train\nsegments: true\nsettings:\n  a: 1\n", encoding="utf-8")
+        run = read_run(path.parent)
+        self.assertEqual((run.abilities.command, run.abilities.segments), ("train", True))
+        path.write_text("format: 1\nkind: new\nsettings:\n  a: 1\n", encoding="utf-8")
+        self.assertIn("does not say which command", RunControl(FakeLauncher()).why_not_resume(read_run(path.parent)))
+
     def test_a_run_that_never_came_to_life_can_be_resumed(self) -> None:
         launcher = FakeLauncher()
         control = RunControl(launcher)

@@ -27,16 +27,20 @@ from asa.inference.predictor import Predictor
 from asa.models import find_model, list_models, open_model, user_models
 from asa.nn import Segmenter
 from asa.nn.baselines import NetworkSpec, asa_config
+from asa.runs.abilities import Abilities, abilities
 from asa.runs.folder import Run, read_events
+from asa.tasks import TASKS
 from asa.training import checkpoint
 from asa.training.finetuning.network import make_network, network_spec
 from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.model_facts import lesion_facts
 from asa.training.planning.estimate import _finetuning, estimate
 from asa.training.planning.presets import KINDS, PRESETS, preset
 from asa.training.planning.schema import describe_settings
 from asa.training.pretraining.settings import PretrainSettings
 from asa.training.publishing.card import publish
 from asa.training.settings import read_settings
+from asa.training.synthetic.lesion_settings import LesionSettings
 
 Asa = Callable[..., str]
 
@@ -208,7 +212,7 @@ def test_a_run_is_published_where_it_is_found(tmp_path: Path, monkeypatch: pytes
     assert model.path == user_models() / "my-tumours" and model in list_models("tumour")
     assert model.modalities == ("t1", "flair") and model.required == ()
     assert model.info["normalisation"] == "brain z-score" and model.info["temperature"] == 1.5
-    assert model.info["scores"] == {"validation, step 3": {"ET": 0.4, "TC": 0.5, "WT": 0.612}}
+    assert model.info["scores"] == {"validation, step 3": {"ET": 0.4, "TC": 0.5, "WT": 0.6123}}
     card = (model.path / "CARD.md").read_text()
     assert all(words in card for words in ("5 of 7 cases", "starter", "0.612", "Research use only", "Two hospitals."))
     assert "somewhere" not in card + (model.path / "model.json").read_text()  # folders may be named after people
@@ -228,6 +232,36 @@ def test_what_cannot_be_published_is_said(tmp_path: Path) -> None:
     checkpoint.save(run.checkpoint_path("best"), {}, {"step": 1, "network": {}})
     with pytest.raises(InputError, match="fine-tune from it"):
         publish(run.folder, "x", tmp_path / "m")
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["run.yaml says it", "older version"])
+@pytest.mark.parametrize("task", ["tumour", "wmh"])
+def test_a_run_of_lesions_becomes_a_model(tmp_path: Path, task: str, recorded: bool) -> None:
+    settings = LesionSettings.model_validate({"task": task, "label_maps": "somewhere/maps", "store": "somewhere/cases"})
+    data = {"heads": 20, "real cases": 6, "healthy cases": 0}
+    facts = lesion_facts(TASKS[task], settings.model_dump(mode="json"), data | {"corrected": True})
+    said = {"command": "train", "model": facts} if recorded else {}
+    run = Run.create(tmp_path / "run", task, settings.model_dump(mode="json"), data, **said)
+    assert abilities(run.describe()) == Abilities("train", True)
+    channels, regions = len(TASKS[task].modalities), len(TASKS[task].regions)
+    config = asa_config(NetworkSpec("asa", channels, regions, (32, 32, 32), "small", (4, 4, 4)))
+    tensors = {f"model.network.{key}": value for key, value in Segmenter(config).state_dict().items()}
+    checkpoint.save(run.checkpoint_path("last"), tensors, {"step": 3, "network": config.to_dict()})
+    model = open_model(publish(run.folder, "mine", tmp_path / "model"))
+    assert model.task == task and model.regions and model.tta and model.info["normalisation"] == "N4, brain z-score"
+    assert model.required == ()
+    card = (model.path / "CARD.md").read_text()
+    assert "20 label maps" in card and "6 real cases" in card and "somewhere" not in card
+
+
+def test_a_run_says_itself_what_it_can_do(tmp_path: Path) -> None:
+    """Of runs that do not say so yet, the kind tells; of a kind that nobody knows, nothing is assumed."""
+    facts = {"task": "tissue", "modalities": ["t1"], "output": "classes", "data": "some heads"}
+    run = Run.create(tmp_path / "run", "a kind to come", {}, {}, command="train", model=facts)
+    assert abilities(run.describe()) == Abilities("train", True)
+    assert abilities({"kind": "a kind to come"}) == Abilities("", False)
+    assert abilities({"kind": "pretraining"}) == Abilities("pretrain", False)
+    assert abilities({"kind": "tissue"}) == Abilities("train", True)
 
 
 def test_a_network_of_a_part_of_the_frame_is_used_over_the_whole_of_it(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from asa.training.finetuning.settings import KIND, FinetuneSettings
 from asa.training.finetuning.split import choose_split
 from asa.training.finetuning.validation import calibrate, whole_volume_dice
 from asa.training.finetuning.whole_volume import PATCH
+from asa.training.model_facts import finetuned_facts
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
 from asa.training.trainer import Trainer, wants_bf16
@@ -51,7 +52,8 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     run = Run(folder)
     if world.main:
         data = {**store.fingerprint(), "split": {part: len(names) for part, names in parts.items()}}
-        run = Run.create(folder, KIND, settings.model_dump(mode="json"), data)
+        resolved = settings.model_dump(mode="json")
+        run = Run.create(folder, KIND, resolved, data, command="finetune", model=finetuned_facts(resolved, data))
         add_tensorboard(run)
         if note:
             run.log(note)

@@ -59,7 +59,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
     run = Run(folder)
     if world.main:
         data = {**store.fingerprint(), "training": len(train), "held_out": [store.scans[i].name for i in held_out]}
-        run = Run.create(folder, KIND, settings.model_dump(mode="json"), data)
+        run = Run.create(folder, KIND, settings.model_dump(mode="json"), data, command="pretrain")
         add_tensorboard(run)
         if len(train) < settings.batch:
             run.log(

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from asa.data.datasets import dataset_by_name
 from asa.errors import InputError, ModelError
 from asa.models import user_models
-from asa.preprocessing.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, STANDARDISED, ZSCORE
+from asa.runs.abilities import abilities
 from asa.runs.folder import Run, read_events
 from asa.tasks import TASKS, Task
 from asa.training.finetuning.calibration import CALIBRATION
+from asa.training.model_facts import facts_of
 from asa.training.pretraining.pretrained import find_checkpoint
 from asa.training.publishing.export import export_model
 
@@ -25,7 +25,7 @@ LIMITS = "Research use only; not for diagnosis or treatment. Measured on the val
 
 
 def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -> Path:
-    """Make a model folder of a run of fine-tuning or of the tissue model, and return it.
+    """Make a model folder of a run whose network segments, and return it.
 
     Args:
         run: run folder; its best checkpoint is taken, or else its last.
@@ -34,7 +34,7 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
         notes: what the card says beside what the run knows: data, licence, known failures.
 
     Raises:
-        InputError: the name does not suit a folder, the run is of another kind, or its network is not ours.
+        InputError: the name does not suit a folder, the run segments nothing, or its network is not ours.
         ModelError: there is no checkpoint, or another model has this folder.
         OutputError: no room or no permission.
     """
@@ -61,31 +61,25 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
     """
     try:
         record = Run(run).describe()
-        kind, settings, data = record["kind"], record["settings"], record["data"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{run} is no run folder that this version knows ({error})") from error
-    if kind == "tissue":
-        task, modalities, trained_on = TASKS["tissue"], ["t1"], f"{data['heads']} label maps, as synthetic heads"
-    elif kind == "finetuning":
-        if settings["network"] != "asa":
-            raise InputError(f"a model is made of network 'asa' only; {run} trained '{settings['network']}'")
-        dataset = dataset_by_name(data["dataset"])
-        task, modalities = TASKS[dataset.task], list(data["modalities"])
-        trained_on = f"{data['split']['train']} of {data['cases']} cases of {dataset.title}"
-    else:
-        raise InputError(f"{run} is a run of '{kind}', which segments nothing; fine-tune from it first")
-    dropped = float(settings.get("modality_dropout", 0)) > 0
+        settings = record["settings"]
+        if not abilities(record).segments:
+            raise InputError(
+                f"{run} cannot become a model, because its network does not segment; "
+                "fine-tune from it, then publish that run."
+            )
+        if settings.get("network", "asa") != "asa":
+            raise InputError(f"A model is made of network 'asa' only; {run} trained '{settings['network']}'.")
+        facts = facts_of(record)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run} is not a run folder that this version knows ({error!r}).") from error
+    task, trained_on = TASKS[facts["task"]], facts.pop("data")
     start = Path(str(settings.get("init") or "")).name
     described: dict[str, Any] = {
         "name": name,
         "version": "1",
-        "task": task.name,
         "title": task.title,
-        "modalities": modalities,
-        "optional_modalities": modalities if dropped and len(modalities) > 1 else [],
-        "output": settings.get("output", "classes"),
-        "flip_averaging": True,
-        **normalisation(data),
+        **facts,
+        "tta": True,
         **temperature(run),
         "training": {
             "recipe": recipe(settings),
@@ -121,7 +115,7 @@ def scores(run: Path, task: Task) -> dict[str, dict[str, float]]:
         if event["event"] == "validation" and event.get("best"):
             best = event
     names = {region.name for region in task.regions} | {label.name for label in task.labels}
-    found = {name: round(float(best[f"dice {name}"]), 3) for name in sorted(names) if f"dice {name}" in best}
+    found = {name: round(float(best[f"dice {name}"]), 4) for name in sorted(names) if f"dice {name}" in best}
     return {f"validation, step {best['step']}": found} if found else {}
 
 
@@ -150,11 +144,3 @@ def _table(found: dict[str, dict[str, float]]) -> Iterable[str]:
         yield "| " + " | ".join(values) + " |"
         yield "|" + "---|" * len(values)
         yield "| " + " | ".join(f"{value:.3f}" for value in values.values()) + " |"
-
-
-def normalisation(data: dict[str, Any]) -> dict[str, str]:
-    """What model.json says about intensities, from the fingerprint of the store; nothing where it is the default."""
-    how = (CORRECTED_ZSCORE if data.get("corrected") else BRAIN_ZSCORE) if data.get("stripped") else ZSCORE
-    if data.get("standardised"):
-        return {"normalisation": STANDARDISED + how}
-    return {"normalisation": how} if data.get("stripped") else {}

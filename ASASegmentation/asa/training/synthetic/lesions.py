@@ -23,6 +23,7 @@ from asa.tasks import TASKS, Task
 from asa.training.finetuning.objective import SegmentationObjective
 from asa.training.finetuning.validation import frame_dice
 from asa.training.heads import open_heads
+from asa.training.model_facts import lesion_facts
 from asa.training.parallel.distributed import World
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.synthetic.lesion_samples import MixedCrops, open_store, real_sources, training_cases
@@ -82,7 +83,10 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
     source = MixedCrops(synthetic, real, settings, first_seed, healthy)
     counts = {"real cases": real, "healthy cases": healthy}
     data = {"heads": len(heads)} | {name: len(crops.numbers) if crops else 0 for name, crops in counts.items()}
-    run = Run.create(folder, settings.task, settings.model_dump(mode="json"), data)
+    data["corrected"] = real is not None and real.store.corrected
+    data["standardised"] = real is not None and real.store.standardised
+    resolved = settings.model_dump(mode="json")
+    run = Run.create(folder, settings.task, resolved, data, command="train", model=lesion_facts(task, resolved, data))
     validate = None
     if settings.validate_cases:
         if not (settings.store and settings.split):

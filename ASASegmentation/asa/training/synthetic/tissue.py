@@ -18,6 +18,7 @@ from asa.synth import HeadGenerator, SynthSettings
 from asa.synth.partial_volume import PartialVolumeHeads
 from asa.training.heads import open_fine_heads, open_heads
 from asa.training.losses import deep_supervision
+from asa.training.model_facts import tissue_facts
 from asa.training.parallel.distributed import World
 from asa.training.settings import Optimisation, Schedule, Settings
 from asa.training.synthetic.start import start_from, take_encoder
@@ -105,7 +106,10 @@ def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:
     torch.manual_seed(settings.optimisation.seed)
     objective = TissueObjective(build_segmenter(config), frozen_norm=settings.frozen_norm)
     data = {"heads": len(training.heads), "held_out": len(validation.heads) if validation else 0}
-    run = Run.create(folder, "tissue", settings.model_dump(mode="json"), data)
+    data["standardised"] = settings.partial_volume
+    run = Run.create(
+        folder, "tissue", settings.model_dump(mode="json"), data, command="train", model=tissue_facts(data)
+    )
     objective.freeze_at = settings.freeze_norm_after * settings.optimisation.steps
     checking = SyntheticHeads(validation, 1 << 62) if validation else None
     trainer = Trainer(

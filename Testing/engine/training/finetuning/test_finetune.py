@@ -38,16 +38,21 @@ from asa.training.finetuning.prediction import in_frame, labels_of_regions
 from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.split import choose_split
 from asa.training.finetuning.whole_volume import predict
+from asa.training.model_facts import finetuned_facts
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
 from asa.training.pretraining.pretrained import describe
-from asa.training.publishing.card import normalisation
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.settings import read_settings
 from asa.volume import Grid, Volume, write_volume
 
 SHAPE = (32, 64, 32)
 HERE = World(0, 1, torch.device("cpu"))
+
+
+def normalisation(store):
+    """What model.json will say of a model that is trained on a store."""
+    return finetuned_facts({}, {**store.fingerprint(), "split": {"train": 1}})["normalisation"]
 
 
 @pytest.fixture(scope="session")
@@ -128,10 +133,10 @@ def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
     inside = image[0][image[0] != 0].astype(np.float32)
     assert inside.size > 200_000 and abs(inside.mean()) < 0.02 and abs(inside.std() - 1) < 0.02
     assert inside.min() > -4.9  # no partial voxels, twenty deviations below
-    assert not store.corrected and normalisation(store.fingerprint()) == {"normalisation": STANDARDISED + BRAIN_ZSCORE}
+    assert not store.corrected and normalisation(store) == STANDARDISED + BRAIN_ZSCORE
     even = prepare_cases(DATASETS["brats2021"], root, tmp_path / "even", align=False, stripped=True, corrected=True)
     assert CaseStore.open(even.folder).corrected, "a model made from this store must be shown corrected images too"
-    assert normalisation(even.fingerprint()) == {"normalisation": STANDARDISED + CORRECTED_ZSCORE}
+    assert normalisation(even) == STANDARDISED + CORRECTED_ZSCORE
 
 
 def test_preparation_goes_on_and_keeps_its_settings(heads, store):

@@ -1,0 +1,82 @@
+"""What a run records of the model that can be made of it, as model.json will say it: task, channels, output, data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asa.data.datasets import dataset_by_name
+from asa.preprocessing.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, STANDARDISED, ZSCORE
+from asa.tasks import TASKS, TISSUE, Task
+
+Facts = dict[str, Any]
+
+
+def finetuned_facts(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Facts:
+    """Of a run of fine-tuning: its settings, and the fingerprint of its store with the sizes of the split."""
+    dataset = dataset_by_name(data["dataset"])
+    how = (CORRECTED_ZSCORE if data.get("corrected") else BRAIN_ZSCORE) if data.get("stripped") else ZSCORE
+    if data.get("standardised"):
+        how = STANDARDISED + how
+    return _facts(
+        TASKS[dataset.task],
+        list(data["modalities"]),
+        optional=float(settings.get("modality_dropout", 0)) > 0,
+        output=str(settings.get("output", "classes")),
+        normalisation=how if data.get("stripped") or data.get("standardised") else "",
+        trained_on=f"{data['split']['train']} of {data['cases']} cases of {dataset.title}",
+    )
+
+
+def tissue_facts(data: Mapping[str, Any]) -> Facts:
+    """Of a run that trains on synthetic heads, with the number of label maps they are made from."""
+    trained_on = f"{data['heads']} label maps, as synthetic heads"
+    how = STANDARDISED + ZSCORE if data.get("standardised") else ""
+    return _facts(TISSUE, ["t1"], optional=False, output="classes", normalisation=how, trained_on=trained_on)
+
+
+def lesion_facts(task: Task, settings: Mapping[str, Any], data: Mapping[str, Any]) -> Facts:
+    """Of a run that trains on synthetic heads with a disease, and on real cases where there are some.
+
+    Before ``data`` said whether these were bias-corrected, the recipes asked for it.
+    """
+    real, healthy = data.get("real cases", 0), data.get("healthy cases", 0)
+    parts = [f"{data['heads']} label maps, as synthetic heads with the disease"]
+    parts += [f"{real} real cases"] if real else []
+    parts += [f"{healthy} cases of healthy tissue"] if healthy else []
+    how = CORRECTED_ZSCORE if data.get("corrected", bool(real)) else BRAIN_ZSCORE
+    return _facts(
+        task,
+        [modality.key for modality in task.modalities],
+        optional=float(settings.get("missing", 0)) > 0,
+        output="regions",
+        normalisation=STANDARDISED + how if data.get("standardised") else how,
+        trained_on=", ".join(parts),
+    )
+
+
+def facts_of(record: Mapping[str, Any]) -> Facts:
+    """What run.yaml says of the model; of a run of an older version, what follows from its kind.
+
+    Raises:
+        KeyError: it says nothing.
+    """
+    if record.get("model"):
+        return dict(record["model"])
+    kind, settings, data = record["kind"], record["settings"], record["data"]
+    if kind == "finetuning":
+        return finetuned_facts(settings, data)
+    return tissue_facts(data) if kind == TISSUE.name else lesion_facts(TASKS[kind], settings, data)
+
+
+def _facts(
+    task: Task, modalities: Sequence[str], *, optional: bool, output: str, normalisation: str, trained_on: str
+) -> Facts:
+    described: Facts = {
+        "task": task.name,
+        "modalities": list(modalities),
+        "optional_modalities": list(modalities) if optional and len(modalities) > 1 else [],
+        "output": output,
+        "data": trained_on,
+    }
+    return described | ({"normalisation": normalisation} if normalisation else {})
