@@ -39,5 +39,5 @@ def _scores(scores: dict[str, dict[str, float]]) -> str:
 
 
 def _rounded(dice: float) -> str:
-    """Two places, halves up as a reader of the model's card rounds them: 0.835 is 0.84."""
+    """Two places, halves up as a reader rounds: 0.835 is 0.84. Models keep four places, so that it is done once."""
     return str(Decimal(str(dice)).quantize(Decimal("0.01"), ROUND_HALF_UP))

@@ -11,7 +11,11 @@ def patch_errors(reconstruction: Tensor, target: Tensor) -> Tensor:
 
 
 def attentive_loss(errors: Tensor, weights: Tensor) -> Tensor:
-    """Eq. 2, averaged over the batch: sum_i p_i * e_i with weights (B, N) that sum to 1 over the hidden patches."""
+    """Eq. 2, averaged over the batch: L = sum_i p_i * e_i, for errors and weights (B, N).
+
+    The weights sum to 1 over the hidden patches, so L itself has the scale of the mean squared error: with equal
+    weights it is that error. It must not be multiplied by the number N of patches; N * L is N times as large.
+    """
     return (weights * errors).sum(1).mean()
 
 

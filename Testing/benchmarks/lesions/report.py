@@ -62,11 +62,13 @@ def write(records: Sequence[Record], folder: Path, task: str) -> str:
     """Write <task>.md; returns its text."""
     regions = [region.name for region in TASKS[task].regions]
     parts = [
-        f"# Model `{task}` on cases it was not trained on",
+        f"# Fold models of task `{task}` on the cases that they were not trained on",
         (
             f"Each case is labelled by the model of the fold that leaves it out "
             f"(`Resources/Configs/{task}_folds.json`); "
-            f"scored on the case's own grid. `python -m Testing.benchmarks.lesions {task} RUN0 RUN1 ...`; "
+            f"scored on the case's own grid. "
+            f"The model that ships was trained on all of them and has no score of its own. "
+            f"`python -m Testing.benchmarks.lesions {task} RUN0 RUN1 ...`; "
             f"{provenance('torch')}."
         ),
         "## Mean Dice by modalities given",

@@ -81,6 +81,7 @@ def test_models(run: Run) -> None:
 
 def test_scores_are_rounded_as_a_reader_of_the_card_does() -> None:
     assert _scores({"heads": {"WT": 0.835, "TC": 0.475, "ET": 0.4}}) == "heads: WT 0.84, TC 0.48, ET 0.40"
+    assert _scores({"heads": {"WT": 0.8348, "TC": 0.4747}}) == "heads: WT 0.83, TC 0.47"
 
 
 def test_help_is_quick_to_import() -> None:

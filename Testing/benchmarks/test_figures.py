@@ -1,0 +1,178 @@
+"""Every score in README, in the models' cards and in model.json is a number of the committed results, rounded once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from .heads import REPOSITORY
+from .lesions.report import TITLES
+
+RESULTS = REPOSITORY / "Testing" / "benchmarks" / "results"
+MODELS = REPOSITORY / "Resources" / "Models"
+LESIONS = ("tumour", "wmh")
+COLUMNS = {"ventricles": "Dice CSF", "GM": "Dice GM", "WM": "Dice WM"}
+HEADS = {"IBSR-18, 6 heads": "ibsr", "MICCAI 2012 (MALF), 5 scans": "malf"}  # as model.json calls them
+CARD_HEADS = {"IBSR-18": "ibsr", "MICCAI 2012": "malf"}
+
+
+def agree(shown: Sequence[str | float], measured: Iterable[float], places: int | None = None) -> bool:
+    """Whether each number is the measured one rounded to the places it shows, once; a half may go either way.
+
+    places: of numbers from JSON, where trailing zeros are lost.
+    """
+    values = list(measured)
+
+    def close(text: str | float, value: float) -> bool:
+        given = Decimal(str(text))
+        digits = places if places is not None else -int(given.as_tuple().exponent)
+        half = Decimal(5).scaleb(-digits - 1)
+        # six decimals are what the measurements hold; beyond them is the noise of binary fractions
+        return abs(given - Decimal(f"{value:.6f}")) <= half and given == round(given, digits)
+
+    return len(shown) == len(values) and all(map(close, shown, values))
+
+
+def info(model: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((MODELS / model / "model.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def card(model: str) -> str:
+    return (MODELS / model / "CARD.md").read_text(encoding="utf-8")
+
+
+def records(task: str) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads((RESULTS / f"{task}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def dices(task: str, modalities: str) -> dict[str, dict[str, float]]:
+    """Region -> case -> Dice with the modalities "T1 + FLAIR" or "FLAIR alone", of the cases that have the region."""
+    wanted = modalities.removesuffix(" alone").split(" + ")
+    found: dict[str, dict[str, float]] = {}
+    for record in records(task):
+        if [TITLES[key] for key in record["modalities"]] == wanted:
+            for region, values in record["regions"].items():
+                if values["reference_ml"] > 0:
+                    found.setdefault(region, {})[record["case"]] = values["dice"]
+    assert found, modalities
+    return found
+
+
+def means(found: Mapping[str, Mapping[str, float]]) -> list[float]:
+    """Mean over the cases, of each region."""
+    return [fmean(cases.values()) for cases in found.values()]
+
+
+def tissue(data: str) -> list[float]:
+    """Mean Dice of our model over the heads of a data set, of each class."""
+    with (RESULTS / "accuracy.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if (row["data"], row["system"]) == (data, "ours")]
+    return [fmean(float(row[column]) for row in rows) for column in COLUMNS.values()]
+
+
+def tables(text: str) -> Iterator[list[str]]:
+    """The cells of every row of every table."""
+    for line in text.splitlines():
+        if line.startswith("|") and not set(line) <= set("|-: "):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("task", LESIONS)
+def test_scores_of_the_lesion_models(task: str) -> None:
+    scores = info(task)["scores"]
+    assert len(scores) == 2
+    for where, values in scores.items():
+        assert where.startswith("fold models"), "the model that ships has no score of its own"
+        found = dices(task, where.rpartition(", ")[2])
+        assert list(values) == list(found)
+        assert agree([*values.values()], means(found), places=4), where
+
+
+def test_scores_of_the_tissue_model() -> None:
+    scores = info("tissue")["scores"]
+    assert set(scores) == set(HEADS)
+    for where, values in scores.items():
+        assert list(values) == list(COLUMNS)
+        assert agree([*values.values()], tissue(HEADS[where]), places=4), where
+
+
+def test_the_card_of_the_tissue_model() -> None:
+    text = card("tissue")
+    rows = {row[0]: row[1:] for row in tables(section(text, "Scores"))}
+    shipped = next(row for row in tables(text) if f"({info('tissue')['version']})" in row[0])
+    for number, (name, data) in enumerate(CARD_HEADS.items()):
+        (cells,) = [cells for heads, cells in rows.items() if heads.startswith(name)]
+        assert agree(cells, tissue(data))
+        assert agree(shipped[2 - number].split(" / "), tissue(data))
+
+
+def test_the_card_of_the_tumour_model() -> None:
+    text = card("tumour")
+    subsets, cases = 0, 0
+    for row in tables(section(text, "Scores")):
+        if row[0].startswith("BraTS2021_"):
+            found = [dices("tumour", name)["WT"][row[0]] for name in ("T1 + T1Gd + T2 + FLAIR", "FLAIR")]
+            assert agree(row[1:3], found), row
+            cases += 1
+        elif row[0] not in ("modalities", "case"):
+            assert agree(row[1:], means(dices("tumour", row[0]))), row
+            subsets += 1
+    assert (subsets, cases) == (5, 6)
+    shipped = next(row for row in tables(text) if "(what ships)" in row[0])
+    assert agree(shipped[1:], means(dices("tumour", "T1 + T1Gd + T2 + FLAIR")))
+
+
+def test_the_card_of_the_lesion_model() -> None:
+    text = card("wmh")
+    both, flair = (dices("wmh", name)["WMH"] for name in ("T1 + FLAIR", "FLAIR"))
+    average = [fmean(found.values()) for found in (both, flair)]
+    rows = {row[0]: [row[2], row[4]] for row in tables(section(text, "Scores")) if row[0] != "patient"}
+    assert set(rows) == {*both, "mean"}
+    for name, cells in rows.items():
+        assert agree(cells, average if name == "mean" else [both[name], flair[name]]), name
+    (compared,) = re.findall(r"T1 helps a little: a mean Dice of (0\.\d+) against (0\.\d+)", text)
+    assert agree(compared, average)
+
+
+def test_what_is_said_with_every_result_of_a_weak_model() -> None:
+    (said,) = info("tumour")["doubts"]
+    assert agree(re.findall(r"0\.\d+", said), means(dices("tumour", "T1 + T1Gd + T2 + FLAIR"))[:2])
+    (said,) = info("wmh")["doubts"]
+    assert agree(re.findall(r"0\.\d+", said), dices("wmh", "T1 + FLAIR")["WMH"].values())
+    for task in LESIONS:
+        assert "it had not seen" not in info(task)["doubts"][0], "the model that ships has seen every case"
+
+
+def test_readme() -> None:
+    text = re.sub(r"\s+", " ", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    expected = [means(dices("tumour", "T1 + T1Gd + T2 + FLAIR"))[0], means(dices("wmh", "T1 + FLAIR"))[0]]
+    assert agree(re.findall(r"Dice of (\d\.\d+)", text), expected), "every Dice that the page names"
+    assert "it had not seen" not in text
+
+
+def test_figures_are_rounded_once() -> None:
+    assert agree(["0.83", "0.835", "0.57"], [0.834767, 0.834767, 0.57485])
+    assert not agree(["0.84"], [0.834767]) and not agree(["0.58"], [0.57485]) and not agree(["0.83"], [])
+    assert agree([0.907], [0.90701], places=4) and not agree([0.835], [0.834767], places=4)
+
+
+@pytest.mark.parametrize("task", LESIONS)
+def test_the_committed_tables_are_those_of_the_committed_records(task: str) -> None:
+    text = (RESULTS / f"{task}.md").read_text(encoding="utf-8")
+    rows = [row for row in tables(section(text, "Mean Dice by modalities given")) if row[0] != "modalities"]
+    assert rows
+    for row in rows:
+        assert agree(row[1:], means(dices(task, row[0]))), row
