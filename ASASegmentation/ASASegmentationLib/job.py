@@ -52,7 +52,7 @@ class Job(EngineJob[Result]):
             "model": settings.model or None,
             "device": settings.device,
             "align": "auto" if settings.align else "none",
-            "tta": settings.flip or None,  # unticked: as the model says
+            "tta": {"on": True, "off": False}.get(settings.tta),
             "posterior": settings.posterior,
             "threshold": settings.threshold or None,
             "reference": self._reference,

@@ -105,10 +105,10 @@ class Panel:
 
     def _connect(self) -> None:
         ui = self.ui
-        for box in (ui.taskComboBox, ui.modelComboBox, ui.deviceComboBox, ui.referenceComboBox):
+        for box in (ui.taskComboBox, ui.modelComboBox, ui.deviceComboBox, ui.referenceComboBox, ui.ttaComboBox):
             box.connect("currentIndexChanged(int)", self._on_changed)
         ui.thresholdSpinBox.connect("valueChanged(double)", self._on_changed)
-        for box in (ui.alignCheckBox, ui.flipCheckBox, ui.posteriorCheckBox):
+        for box in (ui.alignCheckBox, ui.posteriorCheckBox):
             box.connect("toggled(bool)", self._on_changed)
         for selector in (*self._selectors(), ui.outputSelector):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
@@ -184,7 +184,7 @@ class Panel:
         ui.outputSelector.setCurrentNode(self._parameters.segmentation)
         _select(ui.deviceComboBox, settings.device)
         ui.alignCheckBox.setChecked(settings.align)
-        ui.flipCheckBox.setChecked(settings.flip)
+        self._show_tta(settings.tta)
         ui.posteriorCheckBox.setChecked(settings.posterior)
         self._showing = False
         self._refresh()
@@ -208,6 +208,14 @@ class Panel:
         for control in (box, self.ui.referenceLabel):
             control.setVisible(len(modalities) > 1)
 
+    def _show_tta(self, chosen: str) -> None:
+        model, box = self._parameters.model, self.ui.ttaComboBox
+        default = _("Model default (on)") if model is not None and model.tta else _("Model default (off)")
+        box.clear()
+        for value, title in {"model": default, "on": _("On"), "off": _("Off")}.items():
+            box.addItem(title, value)
+        _select(box, chosen)
+
     def _on_changed(self, *_args: object) -> None:
         """Writes all controls into the parameter node."""
         if self._showing:
@@ -221,7 +229,7 @@ class Panel:
             model=str(model or "") if task == before.task else "",
             device=str(ui.deviceComboBox.itemData(ui.deviceComboBox.currentIndex)),
             align=ui.alignCheckBox.isChecked(),
-            flip=ui.flipCheckBox.isChecked(),
+            tta=str(ui.ttaComboBox.itemData(ui.ttaComboBox.currentIndex)),
             posterior=ui.posteriorCheckBox.isChecked(),
             threshold=ui.thresholdSpinBox.value,
             reference=str(ui.referenceComboBox.itemData(ui.referenceComboBox.currentIndex) or ""),

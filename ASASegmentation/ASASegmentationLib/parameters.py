@@ -18,17 +18,18 @@ class Settings:
     """How to segment.
 
     `task`: a key of `asa.tasks.TASKS`. `model`: name of a model, "" for the first one of the task. `device`: auto,
-    cpu or cuda:N. `align`: align the head to the brain frame first. `flip`: average with the mirrored head.
-    `posterior`: also make a volume of class probabilities and one of their uncertainty. `surfaces`: make 3-D surfaces.
-    `threshold`: the probability, 0..1, from which on a voxel is labelled; 0 takes the likeliest class. `reference`: key
-    of the modality whose grid the result is on, "" for the one that shows the task best.
+    cpu or cuda:N. `align`: align the head to the brain frame first. `tta`: test-time augmentation (left-right flip),
+    "on", "off" or "model", the model's default. `posterior`: also make a volume of class probabilities and one of their
+    uncertainty. `surfaces`: make 3-D surfaces. `threshold`: the probability, 0..1, from which on a voxel is labelled; 0
+    takes the likeliest class. `reference`: key of the modality whose grid the result is on, "" for the one that shows
+    the task best.
     """
 
     task: str = "tissue"
     model: str = ""
     device: str = "auto"
     align: bool = True
-    flip: bool = False
+    tta: str = "model"
     posterior: bool = False
     surfaces: bool = True
     threshold: float = 0.0
@@ -53,6 +54,9 @@ class Parameters:
                 values[field.name] = _probability(text)
             elif text:
                 values[field.name] = text
+        # A scene of an older version: its tick box said on, or else left it to the model.
+        if "tta" not in values and self.node.GetParameter("flip") == "true":
+            values["tta"] = "on"
         if values.get("task") not in TASKS:
             values.pop("task", None)
         return Settings(**values)

@@ -163,7 +163,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
         "align": request.align,
         "reference": request.reference,
         "threshold": request.threshold,
-        "tta": bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta,
+        "tta": model.tta if request.tta is None else request.tta,
         "posterior": request.posterior,
     }
 

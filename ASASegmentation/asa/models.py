@@ -6,7 +6,8 @@ brain, "N4, brain z-score" after bias correction; `output`, "classes" or "region
 region of the task); `temperature`, which divides the logits; `unknown_without`, a modality -> regions that cannot be
 known without it; for regions `thresholds`, `min_component_ml`, `min_component_certainty`, `asymmetry`, `closing` and
 `subset_averaging`, lists of modalities that are also shown alone; for classes `moved_classes` and `intensity_rules`;
-`flip_averaging`; `doubts`, sentences that make every result of a weak model doubtful.
+`tta`, whether test-time augmentation (left-right flip) is the default (`flip_averaging` in older models); `doubts`,
+sentences that make every result of a weak model doubtful.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class ModelFolder:
     def regions(self) -> bool:
         """Whether the network answers with a probability of each region of the task, instead of classes."""
         return bool(self.info.get("output", "classes") == "regions")
+
+    @property
+    def tta(self) -> bool:
+        """Whether test-time augmentation (left-right flip) is on unless a request says otherwise."""
+        return bool(self.info.get("tta", self.info.get("flip_averaging", False)))
 
     def channels(self, given: Collection[str]) -> tuple[str, ...]:
         """Of the modalities ``given``, those the network sees, in the order of its channels.

@@ -50,7 +50,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="name of a model or its folder; the task's own if not given")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     parser.add_argument("--align", choices=["auto", "none"], default="auto", help="none: the scans are in MNI152 space")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored head; twice the time")
+    parser.add_argument(
+        "--tta",
+        action=argparse.BooleanOptionalAction,
+        help="test-time augmentation (left-right flip), which takes twice the time; default: the model's setting",
+    )
     parser.add_argument("--threshold", type=float, help="probability from which a voxel is labelled; lower finds more")
     parser.add_argument("--posterior", action="store_true", help="write probabilities and uncertainty too")
     parser.add_argument("--threads", type=int, help="processor threads; all if not given")
@@ -151,7 +155,7 @@ def main(given: Sequence[str] | None = None) -> int:
             task=options.task,
             model=options.model,
             device=options.device,
-            tta=options.flip or None,  # else as the model says
+            tta=options.tta,
             align=options.align,
             threads=options.threads,
             threshold=options.threshold,

@@ -47,7 +47,7 @@ class SegmentRequest:
 
 def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:
     return SimpleNamespace(
-        path=Path(__file__).parent, info=MODEL, name=MODEL["name"], modalities=("t1",), required=("t1",)
+        path=Path(__file__).parent, info=MODEL, name=MODEL["name"], modalities=("t1",), required=("t1",), tta=False
     )
 
 

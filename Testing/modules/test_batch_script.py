@@ -185,3 +185,19 @@ def test_a_scan_in_the_place_of_a_result_is_refused(
     assert script.main([str(word) for word in words]) == 4
     assert "exists already" in capsys.readouterr().err
     assert scan.read_bytes() == b"a scan"
+
+
+@pytest.mark.parametrize(("words", "tta"), [([], None), (["--tta"], True), (["--no-tta"], False)])
+def test_time_augmentation_has_three_states(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], tta: bool | None
+) -> None:
+    (tmp_path / "anna.nii.gz").write_bytes(b"a scan")
+    asked = []
+
+    def run(request: Any, folder: Path, **_: Any) -> Any:
+        asked.append(request.tta)
+        return script.job.Finished(folder, {"warnings": []})
+
+    monkeypatch.setattr(script.job, "run", run)
+    assert script.main(["--input", str(tmp_path / "anna.nii.gz"), "--output", str(tmp_path / "out"), *words]) == 0
+    assert asked == [tta]

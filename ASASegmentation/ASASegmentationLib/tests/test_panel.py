@@ -130,7 +130,7 @@ class TestSegmenting(PanelTestCase):
     def test_how_to_segment_reaches_the_engine_and_is_remembered(self) -> None:
         self.add_proposed()
         self.ui.thresholdSpinBox.setValue(0.35)
-        self.ui.flipCheckBox.setChecked(True)
+        self.ui.ttaComboBox.setCurrentIndex(self.ui.ttaComboBox.findData("on"))
         self.start()
         request = json.loads((self.runner.process.folder / "request.json").read_text(encoding="utf-8"))
         found = {key: request[key] for key in ("threshold", "tta", "reference", "task")}
@@ -140,6 +140,28 @@ class TestSegmenting(PanelTestCase):
         self.panel.close()
         self.open()
         self.assertAlmostEqual(self.ui.thresholdSpinBox.value, 0.35)
+
+    def test_time_augmentation_is_the_models_choice_or_the_users(self) -> None:
+        self.add_proposed()
+        box = self.ui.ttaComboBox
+        self.assertEqual([box.itemData(row) for row in range(box.count)], ["model", "on", "off"])
+        self.assertIn("Model default", box.itemText(0))
+        for value, sent in (("model", None), ("on", True), ("off", False)):
+            box.setCurrentIndex(box.findData(value))
+            self.start()
+            request = json.loads((self.runner.process.folder / "request.json").read_text(encoding="utf-8"))
+            self.assertIs(request["tta"], sent)
+            self.runner.process.finish()
+            wait_for(lambda: not self.panel.logic.running)
+
+    def test_a_scene_of_an_older_version_keeps_its_choice(self) -> None:
+        for old, now in (("true", "on"), ("false", "model")):
+            self.parameters.node.UnsetParameter("tta")
+            self.parameters.node.SetParameter("flip", old)
+            self.assertEqual(self.parameters.settings.tta, now)
+        self.parameters.node.SetParameter("flip", "true")
+        self.parameters.settings = replace(self.parameters.settings, tta="model")
+        self.assertEqual(self.parameters.settings.tta, "model", "what was chosen since counts")
 
     def test_a_model_that_is_not_on_this_computer_gives_way_to_the_one_that_is_shown(self) -> None:
         self.add_proposed()
@@ -242,10 +264,10 @@ class TestSegmenting(PanelTestCase):
         self.panel.close()
         self.open()
         self.choose_task("wmh")
-        self.ui.flipCheckBox.setChecked(True)
+        self.ui.ttaComboBox.setCurrentIndex(self.ui.ttaComboBox.findData("off"))
         slicer.mrmlScene.RemoveNode(volume)  # the hidden selectors of a module that was reloaded notice it too
         old.close()
-        self.assertEqual((self.parameters.settings.task, self.parameters.settings.flip), ("wmh", True))
+        self.assertEqual((self.parameters.settings.task, self.parameters.settings.tta), ("wmh", "off"))
 
     def test_a_crash_and_an_error_are_sentences(self) -> None:
         self.add_proposed()

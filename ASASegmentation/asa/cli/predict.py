@@ -13,7 +13,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for CASE.nii.gz, on the grids of the scans.")],
     store: Annotated[Path | None, typer.Option(help="Store of cases, if not the one trained on.")] = None,
     part: Annotated[str, typer.Option(help="Part of the split: test, validation, train; or all cases.")] = "test",
-    mirror: Annotated[bool, typer.Option("--mirror", help="Average with the left-right mirrored head.")] = False,
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation (left-right flip).")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
 ) -> None:
@@ -44,7 +44,7 @@ def command(
         choose_device(device),
         store=store,
         part=part,
-        mirror=mirror,
+        tta=tta,
         progress=lambda done, total, name: typer.echo(f"[{done}/{total}] {name}", err=True),
         warn=lambda text: typer.echo(f"Warning: {text}.", err=True),
     )

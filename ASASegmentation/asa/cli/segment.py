@@ -61,7 +61,8 @@ def command(
         bool | None,
         typer.Option(
             "--tta/--no-tta",
-            help="Average with the left-right flipped head (twice the time), or not; else as the model says.",
+            help="Test-time augmentation (left-right flip), which takes twice the time. Default: the model's setting.",
+            show_default=False,
             rich_help_panel=_HOW,
         ),
     ] = None,

@@ -37,7 +37,7 @@ class Predictor:
 
         ``image``: (C, T, H, W) in the brain frame, normalised as the model says.
 
-        ``tta``: average with the mirrored image's mirrored posterior (left-right).
+        ``tta``: test-time augmentation (left-right flip): average with the mirrored image's mirrored posterior.
 
         Raises:
             ModelError: a probability is not a finite number.

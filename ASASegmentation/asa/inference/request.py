@@ -24,7 +24,8 @@ class SegmentRequest:
         task: a key of :data:`asa.tasks.TASKS`.
         model: folder or name; None takes the task's own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        tta: average with the left-right mirrored image; None does as the model says.
+        tta: test-time augmentation (left-right flip): average with what the network makes of the mirrored image;
+            None takes the model's default.
         align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
         threads: CPU threads; None leaves PyTorch's choice.
         posterior: keep the class probabilities in the scan's grid.

@@ -121,7 +121,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         if brain is not None:
             doubts += [*brain_reasons(brain), *swapped_reasons(seen, brain)]
         image = np.stack([seen.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
-        tta = bool(model.info.get("flip_averaging", False)) if request.tta is None else request.tta
+        tta = model.tta if request.tta is None else request.tta
         posterior = averaged(predictor, image, model, task, tta=tta, progress=part)
         if not model.regions:
             doubts += confidence_reasons(posterior)

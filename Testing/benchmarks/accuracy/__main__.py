@@ -50,7 +50,7 @@ def main() -> None:
         "--tta",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="average with the mirrored head; else as the model says",
+        help="test-time augmentation (left-right flip); default: the model's setting",
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)

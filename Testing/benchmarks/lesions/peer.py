@@ -132,7 +132,7 @@ def measure(run: Path, task: str, fold: int) -> tuple[Network, list[Record]]:
     """The network of a run, and its scores on the cases of the fold."""
     network = Network(run)
     modalities = [m.key for m in TASKS[task].modalities]
-    plain = ModelFolder(run, {"task": task, "modalities": modalities, "output": "regions", "flip_averaging": True})
+    plain = ModelFolder(run, {"task": task, "modalities": modalities, "output": "regions", "tta": True})
     rules = Rules(DATASETS[task], [tuple(modalities), ("flair",)])
     cases = find_cases(task, data_root())
     names = read_folds(CONFIGS / f"{task}_folds.json")[fold]

@@ -80,7 +80,7 @@ class Prepared:
         task = TASKS[model.task]
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
-        answer = averaged(predictor, image, model, task, tta=bool(model.info.get("flip_averaging", False)))
+        answer = averaged(predictor, image, model, task, tta=model.tta)
         settled = settle(answer, image, model, task, self.alignment, None)
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 

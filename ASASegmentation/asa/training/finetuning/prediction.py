@@ -87,15 +87,17 @@ class Tuned:
         return self.settings.output == "regions"
 
     @torch.inference_mode()
-    def posterior(self, image: npt.NDArray[Any], *, mirror: bool = False) -> Posterior:
-        """Probabilities (K, T, H, W) of a stored image (C, T, H, W); ``mirror``: averaged with the mirrored head's.
+    def posterior(self, image: npt.NDArray[Any], *, tta: bool = False) -> Posterior:
+        """Probabilities (K, T, H, W) of a stored image (C, T, H, W).
+
+        ``tta``: test-time augmentation (left-right flip), the mean with the mirrored image's mirrored posterior.
 
         Raises:
             ModelError: a probability is not a finite number.
         """
         picture = torch.from_numpy(image.astype(np.float32))
         found = self._once(picture)
-        if mirror:
+        if tta:
             found = (found + self._once(picture.flip(-1)).flip(-1)) / 2
         if not bool(torch.isfinite(found).all()):
             raise ModelError(f"The network of {self.run} computed values that are not finite numbers; train it again.")
@@ -122,7 +124,7 @@ def predict_cases(
     *,
     store: Path | None = None,
     part: str = "test",
-    mirror: bool = False,
+    tta: bool = False,
     progress: Callable[[int, int, str], None] = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
@@ -154,14 +156,14 @@ def predict_cases(
     calibration, written = Calibration(task, by_region), []
     for done, (number, name) in enumerate(zip(opened.numbers(names), names, strict=True), start=1):
         image, labels = opened.read(number)
-        posterior: Posterior = np.mean([m.posterior(image, mirror=mirror) for m in members], axis=0, dtype=np.float32)
+        posterior: Posterior = np.mean([m.posterior(image, tta=tta) for m in members], axis=0, dtype=np.float32)
         calibration.add(name, posterior, labels)
         written.append(output / f"{name}.nii.gz")
         write_labels(written[-1], posterior, opened, number, task, by_region=by_region)
         outputs[written[-1].name] = sha256(written[-1])
         progress(done, len(names), name)
     temperatures = [member.temperature for member in members]
-    about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "mirrored": mirror}
+    about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "tta": tta}
     about |= {"trained_on": known, "outputs": outputs}
     write_json(output / DESCRIPTION, about)
     return written
