@@ -11,9 +11,8 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-
-from .heads import REPOSITORY
-from .lesions.report import TITLES
+from Testing.benchmarks.heads import REPOSITORY
+from Testing.benchmarks.lesions.report import TITLES
 
 RESULTS = REPOSITORY / "Testing" / "benchmarks" / "results"
 MODELS = REPOSITORY / "Resources" / "Models"
