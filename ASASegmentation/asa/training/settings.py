@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from asa.errors import InputError
 
@@ -27,6 +29,24 @@ def unit(name: str) -> dict[str, JsonValue]:
 STEPS, SAMPLES, VOXELS, SECONDS = unit("steps"), unit("samples"), unit("voxels"), unit("s")
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def expand_variables(path: str) -> str:
+    """Replace ``${NAME}`` in a path by the environment variable of that name.
+
+    Raises:
+        ValueError: the variable is not set.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if not (text := os.environ.get(found[1], "")):
+            raise ValueError(f"the environment variable {found[1]} is not set; set it to the folder of your data")
+        return text
+
+    return re.sub(r"\$\{(\w+)\}", value, path)
+
+
+PathStr = Annotated[str, AfterValidator(expand_variables)]
 
 
 def read_yaml(path: Path) -> Any:
@@ -77,7 +97,8 @@ def _faults(error: ValidationError, kind: type[Settings]) -> str:
         elif fault["type"] == "missing":
             said.append(f"{name} is missing")
         else:
-            said.append(f"{name}: {fault['msg']}" if name else "they must be lines of the form NAME: VALUE")
+            reason = fault["msg"].removeprefix("Value error, ")
+            said.append(f"{name}: {reason}" if name else "they must be lines of the form NAME: VALUE")
     return "; ".join([*said, *([f"unknown: {', '.join(unknown)}"] if unknown else [])])
 
 

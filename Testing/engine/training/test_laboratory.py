@@ -146,7 +146,7 @@ def test_estimate_warns_before_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
     assert len(warned) == 1 and "GB of disk" in warned[0] and "choose another run folder" in warned[0]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_estimate_warns_of_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     found = PretrainSettings.model_validate(settings(make_store(tmp_path / "store")))
     (tmp_path / "locked").mkdir(mode=0o500)

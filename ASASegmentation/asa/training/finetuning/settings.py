@@ -12,7 +12,7 @@ from asa.data.augment import (
 from asa.nn.position import Scheme
 from asa.training.finetuning.crops import CropSettings
 from asa.training.finetuning.whole_volume import WindowSettings
-from asa.training.settings import VOXELS, Optimisation, Schedule, Settings
+from asa.training.settings import VOXELS, Optimisation, PathStr, Schedule, Settings
 
 KIND = "finetuning"
 
@@ -20,8 +20,8 @@ KIND = "finetuning"
 class FinetuneSettings(Settings):
     """Everything a fine-tuning run needs; the defaults are Table 1b of the paper. Lengths in voxels of 1 mm."""
 
-    store: str = Field(description="folder made by 'asa prepare finetune'")
-    split: str = Field("", description="JSON file of the split; made if missing. Empty: split.json in the store")
+    store: PathStr = Field(description="folder made by 'asa prepare finetune'")
+    split: PathStr = Field("", description="JSON file of the split; made if missing. Empty: split.json in the store")
     shares: tuple[int, int, int] = Field((7, 1, 2), description="subjects for training, validation and test")
     folds: int = Field(0, ge=0, description="k of a k-fold cross-validation; 0 makes one split")
     fold: int = Field(0, ge=0, description="which fold, from 0")
@@ -29,7 +29,7 @@ class FinetuneSettings(Settings):
     network: str = Field("asa", description="a name of the registry: asa, unetr, nnformer, transbts, ...")
     size: Literal["paper", "starter", "small"] = Field("paper", description="starter: for two CPU cores (asa only)")
     position: Scheme = Field("symmetric", description="position encoding of asa; a pre-trained encoder brings its own")
-    init: str = Field("", description="pre-training run or checkpoint whose encoder starts the run (asa only)")
+    init: PathStr = Field("", description="pre-training run or checkpoint whose encoder starts the run (asa only)")
     freeze_encoder: bool = Field(False, description="train everything but the encoder")
     freeze_blocks: int = Field(0, ge=0, description="blocks of the encoder, from the first on, that stay as they are")
     layer_decay: float = Field(

@@ -14,13 +14,13 @@ from asa.nn import AutoencoderConfig, autoencoder_preset
 from asa.nn.position import Scheme
 from asa.pretext import Method, ReconstructionOptions, position_scheme
 from asa.pretext.vhog import WeightMode
-from asa.training.settings import SAMPLES, STEPS, VOXELS, Optimisation, Schedule, Settings
+from asa.training.settings import SAMPLES, STEPS, VOXELS, Optimisation, PathStr, Schedule, Settings
 
 
 class PretrainSettings(Settings):
     """Everything a pre-training run needs; the defaults are Table 1a of the paper. Lengths in voxels of 1 mm."""
 
-    store: str = Field(description="folder made by 'asa prepare pretrain'")
+    store: PathStr = Field(description="folder made by 'asa prepare pretrain'")
     method: Method = Field("asa", description="what is predicted, and how; the others are those of Tables 2 to 4")
     preset: Literal["paper", "starter", "brain"] = Field("paper", description="sizes of the network")
     encoder: dict[str, Any] = Field({}, description="sizes that differ from the preset's, as in EncoderConfig")
@@ -35,14 +35,14 @@ class PretrainSettings(Settings):
     bins: int = Field(9, gt=0, description="VHOG bins along each angle")
     weight_mode: WeightMode = Field("paper", description="how VHOG becomes the weight of a patch")
     normalised_target: bool = Field(False, description="reconstruct each patch with mean 0 and SD 1")
-    heads: str = Field("", description="label maps (a folder, or the heads.npy of a run) to synthesise scans from")
+    heads: PathStr = Field("", description="label maps (a folder, or the heads.npy of a run) to synthesise scans from")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="share of synthetic scans, where there are heads")
     crop: Shape | None = Field(
         None, description="random crops of this size; empty: the whole frame at once", json_schema_extra=VOXELS
     )
     flip: bool = Field(False, description="mirror left and right half of the time")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of subjects kept for early stopping")
-    split: str = Field("", description="JSON file with the lists 'train' and 'held_out'; replaces held_out")
+    split: PathStr = Field("", description="JSON file with the lists 'train' and 'held_out'; replaces held_out")
     validation_scans: int = Field(48, gt=0, description="held-out scans looked at, at most; with a crop: crops")
     epochs: float = Field(400, gt=0, description="passes over the training scans")
     warmup_epochs: float = Field(40, ge=0, description="passes in which the learning rate rises")

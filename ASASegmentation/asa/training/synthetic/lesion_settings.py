@@ -7,21 +7,21 @@ from typing import Literal
 from pydantic import Field
 
 from asa.data.augment import AugmentSettings
-from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.settings import Optimisation, PathStr, Schedule, Settings
 
 
 class LesionSettings(Settings):
     """Everything a run of a lesion model needs; lengths in voxels of 1 mm."""
 
     task: Literal["tumour", "wmh"]
-    label_maps: str = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers); only for training")
-    store: str = Field("", description="real cases: folder made by 'asa prepare finetune --size frame'; empty: none")
-    healthy_store: str = Field(
+    label_maps: PathStr = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers), for training")
+    store: PathStr = Field("", description="real cases: store made by 'asa prepare finetune --size frame'; empty: none")
+    healthy_store: PathStr = Field(
         "", description="real cases of another disease, prepared likewise; what they are labelled with is cut out"
     )
-    healthy_split: str = Field("", description="as split, of healthy_store; empty: all its cases train")
+    healthy_split: PathStr = Field("", description="as split, of healthy_store; empty: all its cases train")
     healthy_share: float = Field(0.5, ge=0, le=1, description="share of real samples that come from healthy_store")
-    split: str = Field("", description="JSON file of folds; made, leaving one out, if missing. Empty: all cases train")
+    split: PathStr = Field("", description="JSON of folds; made, leaving one out, if missing. Empty: all cases train")
     fold: int = Field(0, ge=0, description="which fold of the split, from 0")
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
     transplant_share: float = Field(
@@ -62,8 +62,8 @@ class LesionSettings(Settings):
     validate_cases: bool = Field(
         False, description="validate on the split's real validation cases, whole, instead of synthetic crops"
     )
-    encoder: str = Field("", description="pre-training run whose encoder the network starts with, instead of init")
-    init: str = Field("tissue", description="model, or checkpoint of the same network, to start from; empty: scratch")
+    encoder: PathStr = Field("", description="pre-training run whose encoder the network starts with, instead of init")
+    init: PathStr = Field("tissue", description="model or checkpoint of the same network to start from; empty: scratch")
     optimisation: Optimisation = Optimisation(
         lr=1e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=30, steps=600, batch=1, ema=0.99, clip=5.0
     )

@@ -20,7 +20,7 @@ from asa.training.heads import open_fine_heads, open_heads
 from asa.training.losses import deep_supervision
 from asa.training.model_facts import tissue_facts
 from asa.training.parallel.distributed import World
-from asa.training.settings import Optimisation, Schedule, Settings
+from asa.training.settings import Optimisation, PathStr, Schedule, Settings
 from asa.training.synthetic.start import start_from, take_encoder
 from asa.training.synthetic.validation import pooled_dice
 from asa.training.trainer import Batch, Objective, Trainer
@@ -31,17 +31,17 @@ CLASSES = 5
 class TissueSettings(Settings):
     """Everything a tissue run needs; lengths in voxels of 1 mm."""
 
-    label_maps: str = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers); only for training")
+    label_maps: PathStr = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers), for training")
     preset: Literal["starter", "paper", "brain"] = "starter"
-    validation_maps: str = Field("", description="folder of labelled heads to validate on, instead of held_out")
+    validation_maps: PathStr = Field("", description="folder of labelled heads to validate on, instead of held_out")
     partial_volume: bool = Field(False, description="voxels of images and targets are mixtures, as those of scans are")
     centred: bool = Field(True, description="crops lie in the middle of the frame along W (with partial_volume)")
     crop: tuple[int, int, int] = (96, 96, 96)
     held_out: int = Field(2, ge=0, description="heads kept for validation, the last ones")
     validation_crops: int = 12
     t1_share: float = 0.8
-    encoder: str = Field("", description="pre-training run whose encoder the network starts with; empty: none")
-    init: str = Field("", description="model, or checkpoint of the same network, to start from; empty: scratch")
+    encoder: PathStr = Field("", description="pre-training run whose encoder the network starts with; empty: none")
+    init: PathStr = Field("", description="model or checkpoint of the same network to start from; empty: scratch")
     frozen_norm: bool = Field(
         False, description="batch normalisation keeps the statistics it starts from, as it must with a batch of one"
     )

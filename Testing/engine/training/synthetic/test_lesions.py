@@ -213,7 +213,8 @@ def test_a_fold_trains_on_its_own_cases(store, tmp_path):
         training_cases(str(split), 2, store)
 
 
-def test_the_recipes_are_settings():
+def test_the_recipes_are_settings(monkeypatch):
+    monkeypatch.setenv("ASA_DATA", "data")
     recipes = [p for task in ("wmh", "tumour") for p in (REPOSITORY / "Resources" / "Configs").glob(f"{task}_*.yaml")]
     assert len(recipes) == 5
     for path in recipes:
