@@ -1,7 +1,8 @@
 # make sample   set up, segment the sample head and say where the results are
 # make test     set up, check style and types, run the tests
+# make docs     set up, build the documentation into site/, with warnings as errors
 #
-# Both need only make and Python 3.10 or later, and keep to a virtual environment of their own in .venv.
+# They need only make and Python 3.10 or later, and keep to a virtual environment of their own, .venv.
 # Variables: PYTHON (which Python makes the environment), VENV (where), JOBS (test processes),
 #            TORCH_INDEX (where pip also looks for PyTorch; empty: PyPI alone, which on Linux is the CUDA build).
 
@@ -24,7 +25,7 @@ endif
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt
 
-.PHONY: help sample test lint clean
+.PHONY: help sample test lint docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -42,8 +43,11 @@ lint: $(VENV)/.test
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+
 clean:
-	rm -rf $(VENV) $(SAMPLE) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(SAMPLE) site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
 # A stamp stands for a finished step, so that an interrupted one is done again from its beginning.
 $(VENV)/.created:
@@ -67,4 +71,9 @@ $(VENV)/.sample: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	@echo "Installing asa and its tests' tools"
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.torch pyproject.toml
+	@echo "Installing asa and what builds its documentation"
+	@$(PIP) --editable '.[docs]'
 	@touch $@

@@ -32,7 +32,8 @@ def move_class(posterior: Map, source: int, target: int, box_mm: Sequence[Sequen
 
     Args:
         posterior: (K, T, H, W) in the brain frame.
-        source, target: classes.
+        source: class that voxels leave.
+        target: class that they join.
         box_mm: (lowest, highest) right, anterior and superior of the template's origin, mm.
     """
     box = box_slices(box_mm)

@@ -127,7 +127,8 @@ class DiseasedHeads:
 
     Args:
         heads: as for :class:`HeadGenerator`.
-        frame, crop: shapes (T, H, W) in voxels.
+        frame: shape (T, H, W) of the brain frame, in voxels.
+        crop: shape (T, H, W) of a crop, in voxels.
         disease: what is drawn.
         modalities: channels, of :data:`MODALITIES`.
         centred: crops lie in the middle of the frame along W.

@@ -29,7 +29,9 @@ def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tens
     leaves ``share`` of the white matter.
 
     Args:
-        white, ventricles, cortex: (T, H, W) bool.
+        white: white matter, (T, H, W) bool.
+        ventricles: (T, H, W) bool.
+        cortex: (T, H, W) bool.
         share: lesions' share of white matter, 0 to 1.
     """
     labels = torch.zeros(white.shape, dtype=torch.uint8)

@@ -52,7 +52,8 @@ class Trainer:
     Args:
         objective: network and loss.
         source: training samples.
-        optimisation, schedule: settings.
+        optimisation: settings of the optimiser.
+        schedule: when things happen.
         run: folder to write to.
         world: this process among its peers.
         validate: called with the (averaged) network in evaluation mode; returns scores, of which ``score`` (higher is

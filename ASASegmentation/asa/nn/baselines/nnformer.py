@@ -50,7 +50,8 @@ class VolumeAttention(nn.Module):
     """Multi-head attention within windows of ``window``^3 voxels, with a learned relative position bias.
 
     Args:
-        dim, heads: embedding width and number of heads.
+        dim: embedding width.
+        heads: number of heads.
         window: side of a window, in voxels of this level.
         shifted: move the windows by half their side (along axes longer than one window).
         skip: queries are the input itself, keys and values come from another volume: the paper's skip attention.
@@ -138,9 +139,11 @@ class NNFormer(nn.Module):
     The logits are those at full resolution; the coarser heads of the publication's deep supervision are left out.
 
     Args:
-        in_channels, classes: channels of the image and of the logits.
+        in_channels: channels of the image.
+        classes: channels of the logits.
         embedding: width of the first stage; it doubles from stage to stage.
-        heads, windows: of the four stages.
+        heads: of the four stages.
+        windows: of the four stages.
     """
 
     def __init__(

@@ -83,10 +83,14 @@ class TransBTS(nn.Module):
     """Convolutional encoder to 1/8, four transformer layers on its tokens, convolutional decoder.
 
     Args:
-        in_channels, classes: channels of the image and of the logits.
+        in_channels: channels of the image.
+        classes: channels of the logits.
         crop: (T, H, W) voxels of the input, multiples of 8; the learned position codes fix it.
         width: channels at full resolution; they double at each of three strides.
-        dim, heads, hidden, layers: the transformer's sizes.
+        dim: width of the transformer.
+        heads: attention heads of a layer.
+        hidden: width of its feed-forward part.
+        layers: number of layers.
     """
 
     def __init__(
