@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -27,6 +28,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="asa-tests-")
 
 _begun = time.monotonic()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """On Windows: leave out files that kill by signals, measure with ``resource``, or run shell scripts."""
+    if os.name != "nt" or collection_path.suffix != ".py":
+        return None
+    needed = re.search(
+        r"SIGKILL|killpg|^import resource|/bin/sh", collection_path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return True if needed else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from asa.training.planning.presets import KINDS
 from asa.training.planning.schema import Row, flat_rows
-from asa.training.synthetic.lesions import LesionSettings
+from asa.training.synthetic.lesion_settings import LesionSettings
 from asa.training.synthetic.tissue import TissueSettings
 
 INTRODUCTION = """\

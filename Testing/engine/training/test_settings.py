@@ -10,7 +10,7 @@ import pytest
 from asa.errors import InputError
 from asa.training.planning.presets import KINDS
 from asa.training.settings import Settings, names_task, read_settings
-from asa.training.synthetic.lesions import LesionSettings
+from asa.training.synthetic.lesion_settings import LesionSettings
 from asa.training.synthetic.tissue import TissueSettings
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "Resources" / "Configs").glob("*.yaml"))
