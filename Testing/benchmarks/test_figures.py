@@ -156,10 +156,16 @@ def test_what_is_said_with_every_result_of_a_weak_model() -> None:
 
 
 def test_readme() -> None:
-    text = re.sub(r"\s+", " ", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
-    expected = [means(dices("tumour", "T1 + T1Gd + T2 + FLAIR"))[0], means(dices("wmh", "T1 + FLAIR"))[0]]
-    assert agree(re.findall(r"Dice of (\d\.\d+)", text), expected), "every Dice that the page names"
-    assert "it had not seen" not in text
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = {row[0].split("]")[0].strip("["): row[2] for row in tables(section(text, "Models")) if len(row) == 4}
+    assert agree(re.findall(r"0\.\d+", rows["tumour"]), means(dices("tumour", "T1 + T1Gd + T2 + FLAIR")))
+    assert agree(re.findall(r"0\.\d+", rows["wmh"]), means(dices("wmh", "T1 + FLAIR")))
+    scores = info("tissue")["scores"]
+    expected = [
+        value for where in ("MICCAI 2012 (MALF), 5 scans", "IBSR-18, 6 heads") for value in scores[where].values()
+    ]
+    assert agree(re.findall(r"0\.\d+", rows["tissue"]), expected)
+    assert len(re.findall(r"(?<!\d)0\.\d+", text)) == 10, "every score of the page stands in the table"
 
 
 def test_figures_are_rounded_once() -> None:

@@ -21,7 +21,8 @@ def donor_part(
     """The disease of a stored case with its surroundings, turned, scaled and mirrored at random.
 
     Args:
-        image: (C, T, H, W), labels: (T, H, W), of the whole frame.
+        image: (C, T, H, W) of the whole frame.
+        labels: (T, H, W) of the whole frame.
         places: label, t, h, w of some of its labelled voxels, (N, 4).
 
     Returns:
@@ -39,8 +40,10 @@ def transplant(rng: Generator, image: Tensor, labels: Tensor, donor: Tensor, dis
     """Blend a donor's disease into a z-scored crop whose background is 0, at a random place of its healthy brain.
 
     Args:
-        image, labels: (C, T, H, W) and (T, H, W); what they hold already stays where the donor's does not reach.
-        donor, disease: (C, t, h, w) and (t, h, w), of the same channels; labels and image of the donor's part.
+        image: (C, T, H, W); it stays as it is where the donor's disease does not reach.
+        labels: (T, H, W) of the image.
+        donor: (C, t, h, w), a part of another image with the same channels.
+        disease: (t, h, w), labels of that part.
 
     Returns:
         New image and labels; what was given where there is no healthy brain or no disease.
