@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from asa.nn.attention import block_stack, xavier_uniform
 from asa.nn.config import DecoderConfig, EncoderConfig, decoder_preset, encoder_preset
 from asa.nn.encoder import Encoder, Origin, batch_codes, patch_grid, run_in_line
-from asa.nn.position import PositionEncoding
+from asa.nn.position import Grid3, PositionEncoding
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ class MaskedAutoencoder(nn.Module):
         )
         self.norm = nn.LayerNorm(decoder.dim)
         self.head = nn.Linear(decoder.dim, encoder.in_channels * encoder.patch**3)
+        self.typical: Tensor | None
+        voxels = encoder.in_channels * encoder.patch**3
+        self.register_buffer("typical", torch.zeros(*encoder.frame, voxels) if decoder.typical else None)
         for module in (self.bridge, self.decoder, self.head):
             module.apply(xavier_uniform)
 
@@ -88,6 +91,10 @@ class MaskedAutoencoder(nn.Module):
         patches = patch_grid(image.shape, self.config.encoder.patch)
         x, present = self.decoded(image, mask, origin, absent)
         made: Tensor = self.head(self.norm(x))
+        expected = self.expected(patches, origin)
+        if expected is not None:
+            numbers = torch.arange(expected.shape[1], device=made.device)[None] if present is None else present
+            made = made + expected.to(made).expand(len(made), -1, -1).gather(1, spread(numbers, made))
         if present is None:
             return made
         index = present[:, :, None].expand(-1, -1, made.shape[2])
@@ -100,7 +107,20 @@ class MaskedAutoencoder(nn.Module):
         chosen = mask if present is None else mask.gather(1, present)
         index = visible_patches(~chosen)[:, :, None].expand(-1, -1, x.shape[2])
         patches: Tensor = self.head(self.norm(x.gather(1, index)))
-        return patches
+        expected = self.expected(patch_grid(image.shape, self.config.encoder.patch), origin)
+        if expected is None:
+            return patches
+        numbers = visible_patches(~mask)
+        return patches + expected.to(patches).expand(len(patches), -1, -1).gather(1, spread(numbers, patches))
+
+    def expected(self, grid: Grid3, origin: Origin) -> Tensor | None:
+        """Voxels (1 or B, N, C*patch^3) of the mean head at the places of the patches; None where there is none."""
+        if self.typical is None:
+            return None
+        origins = origin if isinstance(origin, list) else [origin]
+        origins = origins[:1] if len(set(origins)) == 1 else origins
+        boxes = [tuple(slice(o, o + g) for o, g in zip(one, grid, strict=True)) for one in origins]
+        return torch.stack([self.typical[box].flatten(0, 2) for box in boxes])
 
     def decoded(
         self, image: Tensor, mask: Tensor, origin: Origin, absent: Tensor | None
@@ -127,6 +147,11 @@ class MaskedAutoencoder(nn.Module):
             line = self.encoder.line(number, grid, present, x.device)
             x = run_in_line(block, x, line, recompute=self.encoder.checkpointing)
         return x, present
+
+
+def spread(numbers: Tensor, values: Tensor) -> Tensor:
+    """Numbers of patches (1 or B, P) as an index for values (B, N, M) of all patches: (B, P, M)."""
+    return numbers[:, :, None].expand(len(values), -1, values.shape[2])
 
 
 def visible_patches(mask: Tensor) -> Tensor:

@@ -35,11 +35,17 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Decoder of the masked auto-encoder."""
+    """Decoder of the masked auto-encoder.
+
+    Attributes:
+        typical: it predicts how a head differs from the mean of the training scans at the same place, instead of
+            learning that mean as well. Not in the paper.
+    """
 
     dim: int = 384
     depth: int = 8
     heads: int = 12
+    typical: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def encoder_preset(name: str, **changes: Any) -> EncoderConfig:
 def decoder_preset(name: str) -> DecoderConfig:
     """Auto-encoder decoder of a preset."""
     small = DecoderConfig(dim=192, depth=4, heads=6)
-    return {"paper": DecoderConfig(), "starter": small, "brain": small}[name]
+    return {"paper": DecoderConfig(), "starter": small, "brain": dataclasses.replace(small, typical=True)}[name]
 
 
 def segmenter_preset(

@@ -96,3 +96,20 @@ def test_attention_maps_follow_the_line():
     assert column <= set(along_t[0].tolist())
     assert all(patch in row for patch, row in enumerate(along_t.tolist())), "each patch is in its own window"
     assert maps.keys[0][0].tolist() == list(range(6))
+
+
+def test_a_typical_head_is_what_the_decoder_starts_from():
+    """A decoder whose last layer is 0 answers with the mean head, in a crop with that of the crop's place."""
+    torch.manual_seed(0)
+    network = MaskedAutoencoder(AutoencoderConfig(AXIAL, DecoderConfig(12, 2, 2, typical=True))).eval()
+    torch.nn.init.zeros_(network.head.weight)
+    assert network.typical is not None and network.typical.shape == (*GRID, 8)
+    network.typical.copy_(torch.randn(*GRID, 8))
+    mask = torch.zeros(2, 12, dtype=torch.bool)
+    mask[0, :5], mask[1, 4:9] = True, True
+    crops = torch.randn(2, 1, 4, 4, 6)
+    with torch.no_grad():
+        whole = network(crops, mask, [(0, 0, 0), (1, 2, 3)])
+        alone = network.hidden(crops, mask, [(0, 0, 0), (1, 2, 3)], None)
+    places = network.typical[0:2, 0:2, 0:3].flatten(0, 2), network.typical[1:3, 2:4, 3:6].flatten(0, 2)
+    assert torch.allclose(whole, torch.stack(places)) and torch.allclose(alone.flatten(0, 1), whole[mask])

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asa.data.scan_store import ScanStore, read_split, split_by_subject
 from asa.errors import InputError
 from asa.geometry import FRAME
+from asa.nn import MaskedAutoencoder, patchify
 from asa.pretext import Reconstruction, make_objective
 from asa.pretext.objectives import CONTEXT, ContextPrediction
 from asa.runs.folder import Run
@@ -20,7 +21,7 @@ from asa.runs.tensorboard import add_tensorboard
 from asa.synth import HeadGenerator, SynthSettings
 from asa.training.heads import open_heads
 from asa.training.parallel.distributed import World
-from asa.training.pretraining.pretrained import describe
+from asa.training.pretraining.pretrained import Pretrained, describe
 from asa.training.pretraining.previews import PreviewWriter
 from asa.training.pretraining.sampling import StoredScans, WithSyntheticHeads
 from asa.training.pretraining.settings import PretrainSettings
@@ -83,8 +84,47 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         on_step=previews,
         sharded=sharded,
     )
-    trainer.resume()
+    if not trainer.resume() and isinstance(objective, Reconstruction):
+        network = objective.network
+        if network.typical is not None:
+            plain = stored_scans(settings.model_copy(update={"flip": False}), store, train, False)
+            network.typical.copy_(typical_head(plain, network.config.encoder.patch))
+        if settings.init:
+            run.log(f"{start_from(network, Path(settings.init))} tensors come from {settings.init}")
     return trainer.fit()
+
+
+def typical_head(source: StoredScans, patch: int) -> Tensor:
+    """Mean of all scans of a source and of their mirror images, patch by patch: (T, H, W, patch^3) of the frame.
+
+    Raises:
+        InputError: the source gives crops.
+    """
+    if any(source.steps) or any(source.margin):
+        raise InputError("A mean head needs whole frames: leave crop empty, or set decoder: {typical: false}.")
+    total = torch.zeros(source.crop, dtype=torch.float64)
+    for number in range(len(source.numbers)):
+        total += source.sample(number)[0]
+    mean = (total + total.flip(-1)) / (2 * len(source.numbers))
+    t, h, w = (n // patch for n in source.crop)
+    return patchify(mean.float()[None, None], patch)[0].view(t, h, w, -1)
+
+
+def start_from(network: MaskedAutoencoder, source: Path) -> int:
+    """Take over the weights of another pre-training run whose shapes fit; returns how many.
+
+    A decoder that learned whole heads does not predict differences to the mean one: its last layer starts at 0 then.
+
+    Raises:
+        ModelError: no such run, or it is damaged.
+    """
+    known = Pretrained.open(source)
+    own = network.state_dict()
+    fitting = {k: v for k, v in known.weights.items() if k in own and own[k].shape == v.shape and k != "typical"}
+    if network.config.decoder.typical and not known.config.decoder.typical:
+        fitting |= {f"head.{name}": torch.zeros_like(own[f"head.{name}"]) for name in ("weight", "bias")}
+    network.load_state_dict({**own, **fitting})
+    return len(fitting)
 
 
 def stored_scans(

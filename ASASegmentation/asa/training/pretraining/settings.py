@@ -37,6 +37,7 @@ class PretrainSettings(Settings):
     normalised_target: bool = Field(False, description="reconstruct each patch with mean 0 and SD 1")
     heads: PathStr = Field("", description="label maps (a folder, or the heads.npy of a run) to synthesise scans from")
     synthetic_share: float = Field(0.5, ge=0, le=1, description="share of synthetic scans, where there are heads")
+    init: str = Field("", description="pre-training run whose weights are taken where they fit; empty: scratch")
     crop: Shape | None = Field(
         None, description="random crops of this size; empty: the whole frame at once", json_schema_extra=VOXELS
     )
