@@ -1,7 +1,9 @@
 """The module as Slicer loads it. Everything else is in ASASegmentationLib, in ASASlicerLib and in the engine `asa`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -17,7 +19,7 @@ from slicer.ScriptedLoadableModule import (
 class ASASegmentation(ScriptedLoadableModule):
     """What the application shows of the module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("ASA Brain Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
@@ -34,7 +36,7 @@ class ASASegmentation(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 
-def register_sample_data():
+def register_sample_data() -> None:
     """Called once the application has started, when the module Sample Data is there."""
     from ASASegmentationLib.sample_data import register
 
@@ -44,9 +46,9 @@ def register_sample_data():
 class ASASegmentationWidget(ScriptedLoadableModuleWidget):
     """The panel; what it does is in ASASegmentationLib.panel."""
 
-    panel = None  # until setup has come so far
+    panel: Any = None  # until setup has come so far
 
-    def setup(self):
+    def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         from ASASegmentationLib.panel import Panel
         from ASASlicerLib.dependencies import SlicerInstaller
@@ -64,12 +66,12 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
             SlicerInstaller(),
         )
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         panel, self.panel = self.panel, None  # some versions of Slicer call this twice as they end
         if panel is not None:
             panel.close()
 
-    def onReload(self):
+    def onReload(self) -> None:
         """Forgets the libraries and the engine, so that they are read again from their files."""
         for name in [n for n in sys.modules if n.split(".")[0] in ("ASASegmentationLib", "ASASlicerLib", "asa")]:
             del sys.modules[name]
@@ -79,7 +81,7 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
 class ASASegmentationLogic(ScriptedLoadableModuleLogic):
     """Makes the logic of ASASegmentationLib with its collaborators."""
 
-    def create(self, ask):
+    def create(self, ask: Callable[[str], bool]) -> Any:
         """The logic over the application's scene; `ask` puts a yes-no question to the user."""
         from ASASegmentationLib.logic import SegmentationLogic
         from ASASlicerLib.process import PythonRunner
@@ -90,7 +92,7 @@ class ASASegmentationLogic(ScriptedLoadableModuleLogic):
 class ASASegmentationTest(ScriptedLoadableModuleTest):
     """The tests that need an application; they run the same over a stand-in for it."""
 
-    def runTest(self, *args, **kwargs):
+    def runTest(self, *args: Any, **kwargs: Any) -> None:
         import unittest
 
         from ASASegmentationLib.tests import suite

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -17,7 +18,7 @@ from slicer.ScriptedLoadableModule import (
 class ASATraining(ScriptedLoadableModule):
     """What the application shows of the module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("ASA Training")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
@@ -35,7 +36,7 @@ class ASATraining(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", register_layouts)
 
 
-def register_layouts():
+def register_layouts() -> None:
     """Called once the application has started, when there is something to arrange."""
     from ASATrainingLib.layouts import register
 
@@ -45,9 +46,9 @@ def register_layouts():
 class ASATrainingWidget(ScriptedLoadableModuleWidget):
     """The panel; what it does is in ASATrainingLib.panel."""
 
-    panel = None  # until setup has come so far
+    panel: Any = None  # until setup has come so far
 
-    def setup(self):
+    def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         from ASASlicerLib.dependencies import SlicerInstaller, training_plan
         from ASASlicerLib.dialogs import SlicerDialogs
@@ -60,12 +61,12 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
         self.panel = Panel(widget, self.logic.create(), SlicerDialogs(), forms, SlicerInstaller(), training_plan)
         self.panel.ask_engine()
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         panel, self.panel = self.panel, None  # some versions of Slicer call this twice as they end
         if panel is not None:
             panel.close()
 
-    def onReload(self):
+    def onReload(self) -> None:
         """Forgets the library, so that it is read again from its files."""
         for name in [n for n in sys.modules if n.split(".")[0] == "ASATrainingLib"]:
             del sys.modules[name]
@@ -75,7 +76,7 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
 class ASATrainingLogic(ScriptedLoadableModuleLogic):
     """Makes the logic of ASATrainingLib with its collaborators."""
 
-    def create(self):
+    def create(self) -> Any:
         """The logic over the application's settings, in which the list of known runs is kept."""
         import asa
         from ASASlicerLib.process import PythonRunner
@@ -89,7 +90,7 @@ class ASATrainingLogic(ScriptedLoadableModuleLogic):
 class ASATrainingTest(ScriptedLoadableModuleTest):
     """The tests that need an application; they run the same over a stand-in for it."""
 
-    def runTest(self, *args, **kwargs):
+    def runTest(self, *args: Any, **kwargs: Any) -> None:
         import unittest
 
         from ASATrainingLib.tests import suite

@@ -114,8 +114,8 @@ class SegmentationLogic:
             snapshots = volumes.snapshots(chosen, scan)
             self._job = Job(snapshots, reference, parameters.task, settings, self._runner, self._moved)
         except OSError as error:
-            reason = error.strerror or error
-            self.failed(_("No temporary folder could be made: {reason}.").format(reason=reason))
+            said = _("No temporary folder could be made: {reason}.")
+            self.failed(said.format(reason=error.strerror or error))
             return
         self._logged = 0
         self.changed()

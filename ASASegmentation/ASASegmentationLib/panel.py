@@ -23,6 +23,7 @@ from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.engine_job import Progress
 from ASASlicerLib.proposal.propose import propose_volumes, usable_volumes
+from ASASlicerLib.signals import Signal
 
 _POLL_MS = 50
 _PROPOSE_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node
@@ -119,7 +120,7 @@ class Panel:
         ui.undoButton.connect("clicked()", self._undo)
         ui.surfacesCheckBox.connect("toggled(bool)", self._on_surfaces)
         logic = self.logic
-        self._listeners = [
+        self._listeners: list[tuple[Signal, Callable[..., object]]] = [
             (logic.changed, self._refresh),
             (logic.progressed, self._on_progress),
             (logic.logged, self._on_log),

@@ -74,7 +74,8 @@ class Parameters:
 
     def volume(self, modality: str) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The volume chosen for a modality key."""
-        return self.node.GetNodeReference(_VOLUME + modality)
+        volume: slicer.vtkMRMLScalarVolumeNode | None = self.node.GetNodeReference(_VOLUME + modality)
+        return volume
 
     def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
@@ -110,7 +111,8 @@ class Parameters:
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
         """The segmentation to update; None makes a new one."""
-        return self.node.GetNodeReference(_SEGMENTATION)
+        node: slicer.vtkMRMLSegmentationNode | None = self.node.GetNodeReference(_SEGMENTATION)
+        return node
 
     @segmentation.setter
     def segmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:

@@ -47,8 +47,8 @@ class SlicerDialogs:
 
     def choose_file(self, proposed: str) -> str:
         """A file to write, "" when the user thought better of it."""
-        kinds = ((_("Segmentation"), "seg.nrrd"), (_("Label map"), "nii"), (_("DICOM"), "dcm"))
-        kinds += ((_("Table"), "csv"), (_("Picture"), "png"))
+        kinds = [(_("Segmentation"), "seg.nrrd"), (_("Label map"), "nii"), (_("DICOM"), "dcm")]
+        kinds += [(_("Table"), "csv"), (_("Picture"), "png")]
         filters = ";;".join(f"{title} (*.{ending})" for title, ending in kinds)
         return str(qt.QFileDialog.getSaveFileName(None, _("Export"), proposed, filters) or "")
 

@@ -10,13 +10,14 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ASASlicerLib.steps import STEP_BYTES, Steps, slabs
 
 _HEADER_SIZE, _DATA_OFFSET = 348, 352
-_CODES = {
+_CODES: dict[np.dtype[Any], int] = {
     np.dtype(np.uint8): 2,
     np.dtype(np.int16): 4,
     np.dtype(np.int32): 8,

@@ -21,7 +21,6 @@ LAUNCHER_WORDS = "exit abnormally - Report the problem"
 _POSIX = os.name == "posix"
 _BLOCK = 1 << 16
 _MOST_BLOCKS = 16  # at one call, so that a program that talks without end cannot hold up the GUI
-_QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 # A console that is not seen, on Windows: without any, each program that the program starts would open one.
 _FLAGS = 0 if _POSIX else getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
@@ -146,7 +145,8 @@ class RunningProcess:
 
 def end_tree(pid: int) -> None:
     """Ends a program and all that it started, on Windows; does not wait for it. Raises OSError."""
-    subprocess.Popen(["taskkill", "/F", "/T", "/PID", str(pid)], creationflags=_FLAGS, **_QUIET)
+    words = ["taskkill", "/F", "/T", "/PID", str(pid)]
+    subprocess.Popen(words, creationflags=_FLAGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _available(pipe: int) -> bytes:

@@ -34,9 +34,7 @@ class Snapshot:
         self.ijk_to_ras = ijk_to_ras
 
     @classmethod
-    def of(
-        cls, name: str, volume: slicer.vtkMRMLScalarVolumeNode, reference: slicer.vtkMRMLScalarVolumeNode
-    ) -> Snapshot:
+    def of(cls, name: str, volume: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode) -> Snapshot:
         """A volume in the space of `reference` before its transforms."""
         title, shape = volume.GetName(), volume.GetImageData().GetDimensions()[::-1]
         scalars = volume.GetImageData().GetPointData().GetScalars()
@@ -132,7 +130,8 @@ def _in_space_of(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNo
     """The affine of `volume` to the untransformed space of `first`. A transform that both have drops out."""
     if first.GetParentTransformNode() is volume.GetParentTransformNode():
         return ijk_to_ras(volume)
-    return np.linalg.inv(to_world(first)) @ to_world(volume) @ ijk_to_ras(volume)
+    moved: np.ndarray = np.linalg.inv(to_world(first)) @ to_world(volume) @ ijk_to_ras(volume)
+    return moved
 
 
 def _same_grid(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode) -> bool:

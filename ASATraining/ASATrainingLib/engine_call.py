@@ -22,6 +22,8 @@ class EngineCall(EngineJob[Any]):
     before it is asked. `on_event` is called with each event as it comes.
     """
 
+    result: Any
+
     def __init__(
         self,
         runner: ProcessRunner,

@@ -6,6 +6,8 @@ window; the application takes those that it finds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import slicer
 
 PLOTS, FOUR = 8601, 8602  # ids of layouts; those of Slicer itself are below 500
@@ -57,6 +59,7 @@ def slice_view(
 
 
 def _composite(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLSliceCompositeNode:
+    node: slicer.vtkMRMLSliceCompositeNode
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
         if node.GetLayoutName() == name:
             return node
@@ -64,10 +67,11 @@ def _composite(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLSliceComp
     node.UnRegister(None)
     node.SetSingletonTag(name)
     node.SetLayoutName(name)
-    return scene.AddNode(node)
+    node = scene.AddNode(node)
+    return node
 
 
-def _view(scene: slicer.vtkMRMLScene, class_name: str, name: str) -> slicer.vtkMRMLAbstractViewNode:
+def _view(scene: slicer.vtkMRMLScene, class_name: str, name: str) -> Any:
     node = scene.GetSingletonNode(name, class_name)
     if node is None:
         node = scene.CreateNodeByClass(class_name)

@@ -36,6 +36,7 @@ from slicer.i18n import tr as _
 from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.engine_job import JobState
+from ASASlicerLib.signals import Signal
 from ASATrainingLib.data.tab import DataTab
 from ASATrainingLib.engine_call import EngineCall
 from ASATrainingLib.inspect.tab import InspectTab
@@ -117,7 +118,7 @@ class Panel:
         ui.openRunButton.connect("clicked()", self._open)
         ui.forgetRunButton.connect("clicked()", self._forget)
         ui.packagesButton.connect("clicked()", self._install)
-        self._listeners = [
+        self._listeners: list[tuple[Signal, Callable[..., object]]] = [
             (logic.runs_changed, self.show_runs),
             (logic.current_run_changed, self._on_current_changed),
             (logic.run_state_changed, lambda _run: self.show_runs()),

@@ -54,7 +54,9 @@ def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> No
 
 
 def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    scan: slicer.vtkMRMLScalarVolumeNode | None = node.GetNodeReference(role)
+    return scan
 
 
 def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:

@@ -28,7 +28,7 @@ def new_segmentation(
 
     It comes into the scene when it is whole. `volume` is None when the scan was removed from the scene meanwhile.
     """
-    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    node: slicer.vtkMRMLSegmentationNode = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
     node.UnRegister(None)
     yield from edits.add(node, result.segments)
     node.SetName(scene.GenerateUniqueName(name))
@@ -154,7 +154,7 @@ def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mappin
     rows = list(rows)
     table = vtk.vtkTable()
     for key, title in _columns().items():
-        column: vtk.vtkAbstractArray = vtk.vtkStringArray() if key == "title" else vtk.vtkDoubleArray()
+        column: Any = vtk.vtkStringArray() if key == "title" else vtk.vtkDoubleArray()
         column.SetName(title)
         for row in rows:
             value = row[key]
@@ -165,7 +165,8 @@ def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mappin
 
 def volume_table(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLTableNode | None:
     """The table node of a segmentation."""
-    return node.GetNodeReference(_TABLE_REFERENCE)
+    table: slicer.vtkMRMLTableNode | None = node.GetNodeReference(_TABLE_REFERENCE)
+    return table
 
 
 def table_cells(table_node: slicer.vtkMRMLTableNode) -> tuple[list[str], list[list[str]]]:
@@ -196,6 +197,7 @@ def add_extra_volume(
     scene: slicer.vtkMRMLScene, extra: ExtraVolume, volume: slicer.vtkMRMLVolumeNode | None, name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """A scalar volume with a posterior or an uncertainty map, beside its scan."""
+    node: slicer.vtkMRMLScalarVolumeNode
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(extra.ijk_to_ras.ravel())

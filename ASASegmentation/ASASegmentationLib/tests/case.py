@@ -16,6 +16,7 @@ from asa.tasks import TASKS
 from ASASegmentationLib.logic import SegmentationLogic
 from ASASegmentationLib.panel import Panel
 from ASASegmentationLib.parameters import Parameters
+from ASASegmentationLib.results import scene
 from ASASegmentationLib.tests.fakes import FakeRunner
 from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, add_head, nothing_missing
 from ASASlicerLib.tests.scene import parameter_node, wait_for
@@ -86,6 +87,12 @@ class PanelTestCase(unittest.TestCase):
         return slicer.mrmlScene.GetNthNodeByClass(
             slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") - 1, "vtkMRMLSegmentationNode"
         )
+
+    def table(self, node: slicer.vtkMRMLSegmentationNode) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows of the table of volumes of a segmentation."""
+        table = scene.volume_table(node)
+        assert table is not None
+        return scene.table_cells(table)
 
     def count(self, class_name: str) -> int:
         return slicer.mrmlScene.GetNumberOfNodesByClass(class_name)

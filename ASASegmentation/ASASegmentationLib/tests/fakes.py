@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class FakeRunner:
     """Starts a FakeJob and remembers it."""
 
     def __init__(self) -> None:
-        self.process: FakeJob | None = None
+        self.process: Any = None  # a FakeJob, once one was started
 
     def start(self, arguments: Sequence[str], folder: Path) -> FakeJob:
         process = FakeJob(folder)

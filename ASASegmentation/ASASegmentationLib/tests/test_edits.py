@@ -39,7 +39,7 @@ class TestEdits(PanelTestCase):
         self.assertIsNone(segmentation.GetSegment("sulcal CSF"))
         self.assertEqual(segmentation.GetSegment("WM").GetName(), "my name")
         self.assertIn("Grey matter", self.ui.statusLabel.text)
-        headings, rows = scene.table_cells(scene.volume_table(self.node))
+        headings, rows = self.table(self.node)
         told = {row[0]: row[headings.index("mL")] for row in rows}
         self.assertEqual(set(told), {"Ventricular CSF", "Grey matter", "White matter"})  # no sum of what is not there
         self.assertEqual(told["Grey matter"], f"{8 * np.count_nonzero(self.edited) / 1000:.1f}")  # voxels of 2 mm
@@ -47,16 +47,17 @@ class TestEdits(PanelTestCase):
     def test_undo_takes_an_update_back(self) -> None:
         before = self.array(self.node, "WM").copy()
         volume = self.parameters.volume("t1")
+        assert volume is not None
         slicer.util.updateVolumeFromArray(volume, slicer.util.arrayFromVolume(volume)[::-1] // 2 + 5)
         volume.Modified()
-        table = scene.table_cells(scene.volume_table(self.node))
+        table = self.table(self.node)
         scene.set_warnings(self.node, ["of the first run"], [])
         self.ui.outputSelector.setCurrentNode(self.node)
         self.segment()
         self.assertTrue((self.array(self.node, "WM") != before).any())
-        self.assertNotEqual(scene.table_cells(scene.volume_table(self.node)), table)
+        self.assertNotEqual(self.table(self.node), table)
         self.ui.undoButton.click()
-        self.assertEqual(scene.table_cells(scene.volume_table(self.node)), table)
+        self.assertEqual(self.table(self.node), table)
         self.assertIn("Of the first run", self.ui.warningText.text)
         np.testing.assert_array_equal(self.array(self.node, "WM") != 0, before != 0)
         np.testing.assert_array_equal(self.array(self.node, "GM"), self.edited)
@@ -95,7 +96,9 @@ class TestEdits(PanelTestCase):
             slicer.mrmlScene.Clear(0)
             slicer.util.loadScene(path)
             wait_for(lambda: self.parameters.segmentation is not None)
-            self.node = self.parameters.segmentation
+            node = self.parameters.segmentation
+            assert node is not None
+            self.node = node
             self.assertEqual(self.ui.modalitySelector0.currentNode().GetName(), "T1")
             self.assertEqual(self.ui.volumesTable.rowCount, 5)
             self.assertIn("Thick slices", self.ui.warningText.text)

@@ -15,7 +15,6 @@ import slicer
 import vtk
 
 from asa.tasks import TASKS
-from ASASegmentationLib.results import scene
 from ASASegmentationLib.segments.build import BINARY_LABELMAP
 from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
 from ASASegmentationLib.tests.case import PanelTestCase
@@ -67,7 +66,7 @@ class TestSegmenting(PanelTestCase):
         self.add_proposed()
         node = self.segment()
         self.assertEqual(self.ui.volumesTable.rowCount, 5)
-        self.assertEqual(scene.table_cells(scene.volume_table(node))[0][0], "Structure")
+        self.assertEqual(self.table(node)[0][0], "Structure")
         self.assertTrue(self.ui.resultsSection.isVisible())
 
     def test_nested_regions_and_separate_parts(self) -> None:

@@ -10,6 +10,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -32,7 +33,7 @@ class SceneCase:
     `subject` is the same for cases of one patient. `problem`: a sentence why it cannot be used, "" when it can.
     """
 
-    labels: slicer.vtkMRMLDisplayableNode
+    labels: Any
     images: Mapping[str, slicer.vtkMRMLScalarVolumeNode]
     subject: str
     problem: str
@@ -133,7 +134,7 @@ def _named(named: Mapping[str, str], *names: str) -> str:
 
 
 def _problem(
-    node: slicer.vtkMRMLDisplayableNode,
+    node: Any,
     images: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
     candidates: Sequence[slicer.vtkMRMLScalarVolumeNode],
     task: Task,
@@ -155,11 +156,13 @@ def _problem(
     return ""
 
 
-def _drawn_on(node: slicer.vtkMRMLDisplayableNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+def _drawn_on(node: Any) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The image that a segmentation refers to."""
     if not node.IsA(_SEGMENTATION):
         return None
-    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    image: slicer.vtkMRMLScalarVolumeNode | None = node.GetNodeReference(role)
+    return image
 
 
 def _parent(hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None, node: slicer.vtkMRMLNode) -> int:

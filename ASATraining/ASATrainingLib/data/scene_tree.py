@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,4 +21,4 @@ def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
         old.unlink()
     for number, volume in enumerate(volumes, start=1):
         path = folder / f"sub-{number:03d}_T1w.nii"
-        yield from write_nifti(path, lambda volume=volume: array_of(volume), ijk_to_ras(volume))
+        yield from write_nifti(path, partial(array_of, volume), ijk_to_ras(volume))

@@ -62,14 +62,15 @@ class PatchTools:
 
     def label_map(self, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
         """What is to be hidden, on the grid of a volume (K, J, I); another tool may have drawn into it."""
-        if self.patches(volume) is None:
+        hidden = self._shown.node("hidden")
+        if hidden is None or self.patches(volume) is None:
             return np.zeros(volumes.array_of(volume).shape, np.uint8)
-        return slicer.util.arrayFromVolume(self._shown.node("hidden"))
+        return slicer.util.arrayFromVolume(hidden)
 
     def hidden(self, volume: slicer.vtkMRMLVolumeNode | None) -> np.ndarray | None:
         """Which patches that hides: (N,) bool, None while they are not known."""
         patches = self.patches(volume)
-        if patches is None:
+        if volume is None or patches is None:
             return None
         changed = self._changed()
         if self._hidden is None or changed != self._hidden_at:
@@ -79,15 +80,15 @@ class PatchTools:
     def poll(self, volume: slicer.vtkMRMLVolumeNode | None, drawing: bool) -> None:
         """Takes in the clicks since the last call; those for hiding count while `drawing`."""
         patches = self.patches(volume)
-        if patches is None:
+        if volume is None or patches is None:
             return
         to_volume = np.linalg.inv(volumes.to_world(volume))
         for ras in self.clicked.take():
             patch = patches.at((to_volume @ [*ras, 1.0])[:3])
             if patch is not None and drawing:
                 self._toggle(patch)
-        ras = self.chosen.newest()
-        patch = patches.at((to_volume @ [*ras, 1.0])[:3]) if ras is not None else None
+        newest = self.chosen.newest()
+        patch = patches.at((to_volume @ [*newest, 1.0])[:3]) if newest is not None else None
         if patch != self._patch:
             self._patch = patch
             self.show_attention()
@@ -97,7 +98,8 @@ class PatchTools:
 
     def _changed(self) -> int:
         """Grows whenever the label map is drawn into."""
-        return int(self._shown.node("hidden").GetImageData().GetMTime())
+        hidden = self._shown.node("hidden")
+        return int(hidden.GetImageData().GetMTime()) if hidden is not None else 0
 
     # --- hiding
 

@@ -92,7 +92,8 @@ class Attention:
 
     def _weights(self) -> np.ndarray:
         """Opened when it is needed: on Windows a file that is open cannot be removed."""
-        return np.load(self._path, mmap_mode="r", allow_pickle=False)
+        weights: np.ndarray = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        return weights
 
     def of(self, patch: int, block: int | None, head: int | None) -> np.ndarray:
         """How much a patch takes from each patch: (N,) float32, of one block and head or, None, of their mean.

@@ -44,8 +44,10 @@ class Points:
     def take(self) -> list[np.ndarray]:
         """Where was clicked since the last call, in mm of the world; the points are gone afterwards."""
         node = self.node
-        taken = []
-        for number in reversed(range(node.GetNumberOfControlPoints() if node is not None else 0)):
+        taken: list[np.ndarray] = []
+        if node is None:
+            return taken
+        for number in reversed(range(node.GetNumberOfControlPoints())):
             if node.GetNthControlPointPositionStatus(number) == node.PositionDefined:
                 taken.append(_position(node, number))
                 node.RemoveNthControlPoint(number)

@@ -109,6 +109,7 @@ class LookScene:
 
     def _make(self, name: str) -> slicer.vtkMRMLVolumeNode:
         label = name == "hidden"
+        node: slicer.vtkMRMLVolumeNode
         node = self._scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode" if label else "vtkMRMLScalarVolumeNode")
         node.SetAttribute(DERIVED_ATTRIBUTE, name)
         node.CreateDefaultDisplayNodes()
@@ -132,6 +133,7 @@ class LookScene:
     def _colours(
         self, name: str, colours: Mapping[int, tuple[float, float, float, float]]
     ) -> slicer.vtkMRMLColorTableNode:
+        node: slicer.vtkMRMLColorTableNode
         for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", self._scene):
             if node.GetAttribute(_COLOURS) == name:
                 return node
@@ -143,7 +145,8 @@ class LookScene:
             node.SetColor(number, str(number), *colour)
         node.SetName(f"ASA {name}")
         node.SetAttribute(_COLOURS, name)
-        return self._scene.AddNode(node)
+        node = self._scene.AddNode(node)
+        return node
 
 
 def _title(name: str) -> str:

@@ -122,7 +122,8 @@ class InspectTab:
 
     @property
     def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
-        return self.ui.volumeSelector.currentNode()
+        volume: slicer.vtkMRMLScalarVolumeNode | None = self.ui.volumeSelector.currentNode()
+        return volume
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -165,11 +166,12 @@ class InspectTab:
         self._say("")
         self.ui.progressBar.setValue(0)
         try:
-            if shown is None:
-                raise ValueError(self.looks.problem(self.volume, models))
+            volume = self.volume
+            if volume is None or shown is None:
+                raise ValueError(self.looks.problem(volume, models))
             question = self.question()
-            drawn = self.tools.label_map(self.volume) if question.drawn is not None else None
-            self.looks.look(self.volume, question, shown, models, drawn)
+            drawn = self.tools.label_map(volume) if question.drawn is not None else None
+            self.looks.look(volume, question, shown, models, drawn)
         except ValueError as reason:
             self._say(str(reason))
 
@@ -193,7 +195,7 @@ class InspectTab:
         paths = [model.path for model in self._models]
         newest = max(0, len(paths) - len(self._extra) - 1)  # of the run; without one, the first model
         kept = before is not None and before.path in paths and not first
-        index = paths.index(before.path) if kept else newest
+        index = paths.index(before.path) if before is not None and kept else newest
         self.ui.checkpointComboBox.setCurrentIndex(index if paths else -1)
         self.ui.checkpointSlider.setRange(0, newest)
         self.ui.checkpointSlider.setValue(index)
@@ -310,7 +312,8 @@ class InspectTab:
             return _("Look once with nothing hidden, to see the patches; then click those to hide.")
         if self.answer is None:
             return _("Ready.")
-        if not self.looks.known(self.volume, self.question(), self.checkpoint):
+        volume, checkpoint = self.volume, self.checkpoint
+        if volume is None or checkpoint is None or not self.looks.known(volume, self.question(), checkpoint):
             return _("The views show another question; look again.")
         return _("Done.")
 
@@ -382,6 +385,6 @@ class InspectTab:
 
     def _arrange(self, *_args: object) -> None:
         volume, ui = self.volume, self.ui
-        if self.tools.patches(volume) is not None:
+        if volume is not None and self.tools.patches(volume) is not None:
             overlay = str(ui.overlayComboBox.itemData(ui.overlayComboBox.currentIndex) or "")
             self.shown.arrange(volume, overlay, ui.overlaySlider.value / 100, ui.blendSlider.value / 100)

@@ -184,5 +184,5 @@ class PublishTab:
 
 def _scores(model: ModelFolder) -> str:
     """Of the first data set that it was measured on."""
-    first = next(iter(model.info.get("scores", {}).values()), {})
+    first: dict[str, float] = next(iter(model.info.get("scores", {}).values()), {})
     return ", ".join(f"{name} {dice:.2f}" for name, dice in first.items())

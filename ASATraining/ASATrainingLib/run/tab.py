@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from asa.models import list_models
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.engine_job import JobState
+from ASASlicerLib.signals import Signal
 from ASATrainingLib.engine_call import SETTINGS, EngineCall
 from ASATrainingLib.logic import TrainingLogic
 from ASATrainingLib.run.setting import Setting, nested
@@ -90,7 +91,7 @@ class RunTab:
         ui.stopButton.connect("clicked()", self._stop)
         ui.killButton.connect("clicked()", self._kill)
         ui.resumeButton.connect("clicked()", self._resume)
-        self._listeners = [
+        self._listeners: list[tuple[Signal, Callable[..., object]]] = [
             (logic.current_run_changed, self._refresh),
             (logic.run_state_changed, self._on_run_state),
             (logic.runs_changed, self._list_inits),
@@ -220,7 +221,7 @@ class RunTab:
         alive = run is not None and run.status.alive
         why_not = self.logic.control.why_not_resume(run) if run is not None else _("No run is open.")
         ui.stopButton.setEnabled(alive)
-        ui.killButton.setEnabled(alive and run.state.here)
+        ui.killButton.setEnabled(run is not None and alive and run.state.here)
         ui.resumeButton.setEnabled(not why_not)
         ui.resumeButton.setToolTip(why_not or _("Go on from the last checkpoint."))
 

@@ -21,6 +21,6 @@ def suite() -> unittest.TestSuite:
     )
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    modules = (test_panel, test_run_folder, test_data, test_scene_cases, test_run, test_events, test_watch)
-    modules += (test_inspect, test_inspect_volume, test_publish)
+    modules = [test_panel, test_run_folder, test_data, test_scene_cases, test_run, test_events, test_watch]
+    modules += [test_inspect, test_inspect_volume, test_publish]
     return unittest.TestSuite([load(module) for module in modules])

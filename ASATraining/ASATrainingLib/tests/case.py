@@ -74,7 +74,8 @@ class PanelTestCase(FolderTestCase):
     def setUp(self) -> None:
         super().setUp()
         slicer.mrmlScene.Clear(0)
-        self.store, self.runner, self.dialogs = MemoryStore(), FakeEngine(), FakeDialogs()
+        self.store, self.dialogs = MemoryStore(), FakeDialogs()
+        self.runner: Any = FakeEngine()
         self.launcher, self.installer, self.plan = FakeLauncher(), FakeInstaller(), nothing_missing
         self.open()
 

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class FakeLook(FakeProcess):
         output = Path(self.value("--output"))
         cell = -(-np.array(image.shape) // GRID[::-1])
         i, j, k = np.meshgrid(*[np.arange(n) // c for n, c in zip(image.shape, cell, strict=True)], indexing="ij")
-        numbers = np.ravel_multi_index((k, j, i), GRID).astype(np.int32) + 1
+        numbers = np.asarray(np.ravel_multi_index((k, j, i), GRID), np.int32) + 1
         count = int(np.prod(GRID))
         hidden = np.arange(count) % 2 == 1
         if mask := self.value("--mask"):
@@ -97,8 +98,8 @@ class FakeLookRunner:
     """Starts a FakeLook and remembers it."""
 
     def __init__(self) -> None:
-        self.process: FakeLook | None = None
+        self.process: Any = None  # a FakeLook, once one was started
 
     def start(self, arguments: Sequence[str], folder: Path) -> FakeLook:
-        self.process = FakeLook(arguments, folder)
-        return self.process
+        self.process = process = FakeLook(arguments, folder)
+        return process

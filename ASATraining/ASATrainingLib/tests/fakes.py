@@ -90,7 +90,7 @@ class FakeEngine:
         self.started: list[FakeEngineProcess] = []
 
     @property
-    def process(self) -> FakeEngineProcess | None:
+    def process(self) -> Any:
         return self.started[-1] if self.started else None
 
     def start(self, arguments: Sequence[str], folder: Path) -> FakeEngineProcess:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import slicer
 
 from ASASlicerLib.nifti import read_nifti
@@ -31,7 +33,7 @@ class TestData(PanelTestCase):
         wait_for(lambda: len(self.runner.started) > before)
         return self.runner.process.arguments
 
-    def finish(self, *lines: dict, error: str = "") -> None:
+    def finish(self, *lines: dict[str, Any], error: str = "") -> None:
         for line in lines:
             self.runner.process.say(line)
         self.runner.process.end(error)

@@ -68,7 +68,8 @@ class InspectTestCase(PanelTestCase):
         composite = slice_view(slicer.mrmlScene, SLICE_VIEWS[view])[1]
         ids = (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID(), composite.GetLabelVolumeID())
         nodes = [slicer.mrmlScene.GetNodeByID(node) if node else None for node in ids]
-        return tuple((node.GetAttribute("ASA.look") or "scan") if node is not None else "" for node in nodes)
+        names = [(node.GetAttribute("ASA.look") or "scan") if node is not None else "" for node in nodes]
+        return names[0], names[1], names[2]
 
     def count_of_run(self) -> int:
         """How many checkpoints of the run can be chosen; installed models come beside."""
@@ -184,7 +185,7 @@ class TestScrubbing(InspectTestCase):
             before = self.tab.answer
             self.controls.checkpointSlider.setValue(index)
             if index < 2:
-                wait_for(lambda before=before: self.tab.answer is not before)
+                wait_for(lambda before=before: self.tab.answer is not before)  # type: ignore[misc]
             means.append(self.array("error").max())
         self.assertIsNone(self.runner.process)
         np.testing.assert_allclose(means[:2], [1.0, 0.5])

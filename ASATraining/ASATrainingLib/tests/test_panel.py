@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 import slicer
@@ -19,7 +20,7 @@ from ASATrainingLib.watch.tensorboard import TensorBoard
 class TestChoosingARun(PanelTestCase):
     """Runs are opened, chosen, forgotten and remembered."""
 
-    def open_run(self, name: str, **settings: object) -> None:
+    def open_run(self, name: str, **settings: Any) -> None:
         self.dialogs.file = str(write_run(self.folder / name, **settings))
         self.ui.openRunButton.click()
 

@@ -289,6 +289,7 @@ class TestControlling(RunTestCase):
         run = begin.format(sleep) + "print(child.pid, flush=True); child.wait()"
         launcher = begin.format(run) + "child.wait()"
         first = subprocess.Popen([python_executable(), "-c", launcher], start_new_session=True, stdout=subprocess.PIPE)
+        assert first.stdout is not None
         self.addCleanup(first.stdout.close)
         last = int(first.stdout.readline())
         self.look_at("running", pid=last)  # neither the launcher's nor its group's

@@ -9,7 +9,6 @@ import unittest
 from unittest import mock
 
 from ASASlicerLib.process import python_executable
-from ASATrainingLib.runs import run_folder
 from ASATrainingLib.runs.liveness import process_alive
 from ASATrainingLib.runs.run_folder import Status, read_run, read_state
 from ASATrainingLib.tests.case import FolderTestCase, write_run, write_state
@@ -27,7 +26,7 @@ class TestRunFolder(FolderTestCase):
     def test_without_a_yaml_reader_the_kind_is_known(self) -> None:
         write_run(self.folder, "finetuning")
         (self.folder / "run.yaml").write_text("format: 1\nkind: finetuning\nsettings:\n  store: x\n", encoding="utf-8")
-        with mock.patch.object(run_folder.importlib, "import_module", side_effect=ImportError):
+        with mock.patch("importlib.import_module", side_effect=ImportError):
             run = read_run(self.folder)
         self.assertEqual((run.kind, run.settings, run.problem), ("finetuning", {}, ""))
 

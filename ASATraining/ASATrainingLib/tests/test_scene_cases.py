@@ -7,13 +7,13 @@ import csv
 import numpy as np
 import slicer
 
-from asa.tasks import TASKS
+from asa.tasks import TASKS, Task
 from ASASlicerLib.nifti import read_nifti
 from ASASlicerLib.steps import finish
 from ASASlicerLib.tests.fakes import add_head
 from ASASlicerLib.tests.scene import wait_for
 from ASASlicerLib.volumes import ijk_to_ras
-from ASATrainingLib.data.scene_cases import TABLE, scene_cases, write_cases
+from ASATrainingLib.data.scene_cases import TABLE, SceneCase, scene_cases, write_cases
 from ASATrainingLib.tests.case import PanelTestCase
 from ASATrainingLib.tests.fakes import SETTINGS_FORM
 
@@ -64,7 +64,7 @@ class TestSceneCases(PanelTestCase):
             hierarchy.SetItemParent(item, study)
         return int(patient)
 
-    def written(self, cases: list, task: object) -> list[dict[str, str]]:
+    def written(self, cases: list[SceneCase], task: Task) -> list[dict[str, str]]:
         finish(write_cases(cases, task, self.folder))
         with (self.folder / TABLE).open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

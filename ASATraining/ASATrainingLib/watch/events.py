@@ -168,7 +168,8 @@ class Curves:
 
     def add(self, event: dict[str, Any]) -> None:
         """Takes one event; what is no finite number, or has no step, is passed over."""
-        kind, step = event["event"], event.get("step")
+        kind: str = event["event"]
+        step: Any = event.get("step")
         if kind == "end":
             self.end = event
         if type(step) not in _NUMBERS or not math.isfinite(step):
@@ -183,7 +184,7 @@ class Curves:
         else:
             return
         for name in names:
-            value = event.get(name)
+            value: Any = event.get(name)
             if type(value) in _NUMBERS and math.isfinite(value):
                 series = self.series.get((kind, name))
                 if series is None:
@@ -217,4 +218,5 @@ def smoothed(values: np.ndarray, width: int) -> np.ndarray:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - width, 0)
-    return (sums[end] - sums[start]) / (end - start)
+    means: np.ndarray = (sums[end] - sums[start]) / (end - start)
+    return means

@@ -71,7 +71,7 @@ class Plots:
 
     def _new_series(self, chart: slicer.vtkMRMLPlotChartNode, curve: Curve) -> slicer.vtkMRMLPlotSeriesNode:
         table = self._scene.AddNewNodeByClass("vtkMRMLTableNode")
-        series = self._scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+        series: slicer.vtkMRMLPlotSeriesNode = self._scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
         series.SetAttribute(_CURVE, curve.title)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName(_STEP)

@@ -1,0 +1,2 @@
+class ctkPathLineEdit:
+    Dirs: int
