@@ -55,7 +55,7 @@ class TestPublishing(PanelTestCase):
 
     def test_a_run_of_any_task_can_become_a_model(self) -> None:
         for kind in ("finetuning", "tissue", "tumour", "wmh"):
-            self.look_at(kind, kind)
+            self.look_at(f"{kind} run", kind)  # a name that no installed model has
             self.assertTrue(self.controls.publishButton.enabled, kind)
 
     def test_a_name_that_is_taken_is_refused(self) -> None:
