@@ -12,7 +12,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from asa.models import CARD, list_models
+from asa.models import CARD, broken_models, list_models
 from asa.tasks import TASKS
 from ASASegmentationLib.logic import Outcome, SegmentationLogic
 from ASASegmentationLib.parameters import Parameters
@@ -195,7 +195,7 @@ class Panel:
         box = self.ui.modelComboBox
         box.clear()
         for model in models:
-            box.addItem(f"{model.name} {model.info.get('version', '')}", model.name)
+            box.addItem(f"{model.name} {model.description.version}", model.name)
         _select(box, chosen)
         self.ui.cardButton.setEnabled(bool(models))
 
@@ -211,7 +211,7 @@ class Panel:
 
     def _show_tta(self, chosen: str) -> None:
         model, box = self._parameters.model, self.ui.ttaComboBox
-        default = _("Model default (on)") if model is not None and model.tta else _("Model default (off)")
+        default = _("Model default (on)") if model is not None and model.description.tta else _("Model default (off)")
         box.clear()
         for value, title in {"model": default, "on": _("On"), "off": _("Off")}.items():
             box.addItem(title, value)
@@ -269,7 +269,8 @@ class Panel:
     def _reason(self) -> str:
         """Why there is nothing to segment with, in a sentence; "" when there is."""
         if self.ui.modelComboBox.count == 0:
-            return _("There is no model for this task in this installation.")
+            problems = [model.problem for model in broken_models()]
+            return " ".join([_("There is no model for this task in this installation."), *problems])
         reason = self.logic.problem(self._parameters)
         if reason and slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None:
             wanted = ", ".join(_(modality.title) for modality in self._parameters.modalities)

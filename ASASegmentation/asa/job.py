@@ -163,7 +163,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
         "align": request.align,
         "reference": request.reference,
         "threshold": request.threshold,
-        "tta": model.tta if request.tta is None else request.tta,
+        "tta": model.description.tta if request.tta is None else request.tta,
         "posterior": request.posterior,
     }
 
@@ -221,7 +221,7 @@ def _write(
         warnings += [warning] if warning else []
     return report.build_report(
         task=task,
-        model={"name": settings["model"], "version": result.model.info.get("version")},
+        model={"name": settings["model"], "version": result.model.description.version or None},
         settings=settings,
         inputs=inputs,
         device=str(choose_device(request.device)),

@@ -1,68 +1,50 @@
 """Model folders: weights (safetensors), model.json, CARD.md. Found without configuration in every kind of install.
 
-Of model.json, inference reads beside `task` and `network`: `modalities`, the channels in order;
-`optional_modalities`, those it was trained to do without; `normalisation`, "brain z-score" for z-scores within the
-brain, "N4, brain z-score" after bias correction; `output`, "classes" or "regions" (a probability of each nested
-region of the task); `temperature`, which divides the logits; `unknown_without`, a modality -> regions that cannot be
-known without it; for regions `thresholds`, `min_component_ml`, `min_component_certainty`, `asymmetry`, `closing` and
-`subset_averaging`, lists of modalities that are also shown alone; for classes `moved_classes` and `intensity_rules`;
-`tta`, whether test-time augmentation (left-right flip) is the default (`flip_averaging` in older models); `doubts`,
-sentences that make every result of a weak model doubtful.
+:mod:`asa.model_description` says what stands in a model.json.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asa.errors import InputError, ModelError
+from asa.model_description import ModelDescription, read_description
 
 if TYPE_CHECKING:
     from asa.nn import Segmenter
 
-FORMAT = 1
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "CARD.md"
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model on disk; ``info`` is its model.json."""
+    """A model on disk."""
 
     path: Path
-    info: dict[str, Any]
+    description: ModelDescription
 
     @property
     def name(self) -> str:
-        return str(self.info["name"])
+        return self.description.name
 
     @property
     def task(self) -> str:
-        return str(self.info["task"])
+        return self.description.task
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modality keys in the order of the network's input channels."""
-        return tuple(self.info["modalities"])
+        return self.description.modalities
 
     @property
     def required(self) -> tuple[str, ...]:
         """Modalities it cannot do without; it was trained to do without the others, but not without all."""
-        return tuple(m for m in self.modalities if m not in self.info.get("optional_modalities", ()))
-
-    @property
-    def regions(self) -> bool:
-        """Whether the network answers with a probability of each region of the task, instead of classes."""
-        return bool(self.info.get("output", "classes") == "regions")
-
-    @property
-    def tta(self) -> bool:
-        """Whether test-time augmentation (left-right flip) is on unless a request says otherwise."""
-        return bool(self.info.get("tta", self.info.get("flip_averaging", False)))
+        return tuple(m for m in self.modalities if m not in self.description.optional_modalities)
 
     def channels(self, given: Collection[str]) -> tuple[str, ...]:
         """Of the modalities ``given``, those the network sees, in the order of its channels.
@@ -76,6 +58,14 @@ class ModelFolder:
             needed = ", ".join(missing) or f"one of {', '.join(self.modalities)}"
             raise InputError(f"model '{self.name}' needs {needed}; given: {', '.join(given) or 'nothing'}")
         return seen
+
+
+@dataclass(frozen=True)
+class BrokenModel:
+    """A folder on the search path whose model.json cannot be used; ``problem`` is a sentence that says why."""
+
+    path: Path
+    problem: str
 
 
 def user_models() -> Path:
@@ -102,44 +92,45 @@ def search_path() -> list[Path]:
 
 
 def list_models(task: str | None = None) -> list[ModelFolder]:
-    """Every readable model on the search path, the first of each name; damaged ones are passed over."""
+    """Every usable model on the search path, the first of each name; :func:`broken_models` has the others."""
     found: dict[str, ModelFolder] = {}
-    for place in search_path():
-        for description in sorted(place.glob(f"*/{DESCRIPTION}")):
-            try:
-                model = open_model(description.parent)
-            except ModelError:
-                continue
-            if task in (None, model.task):
-                found.setdefault(model.name, model)
+    for model in _survey():
+        if isinstance(model, ModelFolder) and task in (None, model.task):
+            found.setdefault(model.name, model)
     return list(found.values())
+
+
+def broken_models() -> list[BrokenModel]:
+    """Every folder on the search path that was meant as a model and cannot be used, with the reason."""
+    return [model for model in _survey() if isinstance(model, BrokenModel)]
+
+
+def _survey() -> Iterator[ModelFolder | BrokenModel]:
+    """Every folder on the search path that holds a model.json."""
+    for place in search_path():
+        for file in sorted(place.glob(f"*/{DESCRIPTION}")):
+            try:
+                yield open_model(file.parent)
+            except ModelError as error:
+                yield BrokenModel(file.parent, str(error))
 
 
 def open_model(path: Path) -> ModelFolder:
     """Read model.json of one folder.
 
     Raises:
-        ModelError: missing, unreadable or written by a newer version.
+        ModelError: it is missing or unreadable, was written by a newer version, or an entry is wrong.
     """
-    try:
-        info = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is not a model folder: it has no {DESCRIPTION}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path / DESCRIPTION} cannot be read: {error}") from error
-    missing = {"format", "name", "task", "modalities", "network"} - set(info)
-    if missing:
-        raise ModelError(f"{path / DESCRIPTION} lacks {', '.join(sorted(missing))}")
-    if info["format"] > FORMAT:
-        raise ModelError(f"model {info['name']} needs a newer version of ASA (format {info['format']}); update ASA")
-    return ModelFolder(path, info)
+    if not (path / DESCRIPTION).is_file():
+        raise ModelError(f"{path} is not a model folder: it has no {DESCRIPTION}")
+    return ModelFolder(path, read_description(path / DESCRIPTION))
 
 
 def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
     """A model by folder, by name, or (None) the first one for ``task``.
 
     Raises:
-        ModelError: there is none, or it is for another task.
+        ModelError: there is none, its model.json cannot be used, or it is for another task.
     """
     if name is not None and (Path(name) / DESCRIPTION).is_file():
         model = open_model(Path(name))
@@ -147,6 +138,9 @@ def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
         models = list_models(task if name is None else None)
         named = [m for m in models if name in (None, m.name)]
         if not named:
+            for broken in broken_models():
+                if broken.path.name == name:
+                    raise ModelError(broken.problem)
             wanted = f"model '{name}'" if name is not None else f"model for task '{task}'"
             known = ", ".join(sorted(m.name for m in list_models())) or "none"
             raise ModelError(f"no {wanted} found; installed: {known}. Set ASA_MODELS to a folder that holds more.")
@@ -174,7 +168,7 @@ def load_network(model: ModelFolder) -> Segmenter:
         raise ModelError(f"model '{model.name}' has no weights: {path} is missing; install the model again")
     try:
         with torch.device("meta"):
-            network = build_segmenter(SegmenterConfig.from_dict(model.info["network"]))
+            network = build_segmenter(SegmenterConfig.from_dict(dict(model.description.network)))
         weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
         network.load_state_dict(weights, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError, OSError) as error:

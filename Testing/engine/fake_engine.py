@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 
 MODEL = {
+    "format": 1,
     "name": "fake",
     "version": "1",
     "task": "tissue",
     "modalities": ["t1"],
+    "network": {},
     "scores": {"heads": {"GM": 0.91, "WM": 0.93}},
 }
 
@@ -46,8 +48,14 @@ class SegmentRequest:
 
 
 def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:
+    from asa.model_description import check_description
+
     return SimpleNamespace(
-        path=Path(__file__).parent, info=MODEL, name=MODEL["name"], modalities=("t1",), required=("t1",), tta=False
+        path=Path(__file__).parent,
+        description=check_description(MODEL, "fake"),
+        name=MODEL["name"],
+        modalities=("t1",),
+        required=("t1",),
     )
 
 
@@ -93,6 +101,7 @@ def modules() -> dict[str, ModuleType]:
             "WEIGHTS": "model.safetensors",
             "find_model": find_model,
             "list_models": lambda: [find_model()],
+            "broken_models": list,
         },
     }
     made = {name: ModuleType(name) for name in contents}

@@ -7,55 +7,16 @@ et al., "Adaptive segmentation of MRI data", IEEE TMI 1996, with the network in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from asa.errors import ModelError
 from asa.geometry import box_slices
-from asa.models import DESCRIPTION, ModelFolder
+from asa.model_description import IntensityRule
 
 Map = npt.NDArray[np.float32]
 
 POOL = 4  # means vary slowly: they are smoothed on a grid this much coarser
-
-
-@dataclass(frozen=True)
-class IntensityRule:
-    """Two classes that share their voxels by intensity, and how far the network is believed.
-
-    Attributes:
-        classes: the two, grey and white matter say.
-        prior_power: exponent of the network's probability; below 1 the intensity counts for more.
-        log_odds: added to those of the first class: where above 0, the border moves from half-way between the two
-            means towards the second's, as it has to where annotators give shared voxels to the first.
-        least: share of the two classes together below which a voxel keeps its posterior (borders with a third class).
-        smoothing: standard deviation in mm of the Gaussian over which class means are taken.
-        except_mm: boxes of the brain frame, as :func:`asa.geometry.box_slices` takes them, where the network alone
-            decides: in the basal ganglia and the brain stem grey and white matter have other intensities.
-    """
-
-    classes: tuple[int, int]
-    prior_power: float = 0.6
-    log_odds: float = 0.0
-    least: float = 0.8
-    smoothing: float = 30.0
-    except_mm: Sequence[Sequence[Sequence[float]]] = ()
-
-
-def intensity_rules(model: ModelFolder) -> list[IntensityRule]:
-    """The rules of model.json, in their order.
-
-    Raises:
-        ModelError: one lacks its classes, or sets what no rule has.
-    """
-    try:
-        return [IntensityRule(**rule) for rule in model.info.get("intensity_rules", ())]
-    except TypeError as error:
-        raise ModelError(f"model '{model.name}': a rule in {DESCRIPTION} cannot be read ({error})") from None
 
 
 def refine_by_intensity(posterior: Map, image: Map, rule: IntensityRule, *, iterations: int = 2) -> Map:

@@ -7,7 +7,7 @@ before the inner, each with a probability of its own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from asa.errors import ModelError
 from asa.geometry import FRAME, Alignment, box_slices, from_frame
+from asa.model_description import MovedClass
 from asa.tasks import Task
 from asa.volume import Grid
 
@@ -24,7 +25,7 @@ Box = tuple[slice, slice, slice]
 Progress = Callable[[float], None]
 
 
-def move_class(posterior: Map, source: int, target: int, box_mm: Sequence[Sequence[float]]) -> Map:
+def move_class(posterior: Map, moved: MovedClass) -> Map:
     """Give the probability of one class to another within a box of the brain frame, in place.
 
     A model uses this where a training label is split by place in what it is compared with: FreeSurfer's CSF holds
@@ -32,13 +33,11 @@ def move_class(posterior: Map, source: int, target: int, box_mm: Sequence[Sequen
 
     Args:
         posterior: (K, T, H, W) in the brain frame.
-        source: class that voxels leave.
-        target: class that they join.
-        box_mm: (lowest, highest) right, anterior and superior of the template's origin, mm.
+        moved: which class, to which other one, and where.
     """
-    box = box_slices(box_mm)
-    posterior[(target, *box)] += posterior[(source, *box)]
-    posterior[(source, *box)] = 0
+    box = box_slices(moved.box_mm)
+    posterior[(moved.target, *box)] += posterior[(moved.source, *box)]
+    posterior[(moved.source, *box)] = 0
     return posterior
 
 

@@ -28,7 +28,7 @@ class Predictor:
         if self.network.config.norm == "batch":
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.bf16 = native_bf16(device)
-        self.temperature = float(model.info.get("temperature", 1.0))
+        self.temperature = model.description.temperature
 
     def posterior(
         self, image: npt.NDArray[np.float32], *, tta: bool = False, progress: Callable[[float], None] = lambda _: None
@@ -85,7 +85,7 @@ class Predictor:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(x.to(self.device).contiguous(memory_format=layout), origin)
         scaled = logits.float() / self.temperature
-        return (scaled.sigmoid() if self.model.regions else torch.softmax(scaled, 1)).cpu().contiguous()
+        return (scaled.sigmoid() if self.model.description.regions else torch.softmax(scaled, 1)).cpu().contiguous()
 
     def windows(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
         """Overlapping windows on the patch grid, blended with Gaussian weights.

@@ -5,37 +5,17 @@ Arrays are (T, H, W) in the brain frame, whose last axis is mirrored at the midd
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa.model_description import RegionRules
 from asa.tasks import Task
 
 Map = npt.NDArray[np.float32]
 FILLED = 0.6  # probability of what lies in a hole of a region
-
-
-@dataclass(frozen=True)
-class RegionRules:
-    """What model.json says of regions, each by the region's name.
-
-    Attributes:
-        thresholds: probability from which it is there; 0.5 unless named.
-        least_ml: connected parts smaller than this are taken out of it, and of all within.
-        certainty: see :func:`without_doubtful_parts`.
-        asymmetry: see :func:`without_symmetric_parts`.
-        closing: see :func:`closed`.
-    """
-
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    least_ml: Mapping[str, float] = field(default_factory=dict)
-    certainty: Mapping[str, float] = field(default_factory=dict)
-    asymmetry: Mapping[str, float] = field(default_factory=dict)
-    closing: Mapping[str, float] = field(default_factory=dict)
 
 
 def settle_regions(
@@ -61,9 +41,9 @@ def settle_regions(
         likely = regions[row]
         stretched = np.where(likely < border, 0.5 * likely / border, 1 - 0.5 * (1 - likely) / (1 - border))
         around = np.minimum(around, stretched, dtype=np.float32)
-        if least := rules.least_ml.get(region.name):
+        if least := rules.min_component_ml.get(region.name):
             around = without_specks(around, least / voxel_ml)
-        if share := rules.certainty.get(region.name):
+        if share := rules.min_component_certainty.get(region.name):
             around = without_doubtful_parts(around, share)
         if bright is not None and (least := rules.asymmetry.get(region.name)):
             around = without_symmetric_parts(around, bright, inside, least)

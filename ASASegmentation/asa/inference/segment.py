@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from asa.devices import choose_device, keep_freed_memory
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.identity import check_one_patient
-from asa.inference.intensity import intensity_rules, refine_by_intensity
+from asa.inference.intensity import refine_by_intensity
 from asa.inference.labelling import (
     keep_main_component,
     label_classes,
@@ -35,16 +36,13 @@ from asa.inference.quality import (
     input_reasons,
     swapped_reasons,
 )
-from asa.inference.regions import RegionRules, settle_regions
+from asa.inference.regions import settle_regions
 from asa.inference.request import SegmentRequest, SegmentResult
 from asa.inference.series import Placement, Series
 from asa.inference.stripping import TissueModel
 from asa.inference.subsets import averaged, given_channels
 from asa.models import ModelFolder, find_model
 from asa.preprocessing.normalise import (
-    BRAIN_ZSCORE,
-    CORRECTED_ZSCORE,
-    STANDARDISED,
     Mask,
     brain_input,
     correct_bias,
@@ -113,17 +111,21 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
     with clock.stage("aligning"):
         placement = place_series(scans, align=request.align == "auto")
-        doubts = [*model.info.get("doubts", ()), *placement.warnings, *input_reasons(placement)]
+        doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement)]
         sees_brain = any(one.in_brain for one in task.labels)
-        brain = None if sees_brain and not by_brain(model) else find_brain(placement, paths, device)
+        brain = (
+            None
+            if sees_brain and not model.description.normalisation.within_brain
+            else find_brain(placement, paths, device)
+        )
     with clock.stage("network") as part:
         seen = channels(model, placement, brain)
         if brain is not None:
             doubts += [*brain_reasons(brain), *swapped_reasons(seen, brain)]
         image = np.stack([seen.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
-        tta = model.tta if request.tta is None else request.tta
+        tta = model.description.tta if request.tta is None else request.tta
         posterior = averaged(predictor, image, model, task, tta=tta, progress=part)
-        if not model.regions:
+        if not model.description.regions:
             doubts += confidence_reasons(posterior)
         place = placement.series[reference]
         posterior = settle(posterior, image, model, task, place.alignment, request.threshold)
@@ -163,16 +165,6 @@ def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...])
     return request.reference
 
 
-def by_brain(model: ModelFolder) -> bool:
-    """Whether the network wants intensities normalised within the brain."""
-    return normalisation(model) in (BRAIN_ZSCORE, CORRECTED_ZSCORE)
-
-
-def normalisation(model: ModelFolder) -> str:
-    """How intensities are scaled, whether or not scans are standardised first."""
-    return str(model.info.get("normalisation", "")).removeprefix(STANDARDISED)
-
-
 def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> Mask:
     """Brain mask (T, H, W) in the brain frame: what stripping left, or what the tissue model sees in the anchor.
 
@@ -189,7 +181,8 @@ def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> 
 
 def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
     """What the network sees of each modality, (T, H, W) in the brain frame; ``brain`` where the model asks for it."""
-    corrects = normalisation(model) == CORRECTED_ZSCORE
+    normalisation = model.description.normalisation
+    corrects = normalisation.corrects_bias
 
     def standardised(series: Series) -> npt.NDArray[np.float32]:
         scan, shown = standardise(series.scan)
@@ -203,7 +196,7 @@ def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> di
         return brain_input(framed, own, corrects=corrects)
 
     def seen(series: Series) -> npt.NDArray[np.float32]:
-        if str(model.info.get("normalisation", "")).startswith(STANDARDISED):
+        if normalisation.standardised:
             return standardised(series)
         framed = to_frame(series.scan, series.alignment).array
         if brain is None:
@@ -227,7 +220,7 @@ def unknown_regions(model: ModelFolder, task: Task, used: tuple[str, ...]) -> It
     ``unknown_without`` there maps a modality to names of regions.
     """
     titles = {region.name: region.title.lower() for region in task.regions}
-    for key, regions in model.info.get("unknown_without", {}).items():
+    for key, regions in model.description.unknown_without.items():
         if key not in used:
             names = " and ".join(titles[name] for name in regions)
             yield f"Without a {TITLES[key]} image the model cannot know the {names}; do not read its size as a finding."
@@ -242,26 +235,19 @@ def settle(
     threshold: float | None,
 ) -> npt.NDArray[np.float32]:
     """What the network answered, in the brain frame, with the model's rules applied; ``threshold`` as asked for."""
-    info = model.info
-    if model.regions:
+    described = model.description
+    if described.regions:
         voxel_ml = abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
-        thresholds = info.get("thresholds", {})
+        rules = described.region_rules
         if threshold is not None:
-            thresholds = dict.fromkeys((region.name for region in task.regions), threshold)
-        rules = RegionRules(
-            thresholds=thresholds,
-            least_ml=info.get("min_component_ml", {}),
-            certainty=info.get("min_component_certainty", {}),
-            asymmetry=info.get("asymmetry", {}),
-            closing=info.get("closing", {}),
-        )
+            rules = replace(rules, thresholds=dict.fromkeys((region.name for region in task.regions), threshold))
         bright = given_channels(model, image).get("flair")
         return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
-    for moved in info.get("moved_classes", ()):
-        posterior = move_class(posterior, moved["from"], moved["to"], moved["box_mm"])
+    for moved in described.moved_classes:
+        posterior = move_class(posterior, moved)
     if any(one.in_brain for one in task.labels):  # a brain is one piece, lesions are many
         posterior = keep_main_component(posterior)
-    for rule in intensity_rules(model):
+    for rule in described.intensity_rules:
         posterior = refine_by_intensity(posterior, image[0], rule)
     return posterior
 
@@ -277,7 +263,7 @@ def label(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
     """Label values of the task on ``grid`` and, if asked for, the probabilities of background and the labels."""
     keep = request.posterior
-    if model.regions:
+    if model.description.regions:
         return label_regions(posterior, task, alignment, grid, keep=keep, progress=progress)
     values = np.array([0, *(one.value for one in task.labels)], np.uint8)
     index, kept = label_classes(posterior, alignment, grid, threshold=request.threshold, keep=keep, progress=progress)

@@ -69,10 +69,11 @@ def as_column(values: Iterable[bool]) -> Map:
 
 def named_subsets(model: ModelFolder, given: Set[str]) -> Iterator[Set[str]]:
     """Those of the `subset_averaging` of a model of regions that are a part of the modalities given."""
-    return (set(keys) for keys in model.info.get("subset_averaging", ()) if model.regions and set(keys) < given)
+    described = model.description
+    return (keys for keys in described.subset_averaging if described.regions and keys < given)
 
 
 def known_regions(model: ModelFolder, task: Task, shown: Set[str], *, always: bool) -> Iterator[bool]:
     """Of each region of the task, whether the modalities shown can tell of it; ``always``: nobody knows better."""
-    unknown = {r for key, regions in model.info.get("unknown_without", {}).items() if key not in shown for r in regions}
+    unknown = {r for key, regions in model.description.unknown_without.items() if key not in shown for r in regions}
     return (always or region.name not in unknown for region in task.regions)

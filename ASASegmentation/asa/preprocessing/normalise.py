@@ -11,10 +11,6 @@ from asa.geometry import Alignment, to_frame
 from asa.volume import Volume
 
 LIMIT = 5.0  # standard deviations; what is further out is a vessel, an implant or noise
-# `normalisation` of a model.json whose network wants zscore_brain, and of one that wants correct_bias before it
-BRAIN_ZSCORE, CORRECTED_ZSCORE, ZSCORE = "brain z-score", "N4, brain z-score", "z-score"
-# begins the `normalisation` of a network whose scans go through asa.volume.standardise before they are resampled
-STANDARDISED = "standardised "
 N4_FLOOR = 0.05  # added to standardised intensities: N4 takes logarithms, and the darkest tissue is 0
 BIAS_STEP = 4  # voxels of the grid on which the bias field is found: it is smooth, and N4 on all voxels takes minutes
 

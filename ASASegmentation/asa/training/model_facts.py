@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asa.data.datasets import dataset_by_name
-from asa.preprocessing.normalise import BRAIN_ZSCORE, CORRECTED_ZSCORE, STANDARDISED, ZSCORE
+from asa.model_description import Normalisation, ZScore
 from asa.tasks import TASKS, TISSUE, Task
 
 Facts = dict[str, Any]
@@ -15,15 +15,15 @@ Facts = dict[str, Any]
 def finetuned_facts(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Facts:
     """Of a run of fine-tuning: its settings, and the fingerprint of its store with the sizes of the split."""
     dataset = dataset_by_name(data["dataset"])
-    how = (CORRECTED_ZSCORE if data.get("corrected") else BRAIN_ZSCORE) if data.get("stripped") else ZSCORE
-    if data.get("standardised"):
-        how = STANDARDISED + how
+    zscore = ZScore.FOREGROUND
+    if data.get("stripped"):
+        zscore = ZScore.CORRECTED_BRAIN if data.get("corrected") else ZScore.BRAIN
     return _facts(
         TASKS[dataset.task],
         list(data["modalities"]),
         optional=float(settings.get("modality_dropout", 0)) > 0,
         output=str(settings.get("output", "classes")),
-        normalisation=how if data.get("stripped") or data.get("standardised") else "",
+        normalisation=Normalisation(zscore, bool(data.get("standardised"))),
         trained_on=f"{data['split']['train']} of {data['cases']} cases of {dataset.title}",
     )
 
@@ -31,7 +31,7 @@ def finetuned_facts(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Fac
 def tissue_facts(data: Mapping[str, Any]) -> Facts:
     """Of a run that trains on synthetic heads, with the number of label maps they are made from."""
     trained_on = f"{data['heads']} label maps, as synthetic heads"
-    how = STANDARDISED + ZSCORE if data.get("standardised") else ""
+    how = Normalisation(ZScore.FOREGROUND, bool(data.get("standardised")))
     return _facts(TISSUE, ["t1"], optional=False, output="classes", normalisation=how, trained_on=trained_on)
 
 
@@ -44,13 +44,13 @@ def lesion_facts(task: Task, settings: Mapping[str, Any], data: Mapping[str, Any
     parts = [f"{data['heads']} label maps, as synthetic heads with the disease"]
     parts += [f"{real} real cases"] if real else []
     parts += [f"{healthy} cases of healthy tissue"] if healthy else []
-    how = CORRECTED_ZSCORE if data.get("corrected", bool(real)) else BRAIN_ZSCORE
+    zscore = ZScore.CORRECTED_BRAIN if data.get("corrected", bool(real)) else ZScore.BRAIN
     return _facts(
         task,
         [modality.key for modality in task.modalities],
         optional=float(settings.get("missing", 0)) > 0,
         output="regions",
-        normalisation=STANDARDISED + how if data.get("standardised") else how,
+        normalisation=Normalisation(zscore, bool(data.get("standardised"))),
         trained_on=", ".join(parts),
     )
 
@@ -70,7 +70,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
 
 
 def _facts(
-    task: Task, modalities: Sequence[str], *, optional: bool, output: str, normalisation: str, trained_on: str
+    task: Task, modalities: Sequence[str], *, optional: bool, output: str, normalisation: Normalisation, trained_on: str
 ) -> Facts:
     described: Facts = {
         "task": task.name,
@@ -79,4 +79,4 @@ def _facts(
         "output": output,
         "data": trained_on,
     }
-    return described | ({"normalisation": normalisation} if normalisation else {})
+    return described | ({"normalisation": str(normalisation)} if normalisation != Normalisation() else {})

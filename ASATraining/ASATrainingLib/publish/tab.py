@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from asa.models import CARD, ModelFolder, list_models, user_models
+from asa.models import CARD, ModelFolder, broken_models, list_models, user_models
 from asa.tasks import TASKS
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.engine_job import JobState
@@ -146,18 +147,20 @@ class PublishTab:
     # --- models
 
     def list_models(self) -> None:
-        """Shows every model that can be segmented with."""
+        """Shows every model that can be segmented with, then what is broken."""
         self._models = [model for model in list_models() if model.task in TASKS]
+        broken = broken_models()
         table = self.ui.modelsTable
         headings = [_("Name"), _("Task"), _("Inputs"), _("Mean Dice")]
         table.setColumnCount(len(headings))
         table.setHorizontalHeaderLabels(headings)
-        table.setRowCount(len(self._models))
-        for row, model in enumerate(self._models):
-            texts = (model.name, model.task, ", ".join(model.modalities), _scores(model))
+        table.setRowCount(len(self._models) + len(broken))
+        rows = [(m.path, m.name, m.task, ", ".join(m.modalities), _scores(m)) for m in self._models]
+        rows += [(folder.path, folder.path.name, _("Broken"), folder.problem, "") for folder in broken]
+        for row, (path, *texts) in enumerate(rows):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(str(text))
-                item.setToolTip(str(model.path) if column == 0 else str(text))
+                item.setToolTip(str(path) if column == 0 else str(text))
                 table.setItem(row, column, item)
         header = table.horizontalHeader()
         for column in range(len(headings)):
@@ -184,5 +187,5 @@ class PublishTab:
 
 def _scores(model: ModelFolder) -> str:
     """Of the first data set that it was measured on."""
-    first: dict[str, float] = next(iter(model.info.get("scores", {}).values()), {})
+    first: Mapping[str, float] = next(iter(model.description.scores.values()), {})
     return ", ".join(f"{name} {dice:.2f}" for name, dice in first.items())

@@ -75,7 +75,7 @@ def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
 
 def installed() -> list[Checkpoint]:
     """The installed models that reconstruct: those of a pre-training, which have their decoder still."""
-    models = [model for model in list_models() if "autoencoder" in model.info["network"]]
+    models = [model for model in list_models() if "autoencoder" in model.description.network]
     return [Checkpoint(model.path, _("Model {name}").format(name=model.name)) for model in models]
 
 

@@ -64,7 +64,7 @@ def score_ours(head: Head, *, model: str | None, tta: bool | None, device: str, 
     volumes = {name: float(np.isin(result.labels.array, labels).sum() * voxel_ml) for name, labels in regions.items()}
     return score(result.labels.array, values, head) | {
         "volumes_ml": volumes,
-        "version": f"{result.model.name} {result.model.info.get('version', '')}".strip(),
+        "version": f"{result.model.name} {result.model.description.version}".strip(),
         "seconds": seconds,
     }
 

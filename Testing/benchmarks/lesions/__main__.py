@@ -23,7 +23,7 @@ from Testing.benchmarks.lesions.scoring import Record, Rules, find_ms, measure, 
 
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
-from asa.models import ModelFolder, find_model
+from asa.models import DESCRIPTION, ModelFolder, find_model
 from asa.runs.folder import Run
 from asa.training.publishing.export import export_model
 
@@ -38,7 +38,11 @@ def find_cases(task: str, root: Path) -> dict[str, LabelledCase]:
 
 def export_fold(runs: str, shipped: ModelFolder, folder: Path) -> Path:
     """A fold's last checkpoint, or the mean of several, as a model folder with the rules of the model that ships."""
-    rules = {k: v for k, v in shipped.info.items() if k not in ("format", "network", "steps")}
+    rules = {
+        k: v
+        for k, v in json.loads((shipped.path / DESCRIPTION).read_text(encoding="utf-8")).items()
+        if k not in ("format", "network", "steps")
+    }
     first, *others = [Run(Path(run)).checkpoint_path("last") for run in runs.split("+")]
     export_model(first, folder, rules, others=others)
     return folder

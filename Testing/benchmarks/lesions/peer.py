@@ -33,6 +33,7 @@ from Testing.benchmarks.lesions.scoring import Prepared, Record, Rules, read_fol
 from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.geometry import FRAME
+from asa.model_description import ModelDescription
 from asa.models import ModelFolder
 from asa.nn import Segmenter
 from asa.preprocessing.normalise import zscore_corrected
@@ -131,9 +132,10 @@ class Network:
 def measure(run: Path, task: str, fold: int) -> tuple[Network, list[Record]]:
     """The network of a run, and its scores on the cases of the fold."""
     network = Network(run)
-    modalities = [m.key for m in TASKS[task].modalities]
-    plain = ModelFolder(run, {"task": task, "modalities": modalities, "output": "regions", "tta": True})
-    rules = Rules(DATASETS[task], [tuple(modalities), ("flair",)])
+    modalities = tuple(m.key for m in TASKS[task].modalities)
+    described = ModelDescription(run.name, task, modalities, {}, regions=True, tta=True)
+    plain = ModelFolder(run, described)
+    rules = Rules(DATASETS[task], [modalities, ("flair",)])
     cases = find_cases(task, data_root())
     names = read_folds(CONFIGS / f"{task}_folds.json")[fold]
     records = [

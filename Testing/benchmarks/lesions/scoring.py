@@ -23,7 +23,7 @@ from asa.inference.segment import settle
 from asa.inference.subsets import Answers, averaged
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
-from asa.preprocessing.normalise import CORRECTED_ZSCORE, Map, stripped_brain, zscore_corrected, zscore_stripped
+from asa.preprocessing.normalise import Map, stripped_brain, zscore_corrected, zscore_stripped
 from asa.tasks import TASKS
 from asa.volume import read_volume, write_volume
 
@@ -80,7 +80,7 @@ class Prepared:
         task = TASKS[model.task]
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
-        answer = averaged(predictor, image, model, task, tta=model.tta)
+        answer = averaged(predictor, image, model, task, tta=model.description.tta)
         settled = settle(answer, image, model, task, self.alignment, None)
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
@@ -116,7 +116,7 @@ def measure(
     """Each fold's model on the cases it did not see; folds are numbered from ``first``."""
     for number, (path, names) in enumerate(zip(models, tests, strict=True), start=first):
         model = open_model(path)
-        corrects = model.info.get("normalisation") == CORRECTED_ZSCORE
+        corrects = model.description.normalisation.corrects_bias
         normalise = zscore_corrected if corrects else zscore_stripped
         for name in names:
             for record in score(model, Prepared(cases[name], rules.dataset, normalise), rules):

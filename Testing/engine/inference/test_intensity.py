@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from asa.errors import ModelError
 from asa.geometry import FRAME, box_slices
-from asa.inference.intensity import IntensityRule, _local_mean, intensity_rules, refine_by_intensity
-from asa.models import ModelFolder, find_model
+from asa.inference.intensity import _local_mean, refine_by_intensity
+from asa.model_description import IntensityRule, check_description
+from asa.models import find_model
 
 SHAPE = (40, 36, 44)
 
@@ -98,8 +97,9 @@ def test_the_network_alone_decides_in_excepted_boxes():
 
 
 def test_rules_come_from_the_model_and_unknown_settings_are_refused():
-    rules = intensity_rules(find_model("tissue"))
+    rules = find_model("tissue").description.intensity_rules
     assert [tuple(rule.classes) for rule in rules] == [(2, 3), (1, 3), (1, 2), (2, 4)] and len(rules[0].except_mm) == 2
-    for broken in ({"classes": (1, 2), "powr": 1}, {"least": 0.5}):
-        with pytest.raises(ModelError, match=r"'mine': a rule in model\.json cannot be read"):
-            intensity_rules(ModelFolder(Path(), {"name": "mine", "intensity_rules": [broken]}))
+    for broken in ({"classes": [1, 2], "powr": 1}, {"least": 0.5}):
+        info = {"format": 1, "name": "mine", "task": "tissue", "modalities": ["t1"], "network": {}}
+        with pytest.raises(ModelError, match=r"In entry 1 of 'intensity_rules' in model\.json, "):
+            check_description({**info, "intensity_rules": [broken]}, "model.json")

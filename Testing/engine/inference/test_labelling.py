@@ -9,8 +9,9 @@ from scipy import ndimage
 from asa.errors import InputError, ModelError
 from asa.geometry import FRAME, Alignment
 from asa.inference.labelling import label_classes, label_regions, move_class, ring_values
-from asa.inference.regions import RegionRules, settle_regions
+from asa.inference.regions import settle_regions
 from asa.inference.subsets import averaged
+from asa.model_description import MovedClass, RegionRules, check_description
 from asa.models import ModelFolder
 from asa.preprocessing.normalise import correct_bias, stripped_brain, zscore_brain, zscore_stripped
 from asa.tasks import TISSUE, TUMOUR, WMH
@@ -73,9 +74,9 @@ def test_thresholds_move_the_border_of_their_region_only() -> None:
 def test_specks_go_by_their_size_in_the_scan() -> None:
     regions = nested(40, 20, 8)
     regions[:, 5:9, 5:9, 5:9] = 0.9
-    with_speck, _ = label_regions(settle(regions, least_ml={"WT": 0.05}), TUMOUR, HERE, FRAME)
+    with_speck, _ = label_regions(settle(regions, min_component_ml={"WT": 0.05}), TUMOUR, HERE, FRAME)
     assert with_speck[6, 6, 6] == ET, "64 voxels of 1 microlitre are more than 0.05 mL"
-    without, _ = label_regions(settle(regions, least_ml={"WT": 0.05}, voxel_ml=0.0005), TUMOUR, HERE, FRAME)
+    without, _ = label_regions(settle(regions, min_component_ml={"WT": 0.05}, voxel_ml=0.0005), TUMOUR, HERE, FRAME)
     assert without[6, 6, 6] == 0 and (without > 0).sum() == 40**3
 
 
@@ -85,7 +86,7 @@ def test_parts_far_less_certain_than_the_tumour_go() -> None:
     regions[0][regions[0] > 0.5] = 0.99
     regions[:, 4:12, 4:12, 4:12] = 0.7  # log-odds 0.85; the tumour's are 4.6
     regions[0, 20:28, 4:12, 4:12] = 0.95  # 2.9: another tumour
-    kept = settle(regions, certainty={"WT": 0.4})
+    kept = settle(regions, min_component_certainty={"WT": 0.4})
     assert not (kept[:, 4:12, 4:12, 4:12] > 0.5).any() and kept[0, 24, 8, 8] > 0.5 and kept[0][centre] > 0.5
     everything = settle(regions)
     np.testing.assert_array_equal(everything[0, 4:12, 4:12, 4:12], np.float32(0.7))
@@ -148,13 +149,14 @@ def test_a_subset_of_the_modalities_has_a_say_where_it_can_know(tmp_path) -> Non
             progress(1.0)
             return np.full((3, *image.shape[1:]), np.count_nonzero(image.any((1, 2, 3))) / 4, np.float32)
 
-    info = {"modalities": ["t1", "t1gd", "t2", "flair"], "output": "regions"}
+    info = {"format": 1, "name": "m", "task": "tumour", "network": {}}
+    info |= {"modalities": ["t1", "t1gd", "t2", "flair"], "output": "regions"}
     info |= {"unknown_without": {"t1gd": ["TC", "ET"]}, "subset_averaging": [["t1gd", "flair"], ["flair"]]}
 
     def means(*given: int) -> list[float]:
         told.clear()
         image = np.float32(given)[:, None, None, None] * np.ones((4, 2, 2, 2), np.float32)
-        model = ModelFolder(tmp_path, info)
+        model = ModelFolder(tmp_path, check_description(info, "model.json"))
         found = averaged(Predictor(), image, model, TUMOUR, tta=True, progress=done.append)
         return [float(region.mean()) for region in found]
 
@@ -213,12 +215,14 @@ def test_coil_shading_is_divided_out() -> None:
 
 
 def test_a_model_says_which_modalities_it_needs(tmp_path) -> None:
-    info = {"name": "m", "task": "tumour", "modalities": ["t1", "t1gd", "flair"], "optional_modalities": ["t1", "t1gd"]}
-    model = ModelFolder(tmp_path, info)
+    info = {"format": 1, "name": "m", "task": "tumour", "network": {}}
+    info |= {"modalities": ["t1", "t1gd", "flair"], "optional_modalities": ["t1", "t1gd"]}
+    model = ModelFolder(tmp_path, check_description(info, "model.json"))
     assert model.channels({"flair": 0, "t2": 0, "t1": 0}) == ("t1", "flair")
     with pytest.raises(InputError, match="needs flair; given: t1"):
         model.channels(["t1"])
-    model = ModelFolder(tmp_path, info | {"optional_modalities": info["modalities"]})
+    info["optional_modalities"] = info["modalities"]
+    model = ModelFolder(tmp_path, check_description(info, "model.json"))
     assert model.channels(["t1gd"]) == ("t1gd",)
     with pytest.raises(InputError, match="needs one of t1, t1gd, flair; given: t2"):
         model.channels(["t2"])
@@ -226,7 +230,7 @@ def test_a_model_says_which_modalities_it_needs(tmp_path) -> None:
 
 def test_a_class_moves_within_its_box_only() -> None:
     posterior = np.full((3, *FRAME.shape), 1 / 3, np.float32)
-    move_class(posterior, 2, 1, ((-10, 10), (-32, 4), (0, 22)))
+    move_class(posterior, MovedClass(2, 1, ((-10, 10), (-32, 4), (0, 22))))
     moved = np.argwhere(posterior[2] == 0)
     world = FRAME.to_world(moved)
     # voxel centres lie half a millimetre off the whole numbers

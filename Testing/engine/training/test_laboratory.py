@@ -211,8 +211,8 @@ def test_a_run_is_published_where_it_is_found(tmp_path: Path, monkeypatch: pytes
     model = find_model("my-tumours", "tumour")
     assert model.path == user_models() / "my-tumours" and model in list_models("tumour")
     assert model.modalities == ("t1", "flair") and model.required == ()
-    assert model.info["normalisation"] == "brain z-score" and model.info["temperature"] == 1.5
-    assert model.info["scores"] == {"validation, step 3": {"ET": 0.4, "TC": 0.5, "WT": 0.6123}}
+    assert str(model.description.normalisation) == "brain z-score" and model.description.temperature == 1.5
+    assert model.description.scores == {"validation, step 3": {"ET": 0.4, "TC": 0.5, "WT": 0.6123}}
     card = (model.path / "CARD.md").read_text()
     assert all(words in card for words in ("5 of 7 cases", "starter", "0.612", "Research use only", "Two hospitals."))
     assert "somewhere" not in card + (model.path / "model.json").read_text()  # folders may be named after people
@@ -248,7 +248,8 @@ def test_a_run_of_lesions_becomes_a_model(tmp_path: Path, task: str, recorded: b
     tensors = {f"model.network.{key}": value for key, value in Segmenter(config).state_dict().items()}
     checkpoint.save(run.checkpoint_path("last"), tensors, {"step": 3, "network": config.to_dict()})
     model = open_model(publish(run.folder, "mine", tmp_path / "model"))
-    assert model.task == task and model.regions and model.tta and model.info["normalisation"] == "N4, brain z-score"
+    assert model.task == task and model.description.regions and model.description.tta
+    assert str(model.description.normalisation) == "N4, brain z-score"
     assert model.required == ()
     card = (model.path / "CARD.md").read_text()
     assert "20 label maps" in card and "6 real cases" in card and "somewhere" not in card

@@ -57,14 +57,14 @@ class Pretrained:
         """
         if (path / DESCRIPTION).is_file():
             source = path / WEIGHTS
-            info = open_model(path).info
+            described = open_model(path).description
             try:
                 weights = {k: v.float() for k, v in load_file(source).items()}
             except (SafetensorError, OSError) as error:
                 raise ModelError(f"{source} cannot be read: {error}") from error
-            network, step = info["network"], info.get("steps", 0)
+            network, step = described.network, described.steps
             if "autoencoder" not in network:
-                raise ModelError(f"model '{info['name']}' segments; it is not of a pre-training run")
+                raise ModelError(f"model '{described.name}' segments; it is not of a pre-training run")
         else:
             source = find_checkpoint(path)
             tensors, record = checkpoint.load(source)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from asa.errors import ModelError
 from asa.files import atomic_path, protect_inputs, protect_others, write_json, write_text
-from asa.models import CARD, DESCRIPTION, FORMAT, WEIGHTS, open_model
+from asa.model_description import FORMAT, check_description
+from asa.models import CARD, DESCRIPTION, WEIGHTS, open_model
 from asa.nn.weights import check_weights
 from asa.training import checkpoint
 
@@ -31,7 +32,7 @@ def export_model(
             less than each (model soup, Wortsman et al., ICML 2022).
 
     Raises:
-        ModelError: a checkpoint cannot be read, or they are not of one network.
+        ModelError: a checkpoint cannot be read, they are not of one network, or the description is wrong.
         OutputError: no room or no permission, or the folder holds files of these names that are of no model.
     """
     weights, record = network_weights(source)
@@ -47,12 +48,14 @@ def export_model(
         open_model(folder)
     except ModelError:
         protect_others(outputs)
+    network = record["network"]
+    described = {"format": FORMAT, **description, "network": network, "steps": record["step"]}
+    check_description(described, f"the description of model {folder.name}")
     halved = {name: halve(mean([one[name] for one in all_weights])) for name in weights}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(halved, temporary)
-    network = record["network"]
-    write_json(folder / DESCRIPTION, {"format": FORMAT, **description, "network": network, "steps": record["step"]})
+    write_json(folder / DESCRIPTION, described)
     if card:
         write_text(folder / CARD, card)
 

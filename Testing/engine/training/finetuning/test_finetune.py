@@ -20,11 +20,6 @@ from asa.errors import InputError, ModelError, ResourceError
 from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
-from asa.preprocessing.normalise import (
-    BRAIN_ZSCORE,
-    CORRECTED_ZSCORE,
-    STANDARDISED,
-)
 from asa.pretext import ReconstructionOptions, make_objective
 from asa.runs.folder import read_events
 from asa.tasks import TASKS
@@ -133,10 +128,10 @@ def test_stripped_cases_are_zscored_within_the_brain_and_have_no_rim(tmp_path):
     inside = image[0][image[0] != 0].astype(np.float32)
     assert inside.size > 200_000 and abs(inside.mean()) < 0.02 and abs(inside.std() - 1) < 0.02
     assert inside.min() > -4.9  # no partial voxels, twenty deviations below
-    assert not store.corrected and normalisation(store) == STANDARDISED + BRAIN_ZSCORE
+    assert not store.corrected and normalisation(store) == "standardised brain z-score"
     even = prepare_cases(DATASETS["brats2021"], root, tmp_path / "even", align=False, stripped=True, corrected=True)
     assert CaseStore.open(even.folder).corrected, "a model made from this store must be shown corrected images too"
-    assert normalisation(even) == STANDARDISED + CORRECTED_ZSCORE
+    assert normalisation(even) == "standardised N4, brain z-score"
 
 
 def test_preparation_goes_on_and_keeps_its_settings(heads, store):
