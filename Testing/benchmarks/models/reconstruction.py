@@ -1,4 +1,4 @@
-"""How well a pre-trained auto-encoder fills in hidden brain, next to two answers that need no learning.
+"""How well a pre-trained auto-encoder fills in hidden brain, next to answers that need no learning.
 
 ``python -m Testing.benchmarks.models.reconstruction STORE SPLIT RUN [RUN ...] [--part held_out|test]``
 
@@ -7,6 +7,7 @@ the error is the mean square over hidden brain voxels, averaged over scans.
 
 mean head: voxelwise mean of the training scans, where at least a tenth of them have brain.
 blur: hidden voxels are a normalised Gaussian convolution of the visible ones; sigma is the best of the training scans.
+both: the mean head and the blur of what is visible of the difference to it; the hardest of the three to beat.
 """
 
 from __future__ import annotations
@@ -122,7 +123,12 @@ def main() -> None:
         stored = np.asarray(store.read(number[name]))
         image, brain = brain_scores(stored)
         mask, hidden = hidden_voxels(brain, 1000 + number[name])
-        answers = {"mean head": prior, f"blur, {sigma:g} mm": blurred(image, brain & ~hidden, sigma)}
+        seen = brain & ~hidden
+        answers = {
+            "mean head": prior,
+            f"blur, {sigma:g} mm": blurred(image, seen, sigma),
+            "both": prior + blurred(image - prior, seen, sigma),
+        }
         answers |= {label: reconstructed(net, stored, mask, tokens=tokens) for label, net, tokens in networks}
         for label, answer in answers.items():
             rows.setdefault(label, []).append(float(np.square(answer - image)[hidden].mean()))
