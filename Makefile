@@ -1,4 +1,4 @@
-# make sample   set up, segment the sample head and say where the results are
+# make sample   set up, segment the sample head and print where the results are
 # make test     set up, check style and types, run the tests
 # make docs     set up, build the documentation into site/, with warnings as errors
 #

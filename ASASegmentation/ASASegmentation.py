@@ -1,4 +1,4 @@
-"""The module as Slicer loads it. Everything else is in ASASegmentationLib, in ASASlicerLib and in the engine `asa`."""
+"""Module entry point for Slicer. The implementation is in ASASegmentationLib, ASASlicerLib and the engine `asa`."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from slicer.ScriptedLoadableModule import (
 
 
 class ASASegmentation(ScriptedLoadableModule):
-    """What the application shows of the module."""
+    """Describe the module to the application."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -37,14 +37,14 @@ class ASASegmentation(ScriptedLoadableModule):
 
 
 def register_sample_data() -> None:
-    """Called once the application has started, when the module Sample Data is there."""
+    """Register the sample data once the application has started and the module Sample Data is available."""
     from ASASegmentationLib.sample_data import register
 
     register()
 
 
 class ASASegmentationWidget(ScriptedLoadableModuleWidget):
-    """The panel; what it does is in ASASegmentationLib.panel."""
+    """Create the panel of ASASegmentationLib.panel."""
 
     panel: Any = None  # until setup has come so far
 
@@ -67,19 +67,19 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
         )
 
     def cleanup(self) -> None:
-        panel, self.panel = self.panel, None  # some versions of Slicer call this twice as they end
+        panel, self.panel = self.panel, None  # some versions of Slicer call this twice on exit
         if panel is not None:
             panel.close()
 
     def onReload(self) -> None:
-        """Forgets the libraries and the engine, so that they are read again from their files."""
+        """Drop the libraries and the engine from the module cache so that they are imported again."""
         for name in [n for n in sys.modules if n.split(".")[0] in ("ASASegmentationLib", "ASASlicerLib", "asa")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
 
 class ASASegmentationLogic(ScriptedLoadableModuleLogic):
-    """Makes the logic of ASASegmentationLib with its collaborators."""
+    """Create the logic of ASASegmentationLib and its dependencies."""
 
     def create(self, ask: Callable[[str], bool]) -> Any:
         """The logic over the application's scene; `ask` puts a yes-no question to the user."""
@@ -90,7 +90,7 @@ class ASASegmentationLogic(ScriptedLoadableModuleLogic):
 
 
 class ASASegmentationTest(ScriptedLoadableModuleTest):
-    """The tests that need an application; they run the same over a stand-in for it."""
+    """Run the tests that need an application, or the stand-in for it."""
 
     def runTest(self, *args: Any, **kwargs: Any) -> None:
         import unittest

@@ -1,4 +1,4 @@
-"""The laboratory as Slicer loads it. Everything else is in ASATrainingLib; the engine `asa` is ASASegmentation's."""
+"""Training module entry point for Slicer. The implementation is in ASATrainingLib and the engine `asa`."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from slicer.ScriptedLoadableModule import (
 
 
 class ASATraining(ScriptedLoadableModule):
-    """What the application shows of the module."""
+    """Describe the module to the application."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -25,8 +25,8 @@ class ASATraining(ScriptedLoadableModule):
         parent.dependencies = ["ASASegmentation", "Volumes"]
         parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
-            "Pre-trains and fine-tunes the Attentive Symmetric Auto-encoder on this computer, shows how a run goes, "
-            "and looks into the model: importance, masks, reconstructions. Runs go on when Slicer is closed. "
+            "Pre-trains and fine-tunes the Attentive Symmetric Auto-encoder on this computer, monitors runs "
+            "and inspects models: importance, masks, reconstructions. Runs continue after Slicer is closed. "
             "For research use only; not for diagnosis or treatment. See the "
             '<a href="https://asa-slicer.github.io/SlicerASASegmentation/">documentation</a>.'
         )
@@ -37,14 +37,14 @@ class ASATraining(ScriptedLoadableModule):
 
 
 def register_layouts() -> None:
-    """Called once the application has started, when there is something to arrange."""
+    """Register the layouts once the application has started."""
     from ASATrainingLib.layouts import register
 
     register(slicer.mrmlScene)
 
 
 class ASATrainingWidget(ScriptedLoadableModuleWidget):
-    """The panel; what it does is in ASATrainingLib.panel."""
+    """Create the panel of ASATrainingLib.panel."""
 
     panel: Any = None  # until setup has come so far
 
@@ -62,19 +62,19 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
         self.panel.ask_engine()
 
     def cleanup(self) -> None:
-        panel, self.panel = self.panel, None  # some versions of Slicer call this twice as they end
+        panel, self.panel = self.panel, None  # some versions of Slicer call this twice on exit
         if panel is not None:
             panel.close()
 
     def onReload(self) -> None:
-        """Forgets the library, so that it is read again from its files."""
+        """Drop the library from the module cache so that it is imported again."""
         for name in [n for n in sys.modules if n.split(".")[0] == "ASATrainingLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
 
 class ASATrainingLogic(ScriptedLoadableModuleLogic):
-    """Makes the logic of ASATrainingLib with its collaborators."""
+    """Create the logic of ASATrainingLib and its dependencies."""
 
     def create(self) -> Any:
         """The logic over the application's settings, in which the list of known runs is kept."""
@@ -88,7 +88,7 @@ class ASATrainingLogic(ScriptedLoadableModuleLogic):
 
 
 class ASATrainingTest(ScriptedLoadableModuleTest):
-    """The tests that need an application; they run the same over a stand-in for it."""
+    """Run the tests that need an application, or the stand-in for it."""
 
     def runTest(self, *args: Any, **kwargs: Any) -> None:
         import unittest

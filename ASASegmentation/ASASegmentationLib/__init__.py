@@ -1,1 +1,1 @@
-"""The clinic's side of ASA: MRML and Qt. The engine `asa` never imports this package."""
+"""MRML and Qt code of the segmentation module. The engine `asa` never imports this package."""

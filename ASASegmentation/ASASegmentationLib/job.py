@@ -1,4 +1,4 @@
-"""One segmentation in a process of its own, and its surfaces in another."""
+"""Run one segmentation in a separate process, and create its surfaces in another."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SEGMENTED = 0.93  # share of the whole that segmenting takes where surfaces are
 
 
 class Job(EngineJob[Result]):
-    """Runs `python -m asa.job` on copies of volumes, and has the surfaces made of what comes out.
+    """Runs `python -m asa.job` on copies of volumes and creates surfaces from its result.
 
-    `reference` is the modality whose grid the result is on. `moved` is asked, once the results are there, for the
-    matrix from where that scan was to where it is now.
+    `reference` is the modality whose grid the result is on. `moved` is called once the results are available and
+    returns the matrix from the scan's position at the start to its current position.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Job(EngineJob[Result]):
             "posterior": settings.posterior,
             "threshold": settings.threshold or None,
             "reference": self._reference,
-            "segmentation_file": False,  # the segments are made in the scene
+            "segmentation_file": False,  # the segments are created in the scene
         }
         return self._program("asa.job", request)
 
@@ -66,12 +66,12 @@ class Job(EngineJob[Result]):
         return (yield from read_result(self.folder / "result", self._task, self._moved()))
 
     def _program(self, module: str, request: Mapping[str, object]) -> list[str]:
-        """Arguments for Python to run a module on a request."""
+        """Write the request and return the arguments for Python."""
         (self.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         return ["-m", module, "request.json"]
 
     def _make_surfaces(self) -> Steps[None]:
-        """Without them the segmentation is as good."""
+        """Create the surfaces; the segmentation is valid without them."""
         self.progress = Progress("surfaces", _SEGMENTED)
         segments = {spec.id: spec.values for spec in segment_specs(self._task)}
         request = {"labels": str(self.folder / "result" / LABELS), "segments": segments}

@@ -1,4 +1,4 @@
-"""The click, without Qt: from the parameter node to segments in the scene. Reports through plain Python callables."""
+"""Segmentation logic without Qt: from the parameter node to segments in the scene, reported through signals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ASASegmentationLib.results import scene
 from ASASegmentationLib.results.result import Result
 from ASASegmentationLib.segments import edits
 from ASASegmentationLib.segments.edits import State
-from ASASegmentationLib.segments.kept import rows_with_kept
+from ASASegmentationLib.segments.retained_rows import retained_rows
 from ASASlicerLib import volumes
 from ASASlicerLib.engine_job import CleanUp, JobState
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.signals import Signal
-from ASASlicerLib.steps import Steps, go_on
+from ASASlicerLib.steps import Steps, advance
 
 Ask = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished job brought: the node, its scan, the names of segments that stay as the user left them."""
+    """Result of a finished job: the node, its scan, and the names of segments that keep the user's edits."""
 
     node: slicer.vtkMRMLSegmentationNode
     volume: slicer.vtkMRMLVolumeNode | None = None
@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What a job was started on: ids survive the removal of the nodes, `affine` is the scan's 4x4 at that time."""
+    """Inputs of a job: ids remain valid after the nodes are removed, `affine` is the scan's 4x4 at the start."""
 
     volume_id: str
     volume_name: str
@@ -49,8 +49,8 @@ class _Origin:
 class SegmentationLogic:
     """Runs one job at a time.
 
-    `runner` starts the process, `ask` puts a yes-no question to the user. `poll` has to be called some twenty times a
-    second while the logic is `busy`; it never waits.
+    `runner` starts the process, `ask` asks the user a yes-no question. Call `poll` about twenty times a second while
+    the logic is `busy`; it never blocks.
 
     Signals: `changed()` when a job starts or ends, `progressed(Progress)`, `logged(str)`, `finished(Outcome)`,
     `failed(str)` with a sentence for the user, `cancelled()`.
@@ -63,15 +63,15 @@ class SegmentationLogic:
         self._runner = runner
         self._ask = ask
         self._job: Job | None = None
-        self._arrival: Steps[Outcome] | None = None  # results on their way into the scene
+        self._arrival: Steps[Outcome] | None = None  # results being added to the scene
         self._ended = CleanUp()
         self._origin: _Origin | None = None
-        self._logged = 0  # lines of the job's log that were passed on
+        self._logged = 0  # number of log lines already reported
         self._undo: Callable[[], None] | None = None
         self._closing = mrml_scene.AddObserver(mrml_scene.StartCloseEvent, lambda *_: self._on_scene_closing())
 
     def close(self) -> None:
-        """Ends a running job and lets go of the scene; at most a second later nothing of the job is left."""
+        """End a running job and stop observing the scene; clean-up takes at most one second."""
         self.cancel()
         self._scene.RemoveObserver(self._closing)
         self._ended.finish()
@@ -82,7 +82,7 @@ class SegmentationLogic:
 
     @property
     def busy(self) -> bool:
-        """Whether there is something left to do, if only to clean up."""
+        """Whether work remains, including clean-up."""
         return self.running or bool(self._ended)
 
     @property
@@ -90,13 +90,13 @@ class SegmentationLogic:
         return self._undo is not None and not self.running
 
     def problem(self, parameters: Parameters) -> str:
-        """Why nothing can be segmented, in a sentence; "" when it can."""
+        """Return why segmentation cannot start, as a sentence, or "" if it can."""
         return volumes.problem(parameters.modalities, parameters.volumes())
 
     def start(self, parameters: Parameters) -> None:
-        """Starts a job. Raises ValueError with the sentence of `problem` when there is one."""
+        """Start a job. Raises ValueError with the sentence of `problem` if there is one."""
         if self.running:
-            raise ValueError(_("A segmentation is running already."))
+            raise ValueError(_("A segmentation is already running."))
         if reason := self.problem(parameters):
             raise ValueError(reason)
         chosen, scan = parameters.volumes(), parameters.reference
@@ -108,52 +108,52 @@ class SegmentationLogic:
         for note in volumes.notes(chosen, scan):
             self.logged(note)
         settings = self._with_model(parameters)
-        if target is not None and edits.has_surfaces(target):  # else Slicer makes them, which takes long
+        if target is not None and edits.has_surfaces(target):  # otherwise Slicer creates them, which is slow
             settings = replace(settings, surfaces=True)
         try:
             snapshots = volumes.snapshots(chosen, scan)
             self._job = Job(snapshots, reference, parameters.task, settings, self._runner, self._moved)
         except OSError as error:
-            said = _("No temporary folder could be made: {reason}.")
-            self.failed(said.format(reason=error.strerror or error))
+            text = _("The temporary folder could not be created: {reason}.")
+            self.failed(text.format(reason=error.strerror or error))
             return
         self._logged = 0
         self.changed()
 
     def _with_model(self, parameters: Parameters) -> Settings:
-        """The settings with a model that there is."""
+        """Return the settings with a model that is installed."""
         settings, model = parameters.settings, parameters.model
         if not settings.model or model is None or model.name == settings.model:
             return settings
-        text = _("The model {chosen} is not on this computer; {name} is used.")
+        text = _("The model {chosen} is not installed on this computer; {name} is used instead.")
         self.logged(text.format(chosen=settings.model, name=model.name))
         return replace(settings, model=model.name)
 
     def cancel(self) -> None:
-        """Ends the running job, if there is one; the scene stays as it is. Results that arrive already are let in."""
+        """Cancel the running job, if any. Results that are already being added to the scene are still added."""
         if self._job is not None:
             self._job.cancel()
             self._end(self._job)
             self.cancelled()
 
     def poll(self) -> None:
-        """Takes in what the job did, and its results once it is done."""
+        """Process the job's progress, and its results once it is done."""
         if self._ended:
-            self._ended.go_on()
-            self.changed()  # the last time there is nothing left to poll for
+            self._ended.advance()
+            self.changed()  # tells listeners when nothing remains to poll for
         if self._arrival is not None:
             self._arrive(self._arrival)
         elif self._job is not None:
             self._follow(self._job)
 
     def _arrive(self, arrival: Steps[Outcome]) -> None:
-        """Some more into the scene; the GUI goes on in between."""
+        """Add the next part of the results to the scene; the GUI stays responsive in between."""
         try:
-            outcome = go_on(arrival)
-        except Exception as error:  # whatever the scene raises, the panel must not wait for ever
+            outcome = advance(arrival)
+        except Exception as error:  # whatever the scene raises, the panel must not wait forever
             self._arrival = None
             self.changed()
-            self.failed(_("The results could not be brought into the scene: {reason}").format(reason=error))
+            self.failed(_("The results could not be added to the scene: {reason}").format(reason=error))
             raise
         if outcome is not None:
             self._arrival = None
@@ -177,7 +177,7 @@ class SegmentationLogic:
             self.failed(job.error)
 
     def undo(self) -> None:
-        """Takes the last result out of the scene again."""
+        """Remove the last result from the scene."""
         if self._undo is not None:
             self._undo()
             self._undo = None
@@ -199,8 +199,10 @@ class SegmentationLogic:
         return self._scene.GetNodeByID(self._origin.volume_id) if self._origin is not None else None
 
     def _moved(self) -> np.ndarray:
-        """From where the scan was to where it is, should a transform have been hardened on it; transforms above it are
-        taken over by the segmentation instead."""
+        """Return the matrix from the scan's position at the start to its current one, in case a transform was hardened.
+
+        Parent transforms are applied to the segmentation instead.
+        """
         volume = self._volume()
         if volume is None or self._origin is None:
             return np.eye(4)
@@ -223,7 +225,7 @@ class SegmentationLogic:
             self._undo = _both(self._undo, restore)
             names = tuple(_name(node, key) or result.segments[key].GetName() for key in kept)
         scene.set_warnings(node, result.doubts, result.warnings)
-        scene.set_volume_table(node, rows_with_kept(result.volumes, result.task, kept))
+        scene.set_volume_table(node, retained_rows(result.volumes, result.task, kept))
         for extra in result.extra:
             yield True
             added = scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}").GetID()
@@ -231,8 +233,10 @@ class SegmentationLogic:
         return Outcome(node, volume, names, result.overview)
 
     def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[dict[str, edits.Voxels | None]]:
-        """Brings a result into an existing node; returns the segments that stay as the user left them: id -> voxels,
-        None for those that were removed."""
+        """Add a result to an existing node and return the segments that keep the user's edits.
+
+        Maps segment id to voxels, None for segments that the user removed.
+        """
         found = {}
         for key in result.segments:
             found[key] = edits.inspect(node, key)
@@ -240,8 +244,9 @@ class SegmentationLogic:
         foreign = [key for key in found if found[key].state is State.FOREIGN]
         replace_foreign = bool(foreign) and self._ask(
             _(
-                "{segmentation} has segments that ASA did not make: {segments}.\n\nReplace them by the new result? "
-                "Segments of ASA that you have changed are kept in any case."
+                "{segmentation} contains segments that ASA did not create: {segments}.\n\nReplace them with "
+                "the new result? "
+                "ASA segments that you have edited are always kept."
             ).format(segmentation=node.GetName(), segments=", ".join(_name(node, key) for key in foreign))
         )
         for undo in edits.update(node, result.segments, found, replace_foreign):
@@ -270,6 +275,6 @@ def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Calla
 
 
 def _name(node: slicer.vtkMRMLSegmentationNode, key: str) -> str:
-    """What a segment is called, "" when there is none."""
+    """Return the name of a segment, or "" if it does not exist."""
     segment = node.GetSegmentation().GetSegment(key)
     return str(segment.GetName()) if segment is not None else ""

@@ -1,4 +1,4 @@
-"""The panel: the controls of the .ui file on one side, the parameter node and the logic on the other."""
+"""Segmentation panel: connects the widgets of the .ui file with the parameter node and the logic."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from ASASlicerLib.proposal.propose import propose_volumes, usable_volumes
 from ASASlicerLib.signals import Signal
 
 _POLL_MS = 50
-_PROPOSE_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node
+_PROPOSE_AFTER_MS = 300  # volumes get their voxels after they are added, and scenes load and close node by node
 _STEPS = 1000
 _ROWS = 4
 
 
 class Panel:
-    """Shows the parameter node, writes what the user chooses into it, and runs the logic.
+    """Shows the parameter node, writes the user's choices to it, and runs the logic.
 
-    `ui` holds the named widgets of ASASegmentation.ui. `parameter_node` gives the module's parameter node, which is
-    another one after the scene was closed. `plan` says what is missing, `installer` installs it.
+    `ui` holds the named widgets of ASASegmentation.ui. `parameter_node` returns the module's parameter node,
+    which changes when the scene is closed. `plan` lists missing packages, `installer` installs them.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Panel:
         self._installer = installer
         self._plan = plan
         self._parameters = Parameters(parameter_node())
-        self._showing = False  # while the controls are being set from the node, or the scene is being replaced
+        self._showing = False  # while the controls are set from the node, or the scene is being replaced
         self._failure = ""
         self._outcome: Outcome | None = None
         self._timer = qt.QTimer()
@@ -73,8 +73,9 @@ class Panel:
         self._propose_timer.start()
 
     def close(self) -> None:
-        """Ends a running job and lets go of the scene; the controls may be gone afterwards."""
-        self._showing = True  # after a reload they are hidden, not gone: they must not write what they show any more
+        """End a running job and stop observing the scene; the widgets may be deleted afterwards."""
+        # after a reload the widgets are hidden, not deleted: they must no longer write to the node
+        self._showing = True
         self._timer.stop()
         self._propose_timer.stop()
         for watched, tag in (*self._observations, self._observed_node):
@@ -89,14 +90,14 @@ class Panel:
         ui = self.ui
         for row, task in enumerate(TASKS.values()):
             title = _(task.title)
-            ui.taskComboBox.addItem(title.split(" (")[0], task.name)  # what is in brackets would be cut off
+            ui.taskComboBox.addItem(title.split(" (")[0], task.name)  # the text in brackets would be cut off
             ui.taskComboBox.setItemData(row, title, qt.Qt.ToolTipRole)
         devices = {"auto": _("Automatic"), "cpu": _("Processor (CPU)"), "cuda": _("Graphics card (GPU)")}
         for value, title in devices.items():
             ui.deviceComboBox.addItem(title, value)
         for value, title in {"nested": _("Nested regions"), "separate": _("Separate parts")}.items():
             ui.viewComboBox.addItem(title, value)
-        ui.wheelsPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs  # a property without a setter that Python can call
+        ui.wheelsPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs  # a property without a setter callable from Python
         ui.progressBar.setRange(0, _STEPS)
         for selector in (*self._selectors(), ui.outputSelector):
             selector.setMRMLScene(slicer.mrmlScene)
@@ -146,7 +147,7 @@ class Panel:
         return node, node.AddObserver("ModifiedEvent", lambda *_: self.show_parameters())
 
     def _on_scene_being_replaced(self) -> None:
-        """The selectors lose what is chosen in them when the scene comes: that is not the user's choice."""
+        """Ignore changes of the selectors: a new scene clears them, which is not the user's choice."""
         self._showing = True
 
     def _on_scene_replaced(self) -> None:
@@ -162,7 +163,7 @@ class Panel:
     # --- from the parameter node to the controls
 
     def show_parameters(self) -> None:
-        """Sets all controls from the parameter node."""
+        """Set all widgets from the parameter node."""
         if self._showing:
             return
         self._showing = True
@@ -218,7 +219,7 @@ class Panel:
         _select(box, chosen)
 
     def _on_changed(self, *_args: object) -> None:
-        """Writes all controls into the parameter node."""
+        """Write all widgets to the parameter node."""
         if self._showing:
             return
         ui, before = self.ui, self._parameters.settings
@@ -237,7 +238,7 @@ class Panel:
         )
         node = self._parameters.node
         modified = node.StartModify()
-        if task == before.task:  # else the rows still stand for the inputs of another task
+        if task == before.task:  # otherwise the rows still belong to the previous task
             for modality, selector in zip(self._parameters.modalities, self._selectors(), strict=False):
                 self._parameters.set_volume(modality.key, selector.currentNode())
         self._parameters.settings = settings
@@ -246,16 +247,16 @@ class Panel:
         self._failure = ""
         self.show_parameters()
 
-    # --- what follows from the state
+    # --- state
 
     def _refresh(self) -> None:
-        """Enables and captions what depends on the job, the volumes and the results."""
+        """Update the widgets that depend on the job, the volumes and the results."""
         ui, running = self.ui, self.logic.running
         reason = self._reason()
         ui.segmentButton.setText(_("Cancel") if running else _("Segment"))
         ui.segmentButton.setEnabled(running or not reason)
-        tip = _("End the running segmentation; the scene stays as it is.") if running else reason
-        ui.segmentButton.setToolTip(tip or _("Segment the chosen scan."))
+        tip = _("Cancel the running segmentation; the scene is unchanged.") if running else reason
+        ui.segmentButton.setToolTip(tip or _("Segment the selected scan."))
         for section in (ui.inputsSection, ui.advancedSection):
             section.setEnabled(not running)
         ui.progressBar.setVisible(running)
@@ -267,10 +268,10 @@ class Panel:
         self._results.show(self._segmentation(), overview, not running)
 
     def _reason(self) -> str:
-        """Why there is nothing to segment with, in a sentence; "" when there is."""
+        """Return why segmentation cannot start, as a sentence, or "" if it can."""
         if self.ui.modelComboBox.count == 0:
             problems = [model.problem for model in broken_models()]
-            return " ".join([_("There is no model for this task in this installation."), *problems])
+            return " ".join([_("No model for this task is installed."), *problems])
         reason = self.logic.problem(self._parameters)
         if reason and slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None:
             wanted = ", ".join(_(modality.title) for modality in self._parameters.modalities)
@@ -280,13 +281,13 @@ class Panel:
     def _summary(self) -> str:
         if self._outcome is None:
             return "\n".join(filter(None, [_("Ready."), dependencies.gpu_unused()]))
-        said = [_("Done: {segmentation}.").format(segmentation=self._outcome.node.GetName())]
+        lines = [_("Done: {segmentation}.").format(segmentation=self._outcome.node.GetName())]
         if self._outcome.kept:
-            said.append(_("Kept as you left them: {segments}.").format(segments=", ".join(self._outcome.kept)))
-        return "\n".join(said)
+            lines.append(_("Your edits were kept: {segments}.").format(segments=", ".join(self._outcome.kept)))
+        return "\n".join(lines)
 
     def _segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """What the results section is about: the last result, or the chosen segmentation."""
+        """Return the segmentation shown in the results section: the last result, or the selected one."""
         if self._outcome is not None and slicer.mrmlScene.IsNodePresent(self._outcome.node):
             return self._outcome.node
         return self._parameters.segmentation
@@ -294,31 +295,33 @@ class Panel:
     # --- proposals
 
     def propose(self) -> None:
-        """Chooses volumes for the task's modalities and says how."""
+        """Suggest volumes for the modalities of the task."""
         chosen = propose_volumes(usable_volumes(slicer.mrmlScene), self._parameters.modalities)
         node = self._parameters.node
         modified = node.StartModify()
         for modality in self._parameters.modalities:
             self._parameters.set_volume(modality.key, chosen.get(modality.key))
         node.EndModify(modified)
-        self.ui.proposalLabel.setText(_("Proposed. Change what is wrong.") if chosen else _("No loaded volume fits."))
+        self.ui.proposalLabel.setText(
+            _("Suggested automatically; please check.") if chosen else _("No suitable volume found.")
+        )
         self.show_parameters()
 
     def _on_nodes_changed(self) -> None:
         if self._outcome is not None and not slicer.mrmlScene.IsNodePresent(self._outcome.node):
-            self._outcome = None  # its segmentation was removed
+            self._outcome = None  # the segmentation was removed
         self._propose_if_untouched()
         self._refresh()
 
     def _propose_if_untouched(self, *_args: object) -> None:
-        """A proposal never replaces what was chosen before."""
+        """Suggest volumes unless the user has already chosen some."""
         if not self.logic.running and not self._parameters.volumes():
             self.propose()
 
-    # --- the click
+    # --- running
 
     def toggle(self) -> None:
-        """Segments, or cancels what is running."""
+        """Start segmenting, or cancel the running job."""
         if self.logic.running:
             self.logic.cancel()
             return
@@ -339,7 +342,7 @@ class Panel:
         if not plan.packages:
             return True
         if not self._dialogs.ask(plan.explanation()):
-            self._on_failed(_("Segmentation needs packages that are not installed."))
+            self._on_failed(_("Required Python packages are not installed."))
             return False
         try:
             with self._dialogs.busy():
@@ -349,7 +352,7 @@ class Panel:
             return False
         return True
 
-    # --- what the logic reports
+    # --- signals of the logic
 
     def _on_progress(self, progress: Progress) -> None:
         self.ui.progressBar.setValue(int(_STEPS * progress.fraction))
@@ -370,7 +373,7 @@ class Panel:
         self._on_log(message)
 
     def _on_cancelled(self) -> None:
-        self._failure = _("Cancelled; the scene is as it was.")
+        self._failure = _("Cancelled; the scene is unchanged.")
         self._refresh()
 
     # --- results

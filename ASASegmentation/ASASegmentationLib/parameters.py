@@ -1,4 +1,4 @@
-"""The parameter node: which volumes, which segmentation, which settings. It lies in the scene and is saved with it."""
+"""Typed access to the parameter node, which stores volumes, segmentation and settings with the scene."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Parameters:
 
     @property
     def settings(self) -> Settings:
-        """What is stored; for what is missing or cannot be understood, the default."""
+        """Return the stored settings, with defaults for missing or invalid values."""
         values: dict[str, Any] = {}
         for field in fields(Settings):
             text = self.node.GetParameter(field.name)
@@ -82,14 +82,14 @@ class Parameters:
 
     @property
     def model(self) -> ModelFolder | None:
-        """The chosen model, else the first one of the task: a scene may name one that is not on this computer."""
+        """The selected model, or the first one of the task if the scene names a model that is not installed."""
         settings = self.settings
         models = list_models(settings.task)
         return next((model for model in models if model.name == settings.model), models[0] if models else None)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The inputs: what the model takes; without a model what the task could take."""
+        """The inputs of the model, or without a model all modalities of the task."""
         model = self.model
         if model is None:
             return self.task.modalities
@@ -97,20 +97,20 @@ class Parameters:
         return tuple(replace(m, required=m.key in model.required) for m in taken)
 
     def volumes(self) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-        """Modality key -> volume, of the inputs that have one."""
+        """Return modality key -> volume for the inputs that have one."""
         chosen = {modality.key: self.volume(modality.key) for modality in self.modalities}
         return {key: volume for key, volume in chosen.items() if volume is not None}
 
     @property
     def reference(self) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """The volume whose grid the result is on; None when there is no volume at all."""
+        """The volume whose grid the result uses; None if no volume is selected."""
         volumes = self.volumes()
         order = (self.settings.reference, *self.task.reference, *volumes)
         return next((volumes[key] for key in order if key in volumes), None)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """The segmentation to update; None makes a new one."""
+        """The segmentation to update; None creates a new one."""
         node: slicer.vtkMRMLSegmentationNode | None = self.node.GetNodeReference(_SEGMENTATION)
         return node
 

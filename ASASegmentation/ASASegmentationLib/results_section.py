@@ -1,4 +1,4 @@
-"""The part of the panel about one segmentation: its warnings, its volumes, what of it is shown, its files."""
+"""Results section of the panel: warnings, volumes, display and export of one segmentation."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ResultsSection:
         ui.exportButton.connect("clicked()", self._export)
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None, overview: bytes, enabled: bool) -> None:
-        """Shows what belongs to a segmentation that ASA made, else nothing. `overview` is its picture, if there is one.
+        """Show a segmentation created by ASA; hide the section for any other. `overview` is its image, if available.
 
-        While a job runs the section is not `enabled`, and the warnings are those of the result before: not shown.
+        While a job runs the section is not `enabled` and the warnings of the previous result are hidden.
         """
         ui, table = self._ui, scene.volume_table(node) if node is not None else None
         self._node, self._overview = (node if table is not None else None), overview
@@ -50,7 +50,7 @@ class ResultsSection:
         for control in (ui.viewLabel, ui.viewComboBox):
             control.setVisible(task is not None and task.nested)
         if task is not None and task.nested:
-            ui.viewComboBox.blockSignals(True)  # it says what is shown, it changes nothing
+            ui.viewComboBox.blockSignals(True)  # reflect the display without changing it
             ui.viewComboBox.setCurrentIndex(0 if scene.shows_nested(node, task) else 1)
             ui.viewComboBox.blockSignals(False)
         headings, rows = scene.table_cells(table)
@@ -65,12 +65,12 @@ class ResultsSection:
         ui.warningFrame.setVisible(bool(lines))
         ui.warningFrame.setStyleSheet(_STYLE.format(*(_RED if doubts else _AMBER)))
         ui.warningTitle.setText(
-            _("Do not use this result before you have checked it") if doubts else _("Look at this before you go on")
+            _("Do not use this result unchecked") if doubts else _("Please review before continuing")
         )
         ui.warningText.setText("\n".join(f"• {_sentence(line)}" for line in lines))
 
     def show_surfaces(self, shown: bool) -> None:
-        """Shows or hides the surfaces of the segmentation."""
+        """Show or hide the surfaces of the segmentation."""
         if self._node is None:
             return
         if shown:
@@ -96,5 +96,5 @@ class ResultsSection:
 
 
 def _sentence(text: str) -> str:
-    """With a capital and a full stop."""
+    """Return the text with a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,4 +1,4 @@
-"""A head to try the module on, in the module Sample Data."""
+"""Sample scan for the module Sample Data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ICON = Path(__file__).parents[1] / "Resources" / "Icons" / "ASASegmentation.png
 
 
 def register() -> None:
-    """Adds Slicer's own sample head to a category of ours, once the application has started."""
+    """Add Slicer's sample head to the category of this module, once the application has started."""
     try:
         sample_data = importlib.import_module("SampleData")
     except ImportError:  # an application without that module

@@ -1,4 +1,4 @@
-"""What the panel says about a running job."""
+"""Progress messages of the panel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ASASlicerLib.engine_job import Progress
 
 
 def progress_text(progress: Progress) -> str:
-    """What is being done and how long it will still take."""
+    """Return the current stage and the remaining time."""
     stages = {
         "preparing": _("Preparing"),
         "reading": _("Reading the scan"),
@@ -16,7 +16,7 @@ def progress_text(progress: Progress) -> str:
         "network": _("Segmenting"),
         "labelling": _("Labelling"),
         "writing": _("Measuring"),
-        "surfaces": _("Making surfaces"),
+        "surfaces": _("Creating surfaces"),
     }
     return f"{stages.get(progress.stage, progress.stage)}… {_remaining(progress.remaining_s)}".rstrip()
 

@@ -1,1 +1,1 @@
-"""What both modules of ASA use in Slicer: volumes, programs beside the application, dialogs."""
+"""Code shared by both Slicer modules: volumes, external processes, dialogs."""

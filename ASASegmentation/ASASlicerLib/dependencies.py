@@ -1,6 +1,6 @@
-"""The Python packages that the engine needs inside Slicer: what is missing, and installing it.
+"""Detect and install the Python packages that the engine needs inside Slicer.
 
-Nothing here runs at import, at start or in testing mode; packages are only looked up, never imported.
+Nothing here runs at import, at start-up or in testing mode; packages are looked up, never imported.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ TORCH = "torch"
 
 @dataclass(frozen=True)
 class Package:
-    """A package by the name it is imported and the one it is installed with; `megabytes` is about its size on disk."""
+    """A package: its import name, its pip requirement, and its approximate size on disk."""
 
     module: str
     requirement: str
     megabytes: int
 
 
-# Without upper bounds: the application decides which numpy, scipy and SimpleITK there are.
+# Without upper bounds: the application determines the versions of numpy, scipy and SimpleITK.
 PACKAGES = (
     Package(TORCH, "torch>=2.4", 1000),
     Package("nibabel", "nibabel>=5.2", 10),
@@ -40,7 +40,7 @@ PACKAGES = (
     Package("SimpleITK", "SimpleITK>=2.3", 180),
     Package("PIL", "pillow>=10", 15),
 )
-# What training needs beside.
+# Additional packages for training.
 TRAINING_PACKAGES = (
     *PACKAGES,
     Package("pydantic", "pydantic>=2.7", 10),
@@ -60,7 +60,7 @@ class Installer(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be installed, about how large that is, and where it would go."""
+    """Packages to install, their approximate size, and the destination."""
 
     packages: tuple[Package, ...]
     gpu: bool
@@ -74,42 +74,46 @@ class Plan:
         return sum(package.megabytes for package in self.packages) + extra
 
     def explanation(self) -> str:
-        """What the one dialog says before anything is installed."""
+        """Return the text of the confirmation dialog."""
         size = f"{self.megabytes / 1000:.1f} GB" if self.megabytes >= 1000 else f"{self.megabytes} MB"
         origin = _("from the internet (PyPI, PyTorch)")
         if self.wheels:
             origin = _("from the folder {folder}").format(folder=self.wheels)
         parts = [
-            _("{purpose} needs Python packages that this Slicer does not have yet: {packages}.").format(
+            _("{purpose} needs Python packages that are not installed in this Slicer: {packages}.").format(
                 purpose=self.purpose, packages=", ".join(package.requirement for package in self.packages)
             ),
-            _("They take about {size} and are installed {origin} into {destination}.").format(
+            _("They need about {size} of disk space and will be installed {origin} into {destination}.").format(
                 size=size, origin=origin, destination=self.destination
             ),
         ]
         if any(package.module == TORCH for package in self.packages):
-            graphics = _("PyTorch is installed with support for the graphics card of this computer.")
-            parts.append(graphics if self.gpu else _("PyTorch is installed for the processor: no NVIDIA card is here."))
-        parts.append(_("This is done once and takes some minutes, in which Slicer waits. Install them now?"))
+            graphics = _("PyTorch will be installed with support for the graphics card of this computer.")
+            parts.append(
+                graphics if self.gpu else _("No NVIDIA graphics card was found, so PyTorch will run on the CPU.")
+            )
+        parts.append(
+            _("This is needed once and takes a few minutes; Slicer is unresponsive meanwhile. Install them now?")
+        )
         return "\n\n".join(parts)
 
 
 def missing(
     found: Callable[[Package], bool] | None = None, packages: tuple[Package, ...] = PACKAGES
 ) -> tuple[Package, ...]:
-    """Those of the packages that are not installed, or too old. `found` says whether one is there."""
+    """Return the packages that are missing or too old. `found` tests whether one is installed."""
     found = found or installed
     return tuple(package for package in packages if not found(package))
 
 
 def installed(package: Package) -> bool:
-    """Whether a package is there in a version that will do; it is not imported."""
+    """Return whether a package is installed in a sufficient version, without importing it."""
     if importlib.util.find_spec(package.module) is None:
         return False
     name, _at_least, wanted = package.requirement.partition(">=")
     try:
         return _numbers(importlib.metadata.version(name)) >= _numbers(wanted)
-    except importlib.metadata.PackageNotFoundError:  # part of the application, without a record of its own
+    except importlib.metadata.PackageNotFoundError:  # part of the application, without package metadata
         return True
 
 
@@ -119,35 +123,35 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def gpu_present() -> bool:
-    """Whether an NVIDIA driver is there: it brings this program."""
+    """Return whether an NVIDIA driver is installed, which includes this program."""
     return shutil.which("nvidia-smi") is not None
 
 
 @lru_cache(maxsize=1)
 def gpu_unused() -> str:
-    """A sentence when PyTorch is built for the processor on a machine with a GPU, else ""."""
+    """Return a message if PyTorch is a CPU build on a machine with a GPU, else ""."""
     spec = importlib.util.find_spec(TORCH)
     if spec is None or spec.origin is None or not gpu_present():
         return ""
-    try:  # read, because importing PyTorch takes seconds; builds for PyPI do not say it in their version
-        said = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    try:  # read the file, because importing PyTorch takes seconds and PyPI builds do not encode CUDA in their version
+        source = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
         return ""
-    if re.search(r"^(cuda|hip)\b[^=]*=\s*['\"]", said, re.MULTILINE):
+    if re.search(r"^(cuda|hip)\b[^=]*=\s*['\"]", source, re.MULTILINE):
         return ""
     return _(
-        "This computer has an NVIDIA graphics card, but the installed PyTorch cannot use it, so that segmenting takes "
+        "This computer has an NVIDIA graphics card, but the installed PyTorch cannot use it, so segmentation takes "
         "longer. To change that, uninstall PyTorch in the module PyTorch Utils, restart Slicer, and install it again."
     )
 
 
 def plan(wheels: Path | None) -> Plan:
-    """What a first click would install. `wheels`: a folder of wheel files to install from, without internet."""
+    """Return what segmentation would install. `wheels`: folder of wheel files for an offline installation."""
     return Plan(missing(), gpu_present(), wheels, _destination())
 
 
 def training_plan(wheels: Path | None) -> Plan:
-    """What training would install beside."""
+    """Return what training would install."""
     return Plan(missing(packages=TRAINING_PACKAGES), gpu_present(), wheels, _destination(), "Training")
 
 
@@ -156,7 +160,7 @@ def _destination() -> str:
 
 
 class SlicerInstaller:
-    """Installs with what the application offers: PyTorch through its extension, the rest with its pip."""
+    """Installs PyTorch through its Slicer extension and other packages with Slicer's pip."""
 
     def install(self, packages: tuple[Package, ...], wheels: Path | None) -> None:
         others = [package for package in packages if package.module != TORCH or wheels is not None]
@@ -168,11 +172,15 @@ class SlicerInstaller:
         importlib.invalidate_caches()
 
     def _try(self, packages: Sequence[Package], wheels: Path | None, install: Callable[[], None]) -> None:
-        """Raises RuntimeError with what to do when `install` fails."""
+        """Call `install`. Raises RuntimeError with a hint if it fails."""
         try:
             install()
-        except Exception as error:  # whatever pip, the network or the extension raise
-            hint = _("Is there an internet connection?") if wheels is None else _("Are the wheels in that folder?")
+        except Exception as error:  # whatever pip, the network or the extension raises
+            hint = (
+                _("Check the internet connection.")
+                if wheels is None
+                else _("Check that the folder contains the wheel files.")
+            )
             text = _("{packages} could not be installed. {hint}").format(
                 packages=", ".join(package.requirement for package in packages), hint=hint
             )
@@ -185,9 +193,9 @@ class SlicerInstaller:
             raise RuntimeError(
                 _("Install the extension PyTorch in the Extensions Manager and restart Slicer.")
             ) from None
-        # Without asking, for what it detects on this computer: the user has agreed already.
+        # Without asking again, for the hardware detected on this computer: the user has already agreed.
         if utilities.PyTorchUtilsLogic().installTorch(False, None, package.requirement.removeprefix(TORCH)) is None:
-            raise RuntimeError(_("The extension PyTorch could not install it; its log says why."))
+            raise RuntimeError(_("The extension PyTorch could not install it; see its log for details."))
 
     def _pip(self, requirements: list[str], wheels: Path | None) -> None:
         options = [] if wheels is None else ["--no-index", "--find-links", str(wheels)]

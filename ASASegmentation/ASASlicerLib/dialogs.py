@@ -1,4 +1,4 @@
-"""What the panel asks and tells the user in windows of their own."""
+"""Dialog windows of the panels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 
 class Dialogs(Protocol):
-    """Questions and messages; tests answer them."""
+    """Interface of the dialogs; replaced in tests."""
 
     def ask(self, question: str) -> bool: ...
 
@@ -27,18 +27,18 @@ class Dialogs(Protocol):
 
 
 class SlicerDialogs:
-    """Slicer's own. In testing mode nothing is shown and questions are answered no."""
+    """Dialogs of Slicer. In testing mode nothing is shown and questions are answered with no."""
 
     def ask(self, question: str) -> bool:
-        """Whether the user agrees."""
+        """Ask the user a yes-no question."""
         return not slicer.app.testingEnabled() and bool(slicer.util.confirmYesNoDisplay(question))
 
     def tell(self, message: str) -> None:
-        """An error, until the user has read it."""
+        """Show an error message."""
         slicer.util.errorDisplay(message)
 
     def show_text(self, title: str, text: str) -> None:
-        """A longer text in a window that can stay open."""
+        """Show a longer text in a window that can stay open."""
         self._window = qt.QTextBrowser()
         self._window.setWindowTitle(str(title))
         self._window.setMarkdown(str(text))
@@ -46,16 +46,16 @@ class SlicerDialogs:
         self._window.show()
 
     def choose_file(self, proposed: str) -> str:
-        """A file to write, "" when the user thought better of it."""
+        """Return the file to write, or "" if the user cancelled."""
         kinds = [(_("Segmentation"), "seg.nrrd"), (_("Label map"), "nii"), (_("DICOM"), "dcm")]
         kinds += [(_("Table"), "csv"), (_("Picture"), "png")]
         filters = ";;".join(f"{title} (*.{ending})" for title, ending in kinds)
         return str(qt.QFileDialog.getSaveFileName(None, _("Export"), proposed, filters) or "")
 
     def choose_folder(self, title: str) -> str:
-        """A folder that exists, "" when the user thought better of it."""
+        """Return an existing folder, or "" if the user cancelled."""
         return str(qt.QFileDialog.getExistingDirectory(None, str(title), "") or "")
 
     def busy(self) -> AbstractContextManager[object]:
-        """A waiting cursor while it is entered."""
+        """Show a wait cursor inside the context."""
         return slicer.util.WaitCursor()

@@ -1,4 +1,4 @@
-"""DICOM attributes of a volume in the scene, where it came from DICOM."""
+"""Read DICOM attributes of volumes that were loaded from DICOM."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TAGS = {
 
 
 def instance_uids(volume: slicer.vtkMRMLVolumeNode) -> list[str]:
-    """SOP instance UIDs of the slices of a volume; none when it did not come from DICOM."""
+    """Return the SOP instance UIDs of the slices of a volume; empty if it is not from DICOM."""
     return (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
 
 
 def source_files(volume: slicer.vtkMRMLVolumeNode) -> list[str]:
-    """The DICOM files a volume was loaded from; none without database or DICOM."""
+    """Return the DICOM files of a volume; empty without a database or if it is not from DICOM."""
     database = getattr(slicer, "dicomDatabase", None)
     if database is None or not database.isOpen:
         return []
@@ -27,7 +27,7 @@ def source_files(volume: slicer.vtkMRMLVolumeNode) -> list[str]:
 
 
 def read_tags(volume: slicer.vtkMRMLVolumeNode) -> dict[str, str]:
-    """What the database says of the first slice, by keyword; {} without database or DICOM."""
+    """Return the tags of the first slice by keyword; {} without a database or if it is not from DICOM."""
     uids = instance_uids(volume)
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None or not database.isOpen:

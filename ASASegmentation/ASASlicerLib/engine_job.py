@@ -1,4 +1,4 @@
-"""A program of the engine in a process of its own, followed without ever waiting for it."""
+"""Run an engine program in a separate process and follow it without blocking."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from slicer.i18n import tr as _
 
-from ASASlicerLib.process import LAUNCHER_WORDS, Process, ProcessRunner
-from ASASlicerLib.steps import Steps, go_on
+from ASASlicerLib.process import LAUNCHER_MESSAGE, Process, ProcessRunner
+from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.volumes import ChangedError
 
 _T = TypeVar("_T")
@@ -25,7 +25,7 @@ _OUT_OF_MEMORY_KILL = -9
 
 
 class JobState(Enum):
-    """Where a job is. It moves down this list only."""
+    """State of a job, in order."""
 
     PREPARING = 1
     RUNNING = 2
@@ -37,7 +37,7 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """`stage` is the engine's name for what it does; `remaining_s` is None while nobody can tell."""
+    """Progress of a job. `stage` is the engine's stage name; `remaining_s` is None while unknown."""
 
     stage: str
     fraction: float
@@ -45,11 +45,10 @@ class Progress:
 
 
 class EngineJob(Generic[_T]):
-    """Writes the inputs, runs `python *arguments`, reads its results.
+    """Writes the inputs, runs `python *arguments`, and reads the results.
 
-    Call `poll` from time to time until it has ended, then leave it to a `CleanUp`: its files lie in a private temporary
-    folder. Subclasses say what is written, run and read, all in steps: `prepare`, `results`, and `take` for events
-    beyond progress, warning and error.
+    Call `poll` periodically until it has ended, then pass it to a `CleanUp`, which removes its private temporary
+    folder. Subclasses implement `prepare`, `results`, and `take` for events other than progress, warning and error.
     """
 
     def __init__(self, runner: ProcessRunner) -> None:
@@ -58,54 +57,54 @@ class EngineJob(Generic[_T]):
         self.log: list[str] = []
         self.error = ""
         self.result: _T | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="asa-"))  # readable by this user only
+        self.folder = Path(tempfile.mkdtemp(prefix="asa-"))  # readable only by this user
         self._runner = runner
         self._process: Process | None = None
         self._ended_at = 0.0
         self._steps = self._work()
 
     def prepare(self) -> Steps[list[str]]:
-        """Writes the inputs and returns the arguments for Python. May raise OSError and ChangedError."""
+        """Write the inputs and return the arguments for Python. May raise OSError and ChangedError."""
         raise NotImplementedError
 
     def results(self) -> Steps[_T]:
-        """Called once the program ended well. May raise OSError, ValueError or LookupError."""
+        """Read the results after the program has succeeded. May raise OSError, ValueError or LookupError."""
         raise NotImplementedError
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """An event of the program's own."""
+        """Handle an event specific to the program."""
 
     @property
     def ended(self) -> bool:
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
     def poll(self) -> None:
-        """Does some milliseconds of work, or takes in what happened since the last call."""
+        """Do a few milliseconds of work, or process what happened since the last call."""
         if self.ended:
             return
         try:
-            go_on(self._steps)
-        except Exception as error:  # a defect of ours must not leave the panel waiting for ever
+            advance(self._steps)
+        except Exception as error:  # a bug must not leave the panel waiting forever
             self._fail(_("Unexpected error: {reason}").format(reason=error))
             raise
 
     def cancel(self) -> None:
-        """Ends the process and all that it started; nothing is waited for."""
+        """End the process and its children without waiting."""
         if not self.ended:
             self._end(JobState.CANCELLED)
 
     def clean_up(self) -> bool:
-        """Removes the folder with the patient's images once no process writes to it; whether all is gone."""
+        """Remove the folder with the patient's images once no process writes to it; return whether it is gone."""
         given_up = time.monotonic() - self._ended_at > _CLEAN_UP_S
         if self._process is not None:
-            self._process.lines()  # nobody else reads them any more
+            self._process.lines()  # drain the pipes; the output is discarded
             if self._process.exit_code is None and not given_up:
                 return False
         shutil.rmtree(self.folder, ignore_errors=True)
-        return given_up or not self.folder.exists()  # on Windows a program that is about to end still holds it
+        return given_up or not self.folder.exists()  # on Windows a terminating process may still lock it
 
     def run(self, arguments: Sequence[str]) -> Steps[int]:
-        """Runs `python *arguments` to its end; returns its exit code. Raises OSError when it cannot be started."""
+        """Run `python *arguments` to its end and return its exit code. Raises OSError if it cannot be started."""
         self._process = self._runner.start(arguments, self.folder)
         while True:
             for stream, line in self._process.lines():
@@ -127,7 +126,7 @@ class EngineJob(Generic[_T]):
             self._fail(str(error))
             return
         except OSError as error:
-            text = _("The program could not be started in {folder}: {reason}.")
+            text = _("The segmentation program could not be started in {folder}: {reason}.")
             self._fail(text.format(folder=self.folder.parent, reason=error.strerror or error))
             return
         if code != 0 or self.error:
@@ -163,7 +162,7 @@ class EngineJob(Generic[_T]):
 
 
 class CleanUp:
-    """Jobs that have ended, until nothing of them is left."""
+    """Ended jobs whose files and processes remain to be removed."""
 
     def __init__(self) -> None:
         self._jobs: list[EngineJob[Any]] = []
@@ -172,24 +171,24 @@ class CleanUp:
         self._jobs.append(job)
 
     def __bool__(self) -> bool:
-        """Whether something is left."""
+        """Return whether jobs remain."""
         return bool(self._jobs)
 
-    def go_on(self) -> None:
-        """Removes what can be removed by now."""
+    def advance(self) -> None:
+        """Remove the jobs that can be removed now."""
         self._jobs = [job for job in self._jobs if not job.clean_up()]
 
     def finish(self) -> None:
-        """Removes everything, at closing time; waits at most a second for processes to be gone."""
+        """Remove everything on exit; wait at most a second for processes to end."""
         until = time.monotonic() + _LAST_WAIT_S
-        self.go_on()
+        self.advance()
         while self and time.monotonic() < until:
             time.sleep(0.01)
-            self.go_on()
+            self.advance()
 
 
 def _event(line: str) -> dict[str, Any] | None:
-    """The event in a line of the engine's, None when it is something else."""
+    """Return the event in an output line, None if it is not an event."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -199,10 +198,13 @@ def _event(line: str) -> dict[str, Any] | None:
 
 def _crash(code: int, log: Sequence[str]) -> str:
     if code == _OUT_OF_MEMORY_KILL:
-        return _("The system ended the program, most likely because memory ran out. Close other programs and retry.")
-    if any(LAUNCHER_WORDS in line for line in log):
         return _(
-            "The program ended abruptly, most likely because memory ran out. Close other programs and retry. "
-            "The log shows its last words."
+            "The operating system ended the program, probably because memory ran out. Close other programs "
+            "and try again."
         )
-    return _("The program stopped unexpectedly (exit code {code}). The log shows its last words.").format(code=code)
+    if any(LAUNCHER_MESSAGE in line for line in log):
+        return _(
+            "The program ended abruptly, probably because memory ran out. Close other programs and try again. "
+            "See the log for details."
+        )
+    return _("The program stopped unexpectedly (exit code {code}). See the log for details.").format(code=code)

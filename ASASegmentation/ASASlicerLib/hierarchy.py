@@ -1,4 +1,4 @@
-"""The subject hierarchy: where a node lies among patients and studies."""
+"""Place nodes in the subject hierarchy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import slicer
 
 
 def place_beside(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode) -> None:
-    """Moves a node's subject-hierarchy item under the parent of the scan's: its patient's study."""
+    """Move a node's subject-hierarchy item next to that of the scan, into the patient's study."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     if hierarchy is None:
         return
@@ -15,5 +15,5 @@ def place_beside(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLVolumeNode) -> 
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.SetItemParent(item, parent)
-    else:  # where no plug-in has made one
+    else:  # no plug-in has created an item
         hierarchy.CreateItem(parent, node)

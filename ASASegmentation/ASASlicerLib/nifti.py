@@ -1,7 +1,7 @@
-"""Reads and writes single-file NIfTI-1 with nothing but numpy, in steps.
+"""Read and write single-file NIfTI-1 with numpy only, in steps.
 
-The panel must not import nibabel, which may not be installed yet, and ITK's writer refuses sheared affines. What is
-read here was written by the engine or by this module.
+The panel must not import nibabel, which may not be installed yet, and ITK's writer rejects sheared affines. Only files
+written by the engine or by this module are read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _GZIP = b"\x1f\x8b"
 
 
 def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> Steps[None]:
-    """Writes a volume with its 4x4 affine from (i, j, k) to RAS in mm.
+    """Write a volume with its 4x4 affine from (i, j, k) to RAS in mm.
 
-    `voxels` gives the array (K, J, I), as Slicer's arrays are ordered; it is asked at each step, so that no view of
-    somebody else's memory is kept. 64-bit integers and half floats become float32. Raises OSError.
+    `voxels` returns the array (K, J, I), in Slicer's axis order; it is called at each step, so that no view of the
+    application's memory is kept. 64-bit integers and half floats become float32. Raises OSError.
     """
     array = voxels()
     shape, kind = array.shape, array.dtype if array.dtype in _CODES else np.dtype(np.float32)
@@ -58,7 +58,7 @@ def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.nda
 
 
 def right_handed(array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An array (I, J, K) and its 4x4 affine as Slicer has them once it has read them.
+    """Return an array (I, J, K) and its 4x4 affine as Slicer represents them after reading.
 
     Slicer turns a left-handed grid into a right-handed one by reversing the last axis.
     """
@@ -71,9 +71,11 @@ def right_handed(array: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray,
 
 
 def read_nifti(path: Path) -> Steps[tuple[np.ndarray, np.ndarray]]:
-    """The array (I, J, K) or (I, J, K, C) of a .nii or .nii.gz file that has an sform, and its affine to RAS in mm.
+    """Read the array (I, J, K) or (I, J, K, C) of a .nii or .nii.gz file with an sform, and its affine to RAS in mm.
 
-    Raises OSError when it cannot be read, ValueError when it is no such file.
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is not a supported NIfTI-1 file.
     """
     data = yield from _read(path)
     if len(data) < _DATA_OFFSET or data[344:347] != b"n+1":
@@ -84,7 +86,7 @@ def read_nifti(path: Path) -> Steps[tuple[np.ndarray, np.ndarray]]:
     (sform,) = struct.unpack_from("<h", data, 254)
     kinds = [kind for kind, known in _CODES.items() if known == code]
     if not kinds or sform == 0:
-        raise ValueError(f"{path} has a type or an orientation that is not read here.")
+        raise ValueError(f"{path} has an unsupported data type, or no sform.")
     shape = dimensions[1 : 1 + dimensions[0]]
     count = int(np.prod(shape))
     array = np.frombuffer(data, kinds[0].newbyteorder("<"), count, int(offset)).reshape(shape, order="F")

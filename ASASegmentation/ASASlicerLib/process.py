@@ -1,7 +1,7 @@
-"""A program of its own for the job: its lines as they come, and its end together with all that it started.
+"""Run a program in a separate process, read its output without blocking, and end it with all its children.
 
-Without threads: while Slicer waits for events its main thread keeps Python's global lock, so that other Python threads
-hardly get on there.
+No threads are used: while Slicer waits for events its main thread holds Python's global lock, so that other Python
+threads hardly run.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-# PythonSlicer is a launcher: of a Python that was killed or crashed it says this on standard error, and ends with 1.
-LAUNCHER_WORDS = "exit abnormally - Report the problem"
+# PythonSlicer is a launcher: if its Python was killed or crashed, it prints this on standard error and exits with 1.
+LAUNCHER_MESSAGE = "exit abnormally - Report the problem"
 _POSIX = os.name == "posix"
 _BLOCK = 1 << 16
-_MOST_BLOCKS = 16  # at one call, so that a program that talks without end cannot hold up the GUI
-# A console that is not seen, on Windows: without any, each program that the program starts would open one.
+_MOST_BLOCKS = 16  # per call, so that a program with endless output cannot block the GUI
+# A hidden console on Windows: without one, each child process would open its own.
 _FLAGS = 0 if _POSIX else getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 class Process(Protocol):
-    """A running program, as the job sees it. Nothing here waits."""
+    """Interface of a running program. No call blocks."""
 
     def lines(self) -> list[tuple[str, str]]:
-        """What was written since the last call: ("stdout" or "stderr", line without its end)."""
+        """Return the output since the last call: ("stdout" or "stderr", line without its end)."""
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs or has output that `lines` did not give yet."""
+        """None while it runs or has output that `lines` has not returned yet."""
 
     def stop(self) -> None:
-        """Ends it and everything it started, at once."""
+        """Kill the program and its children."""
 
 
 class ProcessRunner(Protocol):
-    """Starts programs."""
+    """Interface that starts programs."""
 
     def start(self, arguments: Sequence[str], folder: Path) -> Process:
-        """Runs `python *arguments` in a folder. Raises OSError when it cannot be started."""
+        """Run `python *arguments` in a folder. Raises OSError if it cannot be started."""
 
 
 def python_executable() -> str:
-    """The Python that runs jobs: inside Slicer `PythonSlicer`, which has Slicer's packages; else this one."""
+    """Return the Python that runs jobs: `PythonSlicer` inside Slicer, otherwise this interpreter."""
     return shutil.which("PythonSlicer") or sys.executable
 
 
@@ -61,11 +61,12 @@ class PythonRunner:
         self._python_path = python_path
 
     def start(self, arguments: Sequence[str], folder: Path) -> RunningProcess:
-        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))  # what a killed program leaves goes with it
+        # temporary files of a killed program are removed with the folder
+        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
         return RunningProcess([python_executable(), *arguments], folder, {**self._environment(), **temporary})
 
     def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-        """Starts a program that goes on when this one ends, its output appended to a file. Raises OSError."""
+        """Start a program that survives this one, its output appended to a file. Raises OSError."""
         with output.open("ab") as stream:
             return subprocess.Popen(
                 [python_executable(), *arguments],
@@ -85,7 +86,7 @@ class PythonRunner:
 
 
 class RunningProcess:
-    """A program in a process group of its own."""
+    """A program in its own process group."""
 
     def __init__(self, command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -101,14 +102,14 @@ class RunningProcess:
         )
         assert self._process.stdout is not None and self._process.stderr is not None
         self._pipes = {"stdout": self._process.stdout.fileno(), "stderr": self._process.stderr.fileno()}
-        self._unfinished = dict.fromkeys(self._pipes, b"")  # lines of which the end is still to come
+        self._unfinished = dict.fromkeys(self._pipes, b"")  # incomplete last lines
         self._drained = False
         if _POSIX:
             for pipe in self._pipes.values():
                 os.set_blocking(pipe, False)
 
     def lines(self) -> list[tuple[str, str]]:
-        ended = self._process.poll() is not None  # asked first: whatever it wrote can be read now
+        ended = self._process.poll() is not None  # checked first: all its output is available after its end
         found, empty = [], True
         for name, pipe in self._pipes.items():
             for _ in range(_MOST_BLOCKS):
@@ -126,7 +127,7 @@ class RunningProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id, which on POSIX is also that of its process group."""
+        """Process id, on POSIX also the id of its process group."""
         return self._process.pid
 
     @property
@@ -135,22 +136,22 @@ class RunningProcess:
         return code if self._drained else None
 
     def stop(self) -> None:
-        """Kills without asking: all that it wrote lies in its folder, and what it is busy with it might not leave."""
+        """Kill the process group: all output is in its folder, and it may be too busy to end gracefully."""
         if _POSIX:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:
-            end_tree(self._process.pid)
+            kill_tree(self._process.pid)
 
 
-def end_tree(pid: int) -> None:
-    """Ends a program and all that it started, on Windows; does not wait for it. Raises OSError."""
+def kill_tree(pid: int) -> None:
+    """Kill a program and its children on Windows, without waiting. Raises OSError."""
     words = ["taskkill", "/F", "/T", "/PID", str(pid)]
     subprocess.Popen(words, creationflags=_FLAGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _available(pipe: int) -> bytes:
-    """What can be read from a pipe without waiting."""
+    """Return what can be read from a pipe without blocking."""
     try:
         if not _POSIX:
             import _winapi
@@ -159,7 +160,7 @@ def _available(pipe: int) -> bytes:
             waiting = _winapi.PeekNamedPipe(msvcrt.get_osfhandle(pipe), 0)[0]  # type: ignore[attr-defined]
             return os.read(pipe, min(waiting, _BLOCK)) if waiting else b""
         return os.read(pipe, _BLOCK)
-    except OSError:  # nothing there yet, or closed
+    except OSError:  # no data yet, or closed
         return b""
 
 

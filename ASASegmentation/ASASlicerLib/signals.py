@@ -1,4 +1,4 @@
-"""Signals that are plain Python: no Qt, so that logic can be tested and run without it."""
+"""Signals in plain Python, so that logic can be tested and run without Qt."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 
 class Signal:
-    """Calls whoever is connected, in the order of connecting, with the arguments it is called with."""
+    """Calls all connected listeners, in the order of connection, with its arguments."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[..., Any]] = []
 
     def connect(self, listener: Callable[..., Any]) -> None:
-        """Adds a listener; it is kept alive."""
+        """Add a listener; the signal keeps a reference to it."""
         self._listeners.append(listener)
 
     def disconnect(self, listener: Callable[..., Any]) -> None:
-        """Removes a listener. Raises ValueError when it was not connected."""
+        """Remove a listener. Raises ValueError if it is not connected."""
         self._listeners.remove(listener)
 
     def __call__(self, *args: Any) -> None:

@@ -1,7 +1,7 @@
-"""Long work in the GUI thread, done piece by piece between the events.
+"""Run long work in the GUI thread in small steps between events.
 
-A piece of work is a generator that yields after every few milliseconds: `True` when it can go on at once, `False` when
-it waits for something. Python threads are no way to do this in Slicer, see `process`.
+The work is a generator that yields every few milliseconds: `True` if it can continue immediately, `False` if it waits
+for something. Python threads do not work for this in Slicer, see `process`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import TypeVar
 _T = TypeVar("_T")
 Steps = Generator[bool, None, _T]
 
-# Bytes that are copied or computed with in one step: a few milliseconds.
+# Bytes copied or processed in one step: a few milliseconds.
 STEP_BYTES = 4 << 20
 _AT_A_TIME_S = 0.02
 
 
-def go_on(steps: Steps[_T]) -> _T | None:
-    """Works for some 20 ms or until it has to wait. Returns what the work came to once it is done, else None.
+def advance(steps: Steps[_T]) -> _T | None:
+    """Advance the work for about 20 ms or until it has to wait.
 
-    Raises what the work raises.
+    Returns:
+        The result once the work is done, else None.
     """
     until = time.perf_counter() + _AT_A_TIME_S
     try:
@@ -34,7 +35,7 @@ def go_on(steps: Steps[_T]) -> _T | None:
 
 
 def finish(steps: Steps[_T]) -> _T:
-    """Does all of the work at once."""
+    """Run the work to its end and return its result."""
     while True:
         try:
             next(steps)
@@ -44,7 +45,7 @@ def finish(steps: Steps[_T]) -> _T:
 
 
 def slabs(shape: tuple[int, ...], itemsize: int) -> list[slice]:
-    """Parts of the first axis of an array that make for one step each."""
+    """Return slices of the first axis of an array, one per step."""
     row = itemsize
     for size in shape[1:]:
         row *= size

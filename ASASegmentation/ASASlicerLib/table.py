@@ -1,4 +1,4 @@
-"""Rows of text in a table widget."""
+"""Fill table widgets with text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def fill_table(
     rows: Sequence[Sequence[str]],
     colours: Sequence[Colour | None] | None = None,
 ) -> None:
-    """Shows headings and rows in a QTableWidget: the first column as text, the others as numbers to the right.
+    """Show headings and rows in a QTableWidget: the first column left-aligned, the others right-aligned.
 
-    With `colours`, red, green and blue in 0..1 of each row that has one, the rows begin with a swatch.
+    With `colours` (red, green, blue in 0..1 per row, or None), the rows begin with a colour swatch.
     """
     table.setColumnCount(len(headings))
     table.setRowCount(len(rows))
@@ -40,7 +40,7 @@ def fill_table(
 
 
 def fit_height(table: Any, rows: int) -> None:
-    """Makes a table as high as its rows, without empty space below."""
+    """Fit the height of a table to its rows."""
     table.horizontalHeader().setFixedHeight(_HEADING)
     for row in range(rows):
         table.setRowHeight(row, _ROW)
@@ -48,7 +48,7 @@ def fit_height(table: Any, rows: int) -> None:
 
 
 def _swatch(colour: Colour | None) -> Any:
-    """A square of a colour; a clear one keeps the texts of rows without colour in line with the others."""
+    """Return a colour swatch; transparent for rows without colour, so that all texts align."""
     pixmap = qt.QPixmap(_SWATCH, _SWATCH)
     pixmap.fill(qt.QColor(*(round(255 * part) for part in colour)) if colour else qt.QColor(0, 0, 0, 0))
     return qt.QIcon(pixmap)

@@ -1,4 +1,4 @@
-"""Volumes of the scene as inputs of a job: what is wrong with them, and writing them in one common space."""
+"""Check volumes of the scene as inputs of a job, and write them in a common space."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SAME_MM = 1e-3
 
 
 class ChangedError(Exception):
-    """The voxels of an input were changed while they were being written; the text says so to the user."""
+    """The voxels of an input changed while they were being written; the message is for the user."""
 
 
 class Snapshot:
-    """An image for a job as it is when the job starts; it stays readable when its node goes or gets another image.
+    """An input image at the start of a job; it stays readable when its node is removed or gets another image.
 
-    `voxels` gives its (K, J, I); `ijk_to_ras` is 4x4 in mm, in the space that is common to the inputs of the job.
+    `voxels` returns the array (K, J, I); `ijk_to_ras` is 4x4 in mm, in the common space of the inputs.
     """
 
     def __init__(self, name: str, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> None:
@@ -35,28 +35,28 @@ class Snapshot:
 
     @classmethod
     def of(cls, name: str, volume: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode) -> Snapshot:
-        """A volume in the space of `reference` before its transforms."""
+        """Return a snapshot of a volume in the untransformed space of `reference`."""
         title, shape = volume.GetName(), volume.GetImageData().GetDimensions()[::-1]
         scalars = volume.GetImageData().GetPointData().GetScalars()
         version = scalars.GetMTime()
 
         def voxels() -> np.ndarray:
             if scalars.GetMTime() != version:
-                raise ChangedError(_("{volume} was changed while it was being read. Retry.").format(volume=title))
+                raise ChangedError(_("{volume} was changed while it was being read. Try again.").format(volume=title))
             return vtk_to_numpy(scalars).reshape(shape)
 
         return cls(name, voxels, _in_space_of(reference, volume))
 
     def write(self, folder: Path) -> Steps[Path]:
-        """Writes <name>.nii. Raises OSError; ChangedError when somebody changes the voxels meanwhile."""
+        """Write <name>.nii. Raises OSError, or ChangedError if the voxels change meanwhile."""
         path = folder / f"{self.name}.nii"
         yield from write_nifti(path, self._voxels, self.ijk_to_ras)
-        self._voxels()  # still as they were?
+        self._voxels()  # raises if they changed
         return path
 
 
 def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
-    """Why these volumes (modality key -> node) cannot be segmented, in a sentence for the user; "" when they can."""
+    """Return why these volumes (modality key -> node) cannot be segmented, as a sentence, or "" if they can."""
     missing = [_(m.title) for m in modalities if m.required and m.key not in volumes]
     if missing:
         return _("Choose a volume for {modalities}.").format(modalities=_(" and ").join(missing))
@@ -68,7 +68,7 @@ def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRML
         if reason := unusable(volume):
             return f"{titles[key]}: {reason}"
         if volume.GetID() in seen:
-            return _("{volume} is chosen for both {first} and {second}.").format(
+            return _("{volume} is selected for both {first} and {second}.").format(
                 volume=volume.GetName(), first=seen[volume.GetID()], second=titles[key]
             )
         seen[volume.GetID()] = titles[key]
@@ -76,8 +76,8 @@ def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRML
 
 
 def notes(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode | None) -> list[str]:
-    """What the user should know although it can be segmented."""
-    text = _("{volume} has another grid than {reference} and will be resampled.")
+    """Return notes for the user about volumes that can be segmented."""
+    text = _("{volume} is not on the grid of {reference} and will be resampled.")
     return [
         text.format(volume=volume.GetName(), reference=reference.GetName())
         for volume in volumes.values()
@@ -86,7 +86,7 @@ def notes(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtk
 
 
 def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
-    """Why a volume is no image to work on, in a sentence; "" when it is."""
+    """Return why a volume cannot be used as an image, as a sentence, or "" if it can."""
     image = volume.GetImageData()
     reason = ""
     if volume.IsA("vtkMRMLLabelMapVolumeNode"):
@@ -96,23 +96,26 @@ def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
     elif image is None or image.GetPointData().GetScalars() is None:
         reason = _("{volume} has no voxels.")
     elif volume.IsA("vtkMRMLVectorVolumeNode") or image.GetNumberOfScalarComponents() != 1:
-        reason = _("{volume} has several values in each voxel; choose an image with one, such as a single time point.")
+        reason = _("{volume} has several values per voxel. Choose a scalar volume, such as a single time point.")
     elif min(image.GetDimensions()) < 2:
-        reason = _("{volume} is a single slice; a volume is needed.")
-    elif curved(volume):
-        reason = _("{volume} is under a non-linear transform, which would falsify volumes. Harden or remove it first.")
+        reason = _("{volume} is a single slice. Choose a 3-D volume.")
+    elif nonlinear(volume):
+        reason = _(
+            "{volume} is under a non-linear transform, which would make volume measurements invalid. Harden "
+            "or remove the transform first."
+        )
     return reason.format(volume=volume.GetName())
 
 
 def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """The 4x4 affine of a volume in mm, before its transforms."""
+    """Return the 4x4 affine of a volume in mm, before its parent transforms."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
 def to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """What the linear transforms above a volume do, 4x4 in mm."""
+    """Return the linear parent transforms of a volume as a 4x4 matrix in mm."""
     transform = volume.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()
     if transform is not None:
@@ -120,14 +123,14 @@ def to_world(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
-def curved(volume: slicer.vtkMRMLVolumeNode) -> bool:
-    """Whether a transform above a volume is not linear."""
+def nonlinear(volume: slicer.vtkMRMLVolumeNode) -> bool:
+    """Return whether a parent transform of a volume is non-linear."""
     transform = volume.GetParentTransformNode()
     return transform is not None and not transform.IsTransformToWorldLinear()
 
 
 def _in_space_of(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """The affine of `volume` to the untransformed space of `first`. A transform that both have drops out."""
+    """Return the affine of `volume` in the untransformed space of `first`. A shared transform cancels out."""
     if first.GetParentTransformNode() is volume.GetParentTransformNode():
         return ijk_to_ras(volume)
     moved: np.ndarray = np.linalg.inv(to_world(first)) @ to_world(volume) @ ijk_to_ras(volume)
@@ -140,11 +143,11 @@ def _same_grid(first: slicer.vtkMRMLVolumeNode, volume: slicer.vtkMRMLVolumeNode
 
 
 def snapshots(volumes: Mapping[str, slicer.vtkMRMLVolumeNode], reference: slicer.vtkMRMLVolumeNode) -> list[Snapshot]:
-    """All volumes. The untransformed space of the reference is common to all, and to the result."""
+    """Return snapshots of all volumes in the untransformed space of the reference, which is also that of the result."""
     return [Snapshot.of(key, volume, reference) for key, volume in volumes.items()]
 
 
 def array_of(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """The voxels (K, J, I), not a copy."""
+    """Return the voxels (K, J, I) without copying."""
     image = volume.GetImageData()
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])

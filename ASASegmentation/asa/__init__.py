@@ -1,7 +1,7 @@
 """Brain MRI segmentation with the Attentive Symmetric Auto-encoder.
 
-The engine: it knows images, networks and tasks, and nothing of 3D Slicer. Importing it costs nothing; each floor is
-imported by whoever needs it.
+The engine knows images, networks and tasks, but nothing of 3D Slicer. Importing it is fast: packages are imported on
+demand.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m asa` is `asa`; torchrun starts it so."""
+"""Run the command line as `python -m asa`, as torchrun does."""
 
 from asa.cli import main
 

@@ -1,4 +1,4 @@
-"""What is computed on: the device of choice, its free memory and number formats, and how memory is kept."""
+"""Computing devices: selection, free memory, number formats, and memory allocation."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ResourceError(f"unknown device '{name}'; use auto, cpu or cuda:0") from None
+        raise ResourceError(f"Unknown device '{name}'; use auto, cpu or cuda:0.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise ResourceError(f"device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu")
+        raise ResourceError(f"Device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu.")
     return device
 
 
@@ -60,8 +60,8 @@ def keep_freed_memory() -> bool:
     """Let glibc reuse large blocks; True where that was possible.
 
     By default every block of 32 MiB or more (a crop of 128^3 with four channels, any full-resolution feature map) is
-    asked of the system anew and comes page by page, zeroed: a crop of training data then costs several times what
-    computing it takes, and a network's pass half as much again. Holds for the whole process, from the call on.
+    requested from the system again and arrives page by page, zeroed: a crop of training data then costs several times
+    what computing it takes, and a network's pass half as much again. Holds for the whole process, from the call on.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""Values of JSON objects that come from outside, taken by type: whatever is wrong becomes one sentence.
+"""Read typed values of external JSON objects; every fault becomes one sentence.
 
 A converter gets a value and returns it as its type, or raises ``ValueError`` or ``TypeError``. Needs the standard
 library only.
@@ -85,7 +85,7 @@ class Entries:
                 raise self.fault(f"'{key}' is unknown; it takes {', '.join((*required, *optional))}")
 
     def fault(self, text: str) -> AsaError:
-        """The error that says what is wrong with the object, where it is and what to do."""
+        """Return the error that says what is wrong with the object, where it is and what to do."""
         return self._error(f"In {self.where}, {text}; {self._remedy}.")
 
 
@@ -95,7 +95,7 @@ def anything(value: object) -> Any:
 
 
 def text(value: object) -> str:
-    """A text that is not empty."""
+    """Return a text that is not empty."""
     if not isinstance(value, str) or not value:
         raise TypeError
     return value
@@ -109,7 +109,7 @@ def flag(value: object) -> bool:
 
 
 def number(value: object, low: float = -math.inf, high: float = math.inf) -> float:
-    """A finite number from ``low`` to ``high``."""
+    """Return a finite number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
     if not math.isfinite(value) or not low <= value <= high:
@@ -118,21 +118,21 @@ def number(value: object, low: float = -math.inf, high: float = math.inf) -> flo
 
 
 def whole(value: object, low: float = 0, high: float = math.inf) -> int:
-    """A whole number from ``low`` to ``high``."""
+    """Return a whole number from ``low`` to ``high``."""
     if not isinstance(value, int):
         raise TypeError
     return int(number(value, low, high))
 
 
 def each(value: object, convert: Callable[[Any], _T]) -> tuple[_T, ...]:
-    """A list, each member converted."""
+    """Return a list, each member converted."""
     if not isinstance(value, list):
         raise TypeError
     return tuple(convert(one) for one in value)
 
 
 def distinct(value: object, choices: Collection[str] | None) -> tuple[str, ...]:
-    """A list of different texts, out of ``choices`` where there are any."""
+    """Return a list of different texts, out of ``choices`` where there are any."""
     texts = each(value, text)
     if len(set(texts)) < len(texts) or (choices is not None and not set(texts) <= set(choices)):
         raise ValueError
@@ -140,7 +140,7 @@ def distinct(value: object, choices: Collection[str] | None) -> tuple[str, ...]:
 
 
 def mapping(value: object, choices: Collection[str] | None, convert: Callable[[Any], _T]) -> Mapping[str, _T]:
-    """An object, each value converted; its keys are out of ``choices`` where there are any."""
+    """Return an object, each value converted; its keys are out of ``choices`` where there are any."""
     if not isinstance(value, dict):
         raise TypeError
     if choices is not None and not set(value) <= set(choices):

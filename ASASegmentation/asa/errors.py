@@ -1,4 +1,4 @@
-"""What can go wrong, as a user meets it: each error is one sentence and one exit code of the command line."""
+"""Errors shown to users: each is one sentence and one exit code of the command line."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ DISTRIBUTION = "slicer-asa"  # what pip calls this package: `asa` on PyPI is ano
 
 
 class AsaError(Exception):
-    """Base of all errors that are told to the user instead of being shown with a traceback.
+    """Base of all errors that are shown to the user without a traceback.
 
-    ``str(error)`` is one sentence that says what is wrong, where, and where it helps what to do.
+    ``str(error)`` says what is wrong, where, and what to do.
     """
 
     exit_code = 1
 
 
 class InputError(AsaError):
-    """An image cannot be read or cannot be what it is said to be."""
+    """An input is missing, unreadable or invalid."""
 
     exit_code = 3
 
 
 class OutputError(AsaError):
-    """A result cannot be written: no space, no permission, not a folder."""
+    """A result cannot be written: no space, no permission, or not a folder."""
 
     exit_code = 4
 
 
 class ModelError(AsaError):
-    """A model is missing, incompatible or not what its description says."""
+    """A model is missing, incompatible or inconsistent with its description."""
 
     exit_code = 5
 
 
 class ResourceError(AsaError):
-    """The machine lacks the memory for what was asked."""
+    """A device or the required memory is not available."""
 
     exit_code = 6
 
 
 class DependencyError(AsaError):
-    """An optional package is missing; the sentence names the extra that brings it."""
+    """An optional package is missing; the message names the extra that installs it."""
 
     exit_code = 7
 
 
 def install_command(extra: str) -> str:
-    """How to install the packages of an extra, for a sentence."""
+    """Return the command that installs the packages of an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 class Cancelled(AsaError):
-    """The user stopped it."""
+    """The user cancelled the command."""
 
     exit_code = 130

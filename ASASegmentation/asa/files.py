@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the whole new one, never a part; and locks between processes.
+"""Atomic file writing, protection of input files, and locks between processes.
 
 Also what must be known before anything is written: checksums of files, and whether an output would hit an input.
 """
@@ -38,7 +38,7 @@ else:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path in the same folder, moved onto ``path`` once the block ends without an error.
+    """Yield a temporary path in the same folder, moved onto ``path`` once the block ends without an error.
 
     The temporary name ends like the final one, because writers choose their format by it. Missing parent folders are
     made. When the block fails or is interrupted, the temporary file is removed and an existing ``path`` is untouched.
@@ -74,13 +74,13 @@ def _replace(temporary: Path, final: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes UTF-8 text with ``\\n`` line ends, atomically. Raises OutputError."""
+    """Write UTF-8 text with ``\\n`` line ends, atomically. Raises OutputError."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
+    """Write ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -119,7 +119,7 @@ def protect_others(outputs: Iterable[Path]) -> None:
     for output in outputs:
         if output.is_file() and output.stat().st_size:
             raise OutputError(
-                f"{output} exists already, and nothing shows that an earlier run of this command wrote it. "
+                f"{output} already exists, and it was not written by an earlier run of this command. "
                 "Move it elsewhere, or choose another output folder."
             )
 
@@ -133,7 +133,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def hold(path: Path) -> IO[str] | None:
+def try_lock(path: Path) -> IO[str] | None:
     """The file, made if missing and locked until it is closed or the process ends; None where another process has it.
 
     Some file systems of clusters know no locks: there it is open and not locked. Raises OSError when it cannot be made.
@@ -150,12 +150,12 @@ def hold(path: Path) -> IO[str] | None:
 
 
 @contextmanager
-def alone_with(path: Path) -> Iterator[bool]:
-    """Yields whether this process, and no other, has the lock file ``path``, which is removed afterwards.
+def exclusive_lock(path: Path) -> Iterator[bool]:
+    """Yield whether this process, and no other, has the lock file ``path``, which is removed afterwards.
 
     Raises OSError when it cannot be made.
     """
-    stream = hold(path)
+    stream = try_lock(path)
     if stream is None:
         yield False
         return

@@ -127,7 +127,7 @@ def _check(request: SegmentRequest) -> None:
     known = [modality.key for modality in task.modalities]
     for modality, path in request.images.items():
         if modality not in known:
-            raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{modality}'.")
+            raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, not '{modality}'.")
         if not Path(path).exists():  # of those too that the model will not look at
             raise InputError(f"The file {path} cannot be read: there is no such file.")
 

@@ -1,4 +1,4 @@
-"""What model.json says of a model, checked once when it is read: the one description that engine and panels share.
+"""Validated description of a model (model.json), shared by the engine and the panels.
 
 Needs the standard library only.
 """

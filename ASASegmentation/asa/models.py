@@ -1,4 +1,4 @@
-"""Model folders: weights (safetensors), model.json, CARD.md. Found without configuration in every kind of install.
+"""Model folders: weights (safetensors), model.json, CARD.md. Found without configuration in every kind of installation.
 
 :mod:`asa.model_description` says what stands in a model.json.
 """
@@ -56,7 +56,7 @@ class ModelFolder:
         missing = [m for m in self.required if m not in seen]
         if missing or not seen:
             needed = ", ".join(missing) or f"one of {', '.join(self.modalities)}"
-            raise InputError(f"model '{self.name}' needs {needed}; given: {', '.join(given) or 'nothing'}")
+            raise InputError(f"Model '{self.name}' needs {needed}; given: {', '.join(given) or 'nothing'}.")
         return seen
 
 
@@ -92,7 +92,7 @@ def search_path() -> list[Path]:
 
 
 def list_models(task: str | None = None) -> list[ModelFolder]:
-    """Every usable model on the search path, the first of each name; :func:`broken_models` has the others."""
+    """Return every usable model on the search path, the first of each name; :func:`broken_models` has the others."""
     found: dict[str, ModelFolder] = {}
     for model in _survey():
         if isinstance(model, ModelFolder) and task in (None, model.task):
@@ -101,12 +101,12 @@ def list_models(task: str | None = None) -> list[ModelFolder]:
 
 
 def broken_models() -> list[BrokenModel]:
-    """Every folder on the search path that was meant as a model and cannot be used, with the reason."""
+    """Return every folder on the search path that was meant as a model and cannot be used, with the reason."""
     return [model for model in _survey() if isinstance(model, BrokenModel)]
 
 
 def _survey() -> Iterator[ModelFolder | BrokenModel]:
-    """Every folder on the search path that holds a model.json."""
+    """Yield every folder on the search path that holds a model.json."""
     for place in search_path():
         for file in sorted(place.glob(f"*/{DESCRIPTION}")):
             try:
@@ -122,12 +122,12 @@ def open_model(path: Path) -> ModelFolder:
         ModelError: it is missing or unreadable, was written by a newer version, or an entry is wrong.
     """
     if not (path / DESCRIPTION).is_file():
-        raise ModelError(f"{path} is not a model folder: it has no {DESCRIPTION}")
+        raise ModelError(f"{path} is not a model folder: it has no {DESCRIPTION}.")
     return ModelFolder(path, read_description(path / DESCRIPTION))
 
 
 def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
-    """A model by folder, by name, or (None) the first one for ``task``.
+    """Return a model by folder, by name, or (None) the first one for ``task``.
 
     Raises:
         ModelError: there is none, its model.json cannot be used, or it is for another task.
@@ -143,15 +143,15 @@ def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
                     raise ModelError(broken.problem)
             wanted = f"model '{name}'" if name is not None else f"model for task '{task}'"
             known = ", ".join(sorted(m.name for m in list_models())) or "none"
-            raise ModelError(f"no {wanted} found; installed: {known}. Set ASA_MODELS to a folder that holds more.")
+            raise ModelError(f"No {wanted} found; installed: {known}. Set ASA_MODELS to a folder with further models.")
         model = named[0]
     if task is not None and model.task != task:
-        raise ModelError(f"model '{model.name}' is for task '{model.task}', not '{task}'")
+        raise ModelError(f"Model '{model.name}' is for task '{model.task}', not '{task}'.")
     return model
 
 
 def load_network(model: ModelFolder) -> Segmenter:
-    """Network in evaluation mode with the folder's weights, float32 on the CPU.
+    """Return the network in evaluation mode with the folder's weights, float32 on the CPU.
 
     Raises:
         ModelError: weights missing, damaged, of another architecture, or not finite.
@@ -165,7 +165,7 @@ def load_network(model: ModelFolder) -> Segmenter:
 
     path = model.path / WEIGHTS
     if not path.is_file():
-        raise ModelError(f"model '{model.name}' has no weights: {path} is missing; install the model again")
+        raise ModelError(f"Model '{model.name}' has no weights: {path} is missing; install the model again.")
     try:
         with torch.device("meta"):
             network = build_segmenter(SegmenterConfig.from_dict(dict(model.description.network)))
@@ -173,6 +173,6 @@ def load_network(model: ModelFolder) -> Segmenter:
         network.load_state_dict(weights, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"model '{model.name}': weights and {DESCRIPTION} do not fit together ({reason})") from error
+        raise ModelError(f"Model '{model.name}': the weights do not match {DESCRIPTION} ({reason}).") from error
     check_weights(weights, f"model '{model.name}'")
     return network.eval()

@@ -1,4 +1,4 @@
-"""What the programs share that the panels run: events as JSON lines, an end on request, and memory that runs out.
+"""Shared by the programs that the panels run: JSON events, interrupts, memory errors.
 
 Standard library only.
 """
@@ -22,7 +22,7 @@ _OUT_OF_MEMORY = "The computer ran out of {}. Close other programs or use a scan
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turns the ways in which numpy and torch run out of memory into one ResourceError."""
+    """Turn the ways in which numpy and torch run out of memory into one ResourceError."""
     try:
         yield
     except MemoryError as error:
@@ -37,7 +37,7 @@ def memory_errors() -> Iterator[None]:
 
 
 def interruptible() -> None:
-    """Makes SIGTERM end a run as Ctrl-C does: with nothing half-written left behind."""
+    """Make SIGTERM end a run as Ctrl-C does: with nothing half-written left behind."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -46,7 +46,7 @@ def interruptible() -> None:
 
 
 def event_line(event: str, **fields: object) -> str:
-    """One event as the panels read it."""
+    """Return one event as the panels read it."""
     return json.dumps({"event": event, **fields})
 
 
@@ -62,7 +62,7 @@ class Reporter:
         print(event_line(event, **fields), file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Gives standard output back."""
+        """Restore standard output."""
         sys.stdout = self._stream
 
     def progress(self, stage: str, fraction: float) -> None:
@@ -72,7 +72,7 @@ class Reporter:
 
 
 def reported(work: Callable[[Reporter], None]) -> int:
-    """Does a program's work, whose end, be it an error, becomes an event too; returns the exit code."""
+    """Run a program's work, report its end or error as an event, and return the exit code."""
     reporter = Reporter()
     interruptible()
     try:

@@ -1,7 +1,7 @@
-"""The folder of one segmentation: what its report.json records, what may be replaced in it, how a new result arrives.
+"""Result folder of a segmentation: its record in report.json, protection of other files, atomic replacement.
 
 The standard library only. report.json holds the SHA-256 of every file of the result (`outputs`), so that a file that
-was cut short, emptied or replaced is never handed out as the result, and one that a person has edited is never lost.
+was cut short, emptied or replaced is never returned as the result, and one that a user has edited is never lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asa.errors import OutputError
-from asa.files import alone_with, protect_inputs, protect_others, sha256, write_json
+from asa.files import exclusive_lock, protect_inputs, protect_others, sha256, write_json
 
 REPORT = "report.json"
 _STAGING, _LOCK = ".asa-partial", ".asa-lock"
@@ -47,7 +47,7 @@ def protect(images: Iterable[Path], folders: Iterable[Path], names: Sequence[str
 def find_current(
     folder: Path, settings: Mapping[str, Any], inputs: Mapping[str, str], wanted: Iterable[str]
 ) -> tuple[Report | None, str]:
-    """The report of a folder that holds the result of these settings and inputs, every file as it was written.
+    """Return the report of a folder that holds the result of these settings and inputs, every file as it was written.
 
     Args:
         settings: what decides the result besides the images.
@@ -88,9 +88,9 @@ def _faults(folder: Path, recorded: Mapping[str, str], wanted: Iterable[str]) ->
 
 @contextlib.contextmanager
 def staging_in(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder`, gone afterwards; `folder` too, if it was made here and nothing came of it.
+    """Yield a hidden folder inside `folder` and remove it afterwards; `folder` too, if it was created here.
 
-    The lock beside it lets only one process in: two that shared it would mix their files, or take them from each other.
+    A lock file next to it admits only one process: two would mix or remove each other's files.
 
     Raises:
         OutputError: the folder cannot be written to, or another run is writing into it.
@@ -102,7 +102,7 @@ def staging_in(folder: Path) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             if not existed:
                 stack.callback(_remove_empty, folder)
-            if not stack.enter_context(alone_with(folder / _LOCK)):
+            if not stack.enter_context(exclusive_lock(folder / _LOCK)):
                 raise OutputError(f"Another run is writing into the folder {folder}.")
             _finish_removal(folder)
             shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
@@ -116,8 +116,8 @@ def staging_in(folder: Path) -> Iterator[Path]:
 def publish(staging: Path, folder: Path, report: Report) -> list[str]:
     """Move the finished files to their place: an older report goes first, as it is no longer true; ours comes last.
 
-    So do the files of the older result that are not made again: probabilities beside another scan's labels would
-    mislead. A file that is not as the older report records it, so that a person may have edited it, is renamed.
+    So do the files of the older result that are not made again: probabilities next to the labels of another scan would
+    be misleading. A file that differs from the older report's record, because it may have been edited, is renamed.
 
     Returns:
         A sentence for each file that was renamed.

@@ -1,4 +1,4 @@
-"""Random numbers that follow from whole numbers: those of a sample from the run's seed and the sample's place in it."""
+"""Reproducible seeds: of a sample, from the run's seed and the sample's index."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SPACING = 40  # bits: no run comes near 2^40 samples
 
 
 def sample_seed(run: int, index: int) -> int:
-    """Seed of everything random about sample ``index`` of the run with this seed."""
+    """Return the seed of everything random about sample ``index`` of the run with this seed."""
     return (run << SPACING) + index
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """A generator on the CPU of its own for each tuple of numbers, the same on every machine.
+    """Return a separate CPU generator for each tuple of numbers, the same on every machine.
 
     ``manual_seed`` of PyTorch's CPU generator keeps only the low 32 bits of what it is given, so seeds that differ
     above draw the same numbers. Every bit is mixed in first.

@@ -1,4 +1,4 @@
-"""What can be segmented: the inputs, the labels, the regions and their names, colours and codes.
+"""Segmentation tasks: inputs, labels, regions, names, colours and terminology codes.
 
 Data only. A new task is one more entry of `TASKS`; no code asks for a task by name.
 
@@ -143,7 +143,7 @@ _MODALITIES = {
 
 
 def _inputs(required: tuple[str, ...], optional: tuple[str, ...] = ()) -> tuple[Modality, ...]:
-    """The modalities of a task in the order of `_MODALITIES`, which is also the order of input channels."""
+    """Return the modalities of a task in the order of `_MODALITIES`, which is also the order of input channels."""
     return tuple(
         Modality(key, title, bids, key in required)
         for key, (title, bids) in _MODALITIES.items()

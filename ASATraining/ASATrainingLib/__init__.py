@@ -1,1 +1,1 @@
-"""The laboratory in Slicer: data, runs, what they learn, and models made of them."""
+"""Training module in Slicer: data, runs, monitoring, inspection and publishing."""

@@ -1,4 +1,4 @@
-"""One of the engine's short commands: it is asked in a process of its own, and answers in JSON."""
+"""Run a short engine command in a separate process and read its JSON output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _ERROR = "Error: "
 
 
 class EngineCall(EngineJob[Any]):
-    """`asa *words`; `result` is the JSON value it printed, or the list of its events where it prints a line an event;
-    None where it is not `asked` for any.
+    """Runs `asa *arguments`.
 
-    `settings`, if given, are written to the file `SETTINGS`, which the words may name. `first` is work to be done
-    before it is asked. `on_event` is called with each event as it comes.
+    `result` is the JSON value it printed, or the list of its events if it printed events; None if no result is
+    expected. `settings`, if given, are written to the file `SETTINGS`, which the arguments may name. `preparation` is
+    work done before the command starts. `on_event` is called with each event as it arrives.
     """
 
     result: Any
@@ -27,27 +27,27 @@ class EngineCall(EngineJob[Any]):
     def __init__(
         self,
         runner: ProcessRunner,
-        words: Sequence[str],
+        arguments: Sequence[str],
         settings: Mapping[str, Any] | None = None,
         on_event: Callable[[Mapping[str, Any]], None] = lambda _event: None,
-        asked: bool = True,
-        first: Steps[None] | None = None,
+        expects_result: bool = True,
+        preparation: Steps[None] | None = None,
     ) -> None:
-        self._words = [str(word) for word in words]
+        self._arguments = [str(word) for word in arguments]
         self._settings = settings
         self._on_event = on_event
-        self._asked = asked
-        self._first = first
+        self._expects_result = expects_result
+        self._preparation = preparation
         self.events: list[Mapping[str, Any]] = []
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
         yield True
-        if self._first is not None:
-            yield from self._first
+        if self._preparation is not None:
+            yield from self._preparation
         if self._settings is not None:
             (self.folder / SETTINGS).write_text(json.dumps(self._settings), encoding="utf-8")
-        return ["-m", "asa", *self._words]
+        return ["-m", "asa", *self._arguments]
 
     def take(self, event: Mapping[str, Any]) -> None:
         self.events.append(event)
@@ -55,18 +55,18 @@ class EngineCall(EngineJob[Any]):
 
     def results(self) -> Steps[Any]:
         yield True
-        if self.events or not self._asked:
+        if self.events or not self._expects_result:
             return self.events or None
         return _last_json(self.log)
 
     def _fail(self, message: str) -> None:
-        """With the sentence that the command ended with, if it did."""
-        said = [line[len(_ERROR) :] for line in self.log if line.startswith(_ERROR)]
-        super()._fail(said[-1] if said else message)
+        """Prefer the error message that the command printed."""
+        messages = [line[len(_ERROR) :] for line in self.log if line.startswith(_ERROR)]
+        super()._fail(messages[-1] if messages else message)
 
 
 def _last_json(lines: Sequence[str]) -> Any:
     for line in reversed(lines):
         if line.startswith(("{", "[")):
             return json.loads(line)
-    raise ValueError("the program said nothing")
+    raise ValueError("The program printed no JSON.")

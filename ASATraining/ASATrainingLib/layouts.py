@@ -1,7 +1,7 @@
-"""Arrangements of views: the plots of a run, and four linked slice views for what a model makes of a scan.
+"""View layouts: the plots of a run, and four linked slice views for inspecting a model.
 
-A view is known by its name (`singletontag`). Its nodes are made here, so that they are there with or without a main
-window; the application takes those that it finds.
+A view is identified by its name (`singletontag`). Its nodes are created here, so that they exist with or without a main
+window; the application uses existing ones.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 
-PLOTS, FOUR = 8601, 8602  # ids of layouts; those of Slicer itself are below 500
+PLOTS, FOUR = 8601, 8602  # layout ids; those of Slicer are below 500
 # Part of the ids of the nodes, which a saved scene lists with spaces between them.
 PLOT_VIEWS = ("ASA_Loss", "ASA_Scores", "ASA_Rate", "ASA_Speed")
 SLICE_VIEWS = ("ASA_Original", "ASA_Masked", "ASA_Reconstruction", "ASA_Error")
@@ -18,19 +18,18 @@ _COLOURS = ("#7fa1c9", "#6b7fa8", "#5fa878", "#c9825f")
 
 
 def register(scene: slicer.vtkMRMLScene) -> None:
-    """Makes the arrangements known to the application: else a scene that was saved in one shows no view at all when it
-    is opened in another session."""
+    """Register the layouts; otherwise a scene saved in one of them shows no view in another session."""
     node = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if node is None:
         return
     for layout, items in ((PLOTS, _plot_items()), (FOUR, _slice_items())):
         _describe(node, layout, items)
-        if node.GetViewArrangement() == layout:  # opened already
+        if node.GetViewArrangement() == layout:  # already open
             node.SetViewArrangement(layout)
 
 
 def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartNode]) -> None:
-    """Arranges plot views and puts the charts into them, as many as there are views."""
+    """Show as many charts as there are plot views."""
     for name, chart in zip(PLOT_VIEWS, charts, strict=False):
         view = _view(scene, "vtkMRMLPlotViewNode", name)
         view.SetPlotChartNodeID(chart.GetID())
@@ -38,7 +37,7 @@ def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartN
 
 
 def show_four(scene: slicer.vtkMRMLScene) -> None:
-    """Arranges the four slice views, all in the same orientation and linked."""
+    """Show the four slice views, linked and in the same orientation."""
     for name in SLICE_VIEWS:
         slice_view(scene, name)
     _arrange(scene, FOUR, _slice_items())
@@ -47,7 +46,7 @@ def show_four(scene: slicer.vtkMRMLScene) -> None:
 def slice_view(
     scene: slicer.vtkMRMLScene, name: str
 ) -> tuple[slicer.vtkMRMLSliceNode, slicer.vtkMRMLSliceCompositeNode]:
-    """The slice node of a view and the node that says what it shows; linked with the others."""
+    """Return the slice node of a view and its composite node, linked with the others."""
     view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
     if view is None:
         view = _view(scene, "vtkMRMLSliceNode", name)
@@ -108,7 +107,7 @@ def _item(class_name: str, name: str, properties: str) -> str:
 
 
 def _arrange(scene: slicer.vtkMRMLScene, layout: int, items: list[str]) -> None:
-    """Without a layout node there is no window to arrange."""
+    """Set the layout; without a layout node there is no window."""
     node = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if node is not None:
         _describe(node, layout, items)

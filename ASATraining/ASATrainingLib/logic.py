@@ -1,4 +1,4 @@
-"""The laboratory without Qt: which runs are known, which one is looked at, and what has changed in them."""
+"""Training logic without Qt: known runs, the current one, and changes in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMEMBERED = 50
 
 
 class Store(Protocol):
-    """Where things are kept from one session to the next: QSettings, as far as it is used."""
+    """Persistent settings: the subset of QSettings that is used."""
 
     def value(self, key: str) -> Any: ...
 
@@ -28,13 +28,12 @@ class Store(Protocol):
 class TrainingLogic:
     """The known runs, newest first, and the current one.
 
-    `settings` keeps the list of runs; `runner` starts the engine's programs; `parameter_node` gives the module's
-    parameter node, which is another one after the scene was closed; `control` starts and stops runs. Call `poll` about
-    once a second.
+    `settings` stores the list of runs; `runner` starts engine programs; `parameter_node` returns the module's parameter
+    node, which changes when the scene is closed; `control` starts and stops runs. Call `poll` about once a second.
 
-    Signals, all plain Python: `runs_changed()` when a run was added or forgotten, `current_run_changed()` when another
-    one is looked at, `run_state_changed(RunFolder)` when the state.json of a known run changed, or its process ended,
-    `store_ready(kind, Path)` when data was prepared to pretrain or finetune with, `models_changed()`.
+    Signals, in plain Python: `runs_changed()` when a run is added or removed, `current_run_changed()` when another run
+    is selected, `run_state_changed(RunFolder)` when the state.json of a known run changes or its process ends,
+    `store_ready(kind, Path)` when data for pretrain or finetune is prepared, `models_changed()`.
     """
 
     def __init__(
@@ -56,16 +55,16 @@ class TrainingLogic:
 
     @property
     def runs(self) -> list[RunFolder]:
-        """Every known run, as last read."""
+        """All known runs, as last read."""
         return list(self._runs.values())
 
     @property
     def current_run(self) -> RunFolder | None:
-        """The run that the tabs are about."""
+        """The run shown in the tabs."""
         return self._runs.get(self._current) if self._current is not None else None
 
     def open_run(self, path: Path) -> RunFolder:
-        """Adds a run folder to the known ones (first) and makes it the current one."""
+        """Add a run folder to the top of the list and select it."""
         path = Path(path).absolute()
         if path not in self._runs:
             self._runs = {path: read_run(path), **self._runs}
@@ -75,7 +74,7 @@ class TrainingLogic:
         return self._runs[path]
 
     def forget_run(self, path: Path) -> None:
-        """Takes a run off the list; its folder stays as it is."""
+        """Remove a run from the list; its folder is not changed."""
         if self._runs.pop(path, None) is not None:
             self._store()
             if self._current == path:
@@ -83,40 +82,40 @@ class TrainingLogic:
             self.runs_changed()
 
     def set_current(self, path: Path | None) -> None:
-        """Looks at another known run, or at none."""
+        """Select another known run, or none."""
         path = path if path in self._runs else None
         if path != self._current:
             self._current = path
             self.current_run_changed()
 
-    def let_go(self, job: EngineJob[Any]) -> None:
-        """Ends a program that runs, and removes what it leaves as soon as that can be."""
+    def release(self, job: EngineJob[Any]) -> None:
+        """Cancel a program and remove its files as soon as possible."""
         job.cancel()
         self._clean_up.add(job)
 
     def close(self) -> None:
-        """Removes what is left of programs; runs go on."""
+        """Remove remaining files of programs; runs continue."""
         self._clean_up.finish()
 
     def remembered(self, key: str) -> str:
-        """What was last kept under a key, from one session to the next; "" if nothing was."""
+        """Return the text stored under a key in an earlier call or session, or ""."""
         return str(self._settings.value(f"ASATraining/{key}") or "")
 
     def remember(self, key: str, text: str) -> None:
-        """Keeps a text under a key."""
+        """Store a text under a key."""
         self._settings.setValue(f"ASATraining/{key}", text)
 
     def refresh(self, path: Path) -> None:
-        """Reads a known run again and tells when it has changed."""
+        """Read a known run again and report changes."""
         before = self._runs.get(path)
         if before is not None and (found := read_run(path)) != before:
             self._runs[path] = found
             self.run_state_changed(found)
 
     def poll(self) -> None:
-        """Looks at state.json of each known run, and reads those again in which it has changed."""
+        """Check state.json of each known run, and read changed runs again."""
         self.control.reap()
-        self._clean_up.go_on()
+        self._clean_up.advance()
         for path, run in list(self._runs.items()):
             if read_state(path) != run.state:
                 self.refresh(path)

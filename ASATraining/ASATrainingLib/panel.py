@@ -1,4 +1,4 @@
-"""The panel: the choice of a run, and the tabs below it.
+"""Training panel: run selection and tabs.
 
 A tab is a .ui file and a class:
 
@@ -6,21 +6,21 @@ A tab is a .ui file and a class:
         FILE, TITLE = "WatchTab.ui", "Watch"
 
         def __init__(self, widget, logic, dialogs): ...   # widget: what slicer.util.loadUI made of FILE
-        def close(self): ...                              # lets go of timers, observers and signals
+        def close(self): ...                              # releases timers, observers and signals
 
-To join in, it is listed in `_tabs` below with the name that the user reads. What a tab may count on:
+A new tab is listed in `_tabs` below with its title. Contract for tabs:
 
-- `logic` is the `TrainingLogic`. `logic.current_run` is the `RunFolder` being looked at, or None; it is a snapshot that
-  never changes, so ask again when told. `logic.runs` are all known ones, `logic.runner` starts the engine's programs.
+- `logic` is the `TrainingLogic`. `logic.current_run` is the selected `RunFolder`, or None; it is an immutable snapshot,
+  so read it again after a signal. `logic.runs` are all known runs, `logic.runner` starts engine programs.
 - Signals are plain Python callables (ASASlicerLib.signals.Signal): `logic.current_run_changed()` when another
-  run was chosen, `logic.run_state_changed(run)` when state.json of any known run changed or its process ended,
-  `logic.runs_changed()` when the list did. They come on the GUI thread. Disconnect in `close`.
-- A tab shows itself from `logic.current_run` at the end of its constructor: no signal is sent for what is already so.
-- `logic.poll` is called by the panel once a second. A tab that needs more has a timer of its own, and does nothing in
-  it while its widget is not visible (`widget.visible` is a property: test `widget.isVisible()`).
-- `dialogs` is ASASlicerLib.dialogs.Dialogs; in tests it answers by itself.
-- The chosen run is kept in the parameter node by the panel. A tab that keeps more in the scene takes it from
-  `logic.parameter_node()`, with keys that begin with its own name.
+  run is selected, `logic.run_state_changed(run)` when state.json of a known run changes or its process ends,
+  `logic.runs_changed()` when the list changes. They are emitted on the GUI thread. Disconnect in `close`.
+- A tab shows `logic.current_run` at the end of its constructor: no signal is emitted for the initial state.
+- The panel calls `logic.poll` once a second. A tab that needs more uses its own timer, and does nothing in it while
+  its widget is not visible (`widget.visible` is a property: test `widget.isVisible()`).
+- `dialogs` is ASASlicerLib.dialogs.Dialogs; scripted in tests.
+- The panel stores the selected run in the parameter node. A tab that stores more uses `logic.parameter_node()` with
+  keys that begin with its name.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ _RUN = "ASA.training.run"
 
 
 def _tabs() -> dict[Any, str]:
-    """The classes of the tabs and what they are called, in the order they are shown."""
+    """Return the tab classes and their titles, in the order shown."""
     return {
         DataTab: _("Data"),
         RunTab: _("Run"),
         WatchTab: _("Watch"),
-        InspectTab: _("Look inside"),
+        InspectTab: _("Inspect model"),
         PublishTab: _("Publish"),
     }
 
 
 class Panel:
-    """Shows the runs of the logic, lets one be chosen, and holds the tabs.
+    """Shows the list of runs and the tabs.
 
-    `widget` is the loaded ASATraining.ui, `forms` the folder of the tabs' .ui files. `plan` says which Python packages
-    are missing, `installer` installs them.
+    `widget` is the loaded ASATraining.ui, `forms` the folder of the tabs' .ui files. `plan` lists missing Python
+    packages, `installer` installs them.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Panel:
         self._dialogs = dialogs
         self._installer = installer
         self._plan = plan
-        self._settings: EngineCall | None = None  # asks the engine which settings there are
-        self._showing = False  # while the controls are being set from the logic
+        self._settings: EngineCall | None = None  # reads the settings schema from the engine
+        self._showing = False  # while the widgets are set from the logic
         self._connect()
         self._restore()
         self.show_runs()
@@ -100,10 +100,10 @@ class Panel:
         self._show_packages()
 
     def close(self) -> None:
-        """Lets go of the scene and the tabs; runs go on."""
+        """Release the scene and the tabs; runs continue."""
         self._timer.stop()
         if self._settings is not None:
-            self.logic.let_go(self._settings)
+            self.logic.release(self._settings)
         for tab in self.tabs.values():
             tab.close()
         self.logic.close()
@@ -131,10 +131,10 @@ class Panel:
     # --- the engine
 
     def ask_engine(self) -> None:
-        """Asks, in a process of its own, which settings and devices there are; once Python has what that needs."""
+        """Read settings and devices from the engine in a separate process, once the required packages are installed."""
         if self._settings is None and not self._plan(None).packages:
             self._settings = EngineCall(self.logic.runner, ["settings", "--json"])
-            self.tabs[RunTab.TITLE].look_for_devices()
+            self.tabs[RunTab.TITLE].refresh_devices()
 
     def _poll(self) -> None:
         self.logic.poll()
@@ -144,7 +144,7 @@ class Panel:
         if not self._settings.ended:
             return
         call, self._settings = self._settings, None
-        self.logic.let_go(call)
+        self.logic.release(call)
         if call.state is JobState.DONE:
             self.tabs[RunTab.TITLE].show_forms(call.result)
             self.tabs[DataTab.TITLE].show_datasets([one for form in call.result for one in form["datasets"]])
@@ -157,15 +157,15 @@ class Panel:
     def _show_packages(self) -> None:
         missing = self._plan(None).packages
         names = ", ".join(package.requirement for package in missing)
-        said = _("Training needs Python packages that are not installed: {names}.").format(names=names)
-        self.ui.packagesLabel.setText(said)
+        text = _("Training needs Python packages that are not installed: {names}.").format(names=names)
+        self.ui.packagesLabel.setText(text)
         self.ui.packagesButton.setText(_("Install packages…"))
         for control in (self.ui.packagesLabel, self.ui.packagesButton):
             control.setVisible(bool(missing))
 
     def _install(self) -> None:
         plan = self._plan(None)
-        if plan.packages:  # else the engine is only to be asked again
+        if plan.packages:  # otherwise only the engine is asked again
             if not self._dialogs.ask(plan.explanation()):
                 return
             try:
@@ -177,10 +177,10 @@ class Panel:
         self.tabs[WatchTab.TITLE].show_board_button()
         self.ask_engine()
 
-    # --- which run
+    # --- run selection
 
     def _restore(self) -> None:
-        """The run that the scene remembers; else the one that was looked at, or the newest."""
+        """Select the run stored in the scene, otherwise the previous one or the newest."""
         remembered = self.logic.parameter_node().GetParameter(_RUN)
         known = {str(run.path): run for run in self.logic.runs}
         if remembered in known:
@@ -196,7 +196,7 @@ class Panel:
         self.logic.parameter_node().SetParameter(_RUN, str(run.path) if run is not None else "")
 
     def show_runs(self) -> None:
-        """Fills the list of runs and says how the chosen one is."""
+        """Fill the list of runs and show the status of the selected one."""
         self._showing = True
         box, current = self.ui.runComboBox, self.logic.current_run
         box.clear()
@@ -210,7 +210,7 @@ class Panel:
 
     def _show_status(self, run: RunFolder | None) -> None:
         self.ui.runStatusLabel.setText(status_text(run) if run is not None else _("No run is open."))
-        self.ui.runComboBox.setToolTip(str(run.path) if run is not None else _("The run that the tabs are about."))
+        self.ui.runComboBox.setToolTip(str(run.path) if run is not None else _("The run shown in the tabs."))
 
     def _on_run_chosen(self, index: int) -> None:
         if not self._showing and index >= 0:

@@ -1,4 +1,4 @@
-"""What the panel says about a run."""
+"""Texts of the panel about runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ASATrainingLib.runs.run_folder import RunFolder, Status
 
 
 def run_title(run: RunFolder) -> str:
-    """Name of a run in a list."""
+    """Return the title of a run in a list."""
     kinds = {"pretraining": _("pre-training"), "finetuning": _("fine-tuning"), "tissue": _("tissue model")}
     kinds |= {name: _(task.title) for name, task in TASKS.items() if name not in kinds}
     kind = f", {kinds.get(run.kind, run.kind)}" if run.kind else ""
@@ -26,39 +26,39 @@ def run_title(run: RunFolder) -> str:
         Status.FINISHED: _("finished"),
         Status.STOPPED: _("stopped"),
         Status.FAILED: _("failed"),
-        Status.DIED: _("died"),
+        Status.DIED: _("crashed"),
     }
     return f"{run.name}{kind} – {words[run.status]}"
 
 
 def status_text(run: RunFolder) -> str:
-    """One or two sentences: how a run is, and how far."""
+    """Return the status and progress of a run in one or two sentences."""
     if run.problem:
         return run.problem
     state = run.state
     sentences = {
         Status.NEW: _("Not started."),
-        Status.QUEUED: _("Waits for its turn on {device}."),
-        Status.STARTING: _("Starts."),
-        Status.RUNNING: _("Runs."),
+        Status.QUEUED: _("Queued for {device}."),
+        Status.STARTING: _("Starting…"),
+        Status.RUNNING: _("Running."),
         Status.FINISHED: _("Finished."),
-        Status.STOPPED: _("Stopped; it can be resumed."),
-        Status.FAILED: _("Failed; the log says why."),
-        Status.DIED: _("Its process ended without a word; it can be resumed."),
+        Status.STOPPED: _("Stopped. The run can be resumed."),
+        Status.FAILED: _("Failed. See the log for details."),
+        Status.DIED: _("The process ended unexpectedly. The run can be resumed."),
     }
-    said = sentences[run.status].format(device=state.device or _("the device"))
+    text = sentences[run.status].format(device=state.device or _("the device"))
     if state.step and state.steps:
-        said += " " + _("Step {step} of {steps}.").format(step=state.step, steps=state.steps)
+        text += " " + _("Step {step} of {steps}.").format(step=state.step, steps=state.steps)
     elif state.step:
-        said += " " + _("Step {step}.").format(step=state.step)
+        text += " " + _("Step {step}.").format(step=state.step)
     if run.status.alive and not state.here:
-        told = time.strftime("%H:%M", time.localtime(state.heartbeat))
-        said += " " + _("On {host}, last heard of at {time}.").format(host=state.host, time=told)
-    return said
+        updated = time.strftime("%H:%M", time.localtime(state.heartbeat))
+        text += " " + _("Running on {host}; last update at {time}.").format(host=state.host, time=updated)
+    return text
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """Return a rounded duration in words."""
     if seconds < 60:
         return _("Less than a minute")
     if seconds < 5400:
@@ -68,19 +68,19 @@ def duration(seconds: float) -> str:
     return _("About {days} days").format(days=round(seconds / 86400))
 
 
-def looking_text(progress: Progress) -> str:
-    """What an inspection does."""
+def inspection_text(progress: Progress) -> str:
+    """Return the current stage of an inspection."""
     stages = {
         "preparing": _("Preparing"),
         "reading": _("Reading the model"),
-        "aligning": _("Aligning the head and finding the brain"),
-        "network": _("Hiding and reconstructing"),
+        "aligning": _("Aligning and extracting the brain"),
+        "network": _("Reconstructing hidden patches"),
     }
     return f"{stages.get(progress.stage, progress.stage)}…"
 
 
 def size(number: float) -> str:
-    """Bytes, as people read them."""
+    """Return a number of bytes in a readable unit."""
     units = ("B", "kB", "MB", "GB", "TB")
     power = 0
     while number >= 1000 and power < len(units) - 1:
@@ -89,29 +89,31 @@ def size(number: float) -> str:
 
 
 def device_text(device: Mapping[str, Any]) -> str:
-    """A device in a list: what it is, what is free, who has it."""
+    """Return the title, free memory and queued runs of a device."""
     free = _("{free} of {total} free").format(free=size(device["free"]), total=size(device["total"]))
-    said = f"{device['title']} – {free}" if device["total"] else str(device["title"])
+    text = f"{device['title']} – {free}" if device["total"] else str(device["title"])
     runs = device["runs"]
     if not runs:
-        return said
-    return f"{said}, " + _("{count} run(s) before you").format(count=len(runs))
+        return text
+    return f"{text}, " + _("{count} run(s) queued").format(count=len(runs))
 
 
 def estimate_text(found: Mapping[str, Any]) -> str:
-    """What a run will need, in one line, and the warnings below it."""
-    said = _("About {memory} of memory, {epoch} an epoch, {whole} in all ({steps} steps), {disk} of disk.").format(
+    """Return the estimated requirements of a run in one line, followed by warnings."""
+    text = _(
+        "About {memory} of memory, {epoch} per epoch, {whole} in total ({steps} steps), {disk} of disk space."
+    ).format(
         memory=size(found["memory"]),
         epoch=span(found["epoch_seconds"]),
         whole=span(found["seconds"]),
         steps=found["steps"],
         disk=size(found["disk"]),
     )
-    return "\n".join([said, *found["warnings"]])
+    return "\n".join([text, *found["warnings"]])
 
 
 def span(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Return a duration in a suitable unit."""
     for limit, divisor, unit in ((100, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / divisor:.2g} {unit}" if seconds / divisor < 10 else f"{seconds / divisor:.0f} {unit}"

@@ -21,7 +21,7 @@ from scipy import ndimage
 from asa.geometry.atlas import TISSUES, Atlas
 from asa.geometry.fit import CENTRE, FULL, RIGID, Fit, ScanLevel
 from asa.geometry.resample import resample
-from asa.geometry.search import turn
+from asa.geometry.search import rotation_matrix
 from asa.volume import Grid, Volume, read_volume
 
 SIZE_MM = 3.0
@@ -99,7 +99,7 @@ def align(brain: Volume, together: Atlas, apart: Atlas) -> npt.NDArray[np.float6
     starts = []
     for degrees in (-30, -15, 0, 15, 30):
         start = np.eye(4)
-        start[:3, :3] = turn(degrees, 0, 0)
+        start[:3, :3] = rotation_matrix(degrees, 0, 0)
         start[:3, 3] = mass - start[:3, :3] @ CENTRE
         fit = Fit(scan, coarse)
         start = fit.improve(start, RIGID, 15)[0]
@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         total[:, known] += maps[:, known]
         count += known
     mean = total / np.maximum(count, 1)
-    # Where no head was seen the nearest voxel that was stands in: the neck goes on below the field of view.
+    # Where no head was seen the nearest voxel that was stands in: the neck extends below the field of view.
     nearest = ndimage.distance_transform_edt(count < 3, return_distances=False, return_indices=True)
     mean = mean[(slice(None), *nearest)]
     mean = np.stack([ndimage.gaussian_filter(m, BLUR_MM / SIZE_MM, mode="nearest") for m in mean])

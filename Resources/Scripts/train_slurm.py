@@ -8,7 +8,7 @@
 
 One task a node starts torchrun, which joins the nodes, restarts a process that fails (with the nodes that are there)
 and hands out the devices. When the time limit or a preemption ends the job, the run writes a checkpoint and the job
-queues itself again; it goes on from there. `--cluster local` runs the same on this computer.
+queues itself again and resumes. `--cluster local` runs the same on this computer.
 """
 
 from __future__ import annotations

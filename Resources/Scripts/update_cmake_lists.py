@@ -2,7 +2,7 @@
 
 Usage: python update_cmake_lists.py          (run it after adding, renaming or removing a file that ships)
 
-A module is a folder with a Python file of its own name; a new one gets its CMakeLists.txt here.
+A module is a folder with a Python file of the same name; a new one gets its CMakeLists.txt here.
 """
 
 from __future__ import annotations

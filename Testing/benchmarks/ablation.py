@@ -2,7 +2,7 @@
 
 The paper's Table 4 at the size of one core: encoders from scratch and pre-trained in several ways, with the same small
 budget and the same random numbers, are fine-tuned on synthetic T1-weighted crops of two label maps and measured on
-stripped heads of two other data sets, which nothing was trained on. Every seed draws its own first weights, masks,
+stripped heads of two other data sets, which were not used for training. Every seed draws its own first weights, masks,
 crops and heads. FOLDER keeps what is done: the program goes on where it was stopped. `--only ARM ...` restricts it,
 `--seeds S ...` says which, so that several processes may share the work; `--output` also writes the table.
 """
@@ -185,7 +185,7 @@ def table(done: Mapping[tuple[str, int], Scores]) -> str:
         if len(gains) > 1:
             mean, error = statistics.fmean(gains), statistics.stdev(gains) / len(gains) ** 0.5
             unsure = abs(mean) <= 2 * error
-            verdict = "no difference that these seeds can tell" if unsure else "better" if mean > 0 else "worse"
+            verdict = "no significant difference with these seeds" if unsure else "better" if mean > 0 else "worse"
             lines.append(f"- {name}: {verdict} (gain {mean:+.3f}, standard error {error:.3f}, {base}).")
     unlearned = [r for r in REFERENCE_REGIONS if statistics.fmean(scores[r] for scores in done.values()) < 0.05]
     if unlearned:
@@ -200,7 +200,8 @@ def report(done: Mapping[tuple[str, int], Scores]) -> str:
         f"# Encoders pre-trained in several ways, fine-tuned on little\n\n{provenance('torch')}. Pre-training: "
         f"{PRETRAIN_STEPS} steps of {PRETRAIN_BATCH} crops of {CROP[0]}³ of unlabelled T1s; fine-tuning: "
         f"{FINETUNE_STEPS} steps of {FINETUNE_BATCH} synthetic crops of {LABEL_MAPS} label maps; measured on "
-        f"{len(HEADS)} heads of IBSR-18 and MICCAI 2012, which nothing was trained on. Normalisation, learning rate, "
+        f"{len(HEADS)} heads of IBSR-18 and MICCAI 2012, which were not used for training. Normalisation, "
+        f"learning rate, "
         "steps and the number of heads were chosen after seeing scratch runs of other settings, before any pre-trained "
         "one."
         f"\n\n{table(done)}"

@@ -50,7 +50,7 @@ def main() -> None:
     """Measure, write and print the table."""
     rows = [[what, took, "yes" if took <= LIMIT_MS else "NO"] for what, took in measure()]
     text = (
-        "# How long the GUI thread is busy at a stretch\n\n"
+        "# Longest time that the GUI thread is busy\n\n"
         "Processor time of the GUI thread, longest round of Qt's loop, over the stand-in of Slicer's widgets (never in "
         f"a real Slicer); `python -m Testing.benchmarks.gui`; {provenance('PySide6-Essentials', 'slicer-core')}.\n\n"
         + markdown(["what", "ms at most", f"within {LIMIT_MS} ms"], rows)

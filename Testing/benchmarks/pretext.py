@@ -192,7 +192,7 @@ def data(_threads: int) -> str:
     step = seconds(asa_step(EDGE), 2)
     rows = [["read, normalise, crop", reading], ["training step", step]]
     return markdown(["128^3, one scan", "seconds"], rows) + (
-        f"\nA reading thread feeds {step / reading:.0f} times what a step consumes. {megabytes:.2f} MB a scan: "
+        f"\nA reading thread supplies {step / reading:.0f} times what a step consumes. {megabytes:.2f} MB per scan: "
         f"{12_000 * megabytes / 1e3:.0f} GB for 12,000.\n"
     )
 

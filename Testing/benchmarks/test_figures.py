@@ -130,7 +130,7 @@ def test_the_card_of_the_tumour_model() -> None:
             assert agree(row[1:], means(dices("tumour", row[0]))), row
             subsets += 1
     assert (subsets, cases) == (5, 6)
-    shipped = next(row for row in tables(text) if "(what ships)" in row[0])
+    shipped = next(row for row in tables(text) if "(shipped)" in row[0])
     assert agree(shipped[1:], means(dices("tumour", "T1 + T1Gd + T2 + FLAIR")))
 
 

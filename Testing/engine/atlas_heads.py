@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from asa.geometry import resample
 from asa.geometry.atlas import head_atlas
-from asa.geometry.search import turn
+from asa.geometry.search import rotation_matrix
 from asa.volume import Grid, StorageOrder, Volume
 
 # Brightness of white matter, grey matter, ventricles, sulcal CSF, bone, soft tissue.
@@ -26,7 +26,7 @@ def true_matrix(pitch: float = 0, roll: float = 0, yaw: float = 0, shear: float 
     matrix = np.eye(4)
     tilt = np.eye(3)
     tilt[1, 2] = shear
-    matrix[:3, :3] = turn(pitch, roll, yaw) @ tilt @ np.diag([0.9, 0.95, 0.86])
+    matrix[:3, :3] = rotation_matrix(pitch, roll, yaw) @ tilt @ np.diag([0.9, 0.95, 0.86])
     matrix[:3, 3] = (6, -12, 20)
     return matrix
 
@@ -125,7 +125,7 @@ def in_motion(scan: Volume, share: float = 0.4) -> Volume:
     spectra = [np.fft.fft(scan.array, axis=1)]
     for degrees, shift_mm in ((8, 5), (-6, -7)):
         nod = np.eye(4)
-        nod[:3, :3] = turn(degrees, 0, 0)
+        nod[:3, :3] = rotation_matrix(degrees, 0, 0)
         nod[:3, 3] = scan.grid.centre - nod[:3, :3] @ scan.grid.centre + (0, shift_mm, shift_mm)
         spectra.append(np.fft.fft(resample(scan, scan.grid, 1, nod).array, axis=1))
     lines = scan.array.shape[1]

@@ -96,7 +96,7 @@ def test_a_file_of_others_is_refused(fake: ModuleType, image: Path, tmp_path: Pa
     out = tmp_path / "out"
     out.mkdir()
     (out / name).write_text('{"of": "another program"}')
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         segment(image, out, segment=unexpected, overwrite=True)
     assert (out / name).read_text() == '{"of": "another program"}'
 
@@ -115,7 +115,7 @@ def test_a_summary_of_others_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     protect_summary(path)
     path.write_text('{"schema_version": 1, "systems": {}, "cases": 3}')
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         protect_summary(path)
     path.write_text('{"schema_version": 1, "cases": [{"case": "a", "status": "done", "exit_code": 0}]}')
     protect_summary(path)

@@ -81,7 +81,7 @@ def test_series_of_two_patients_are_refused(script: ModuleType, tmp_path: Path) 
     write_dicom(tmp_path / "head", "Sag T1 MPRAGE", 11)
     write_dicom(tmp_path / "head", "Ax FLAIR", 12, patient="B")
     modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "flair")]
-    with pytest.raises(script.InputError, match="are of different patients"):
+    with pytest.raises(script.InputError, match="are from different patients"):
         script.convert("head", script.dicom_series(tmp_path / "head"), tmp_path / "out", modalities)
 
 
@@ -183,7 +183,7 @@ def test_a_scan_in_the_place_of_a_result_is_refused(
     (tmp_path / "anna.nii.gz").write_bytes(b"another")
     words = ["--input", tmp_path / "anna.nii.gz", scan, "--output", tmp_path / "out"]
     assert script.main([str(word) for word in words]) == 4
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert scan.read_bytes() == b"a scan"
 
 

@@ -1,4 +1,4 @@
-"""Missing packages: what is said, what is asked of whom, and what happens when it fails."""
+"""Missing packages: what is source, what is asked of whom, and what happens when it fails."""
 
 from __future__ import annotations
 

@@ -67,6 +67,6 @@ def test_slices_that_are_gone_are_not_left_out_in_silence(slices: dict[str, Any]
 
 def test_files_of_many_slices_are_refused(slices: dict[str, Any], tmp_path: Path) -> None:
     for dataset in slices.values():
-        del dataset.ImageOrientationPatient  # enhanced DICOM tells it for each frame
-    with pytest.raises(NotDicomError, match="no file of its own"):
+        del dataset.ImageOrientationPatient  # enhanced DICOM stores it per frame
+    with pytest.raises(NotDicomError, match="multi-frame"):
         export(np.ones(SHAPE, np.uint8), tmp_path / "seg.dcm")

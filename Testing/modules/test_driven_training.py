@@ -125,7 +125,7 @@ def prepare(panel: Any, purpose: str, source: Path, store: Path, cases: int) -> 
     data.ui.storePathLineEdit.setCurrentPath(str(store))
     for box in (data.ui.strippedCheckBox, data.ui.alignedCheckBox):
         box.setChecked(True)
-    data.ui.lookButton.click()
+    data.ui.scanButton.click()
     driving.wait_for(lambda: not data.busy, _PATIENCE_S)
     assert data.ui.foundTable.rowCount == cases, data.ui.statusLabel.text
     assert "0 with problems" in data.ui.foundLabel.text
@@ -199,14 +199,14 @@ def test_from_raw_scans_to_a_segmented_head(panel: Any, tmp_path: Path) -> None:
 
     image, _, affine = brain(9)
     volume = add_volume(image, affine)
-    look = tab(panel, "Look inside")
+    look = tab(panel, "Inspect model")
     look.ui.volumeSelector.setCurrentNode(volume)
     look.ui.strippedCheckBox.setChecked(True)
     look.ui.alignCheckBox.setChecked(False)
     assert look.checkpoint.path.is_relative_to(pretrained)
-    look.ui.lookButton.click()
-    driving.wait_for(lambda: not look.looks.running, _PATIENCE_S)
-    driving.wait_for(lambda: look.answer is not None or look._note, 60)
+    look.ui.inspectButton.click()
+    driving.wait_for(lambda: not look.inspections.running, _PATIENCE_S)
+    driving.wait_for(lambda: look.inspection is not None or look._note, 60)
     assert look.ui.statusLabel.text == "Done."
     reconstruction = slicer.util.arrayFromVolume(look.shown.node("reconstruction"))
     assert reconstruction.shape == image.shape and np.isfinite(reconstruction).all() and reconstruction.std() > 0

@@ -23,7 +23,7 @@ from ASASlicerLib.steps import finish
 def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "The condition was not met in time."
         time.sleep(0.01)
 
 
@@ -160,9 +160,9 @@ def test_a_folder_that_is_held_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     ended.add(job)
     with monkeypatch.context() as held:
         held.setattr("shutil.rmtree", lambda *_args, **_options: None)
-        ended.go_on()
+        ended.advance()
         assert ended and job.folder.is_dir()
-    ended.go_on()
+    ended.advance()
     assert not ended and not job.folder.exists()
 
 

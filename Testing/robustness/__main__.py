@@ -29,8 +29,8 @@ MIRROR_BAR = 0.98
 MIRROR = "mirrored"
 
 NOTES = f"""
-Dice over the whole volume of brain-stripped heads with manual labels (`ibsr`, `malf`; CSF: ventricles), the head as it
-is and degraded. Heads are rotated by resampling (cubic; the reference nearest), not by another affine. For 2×2×4 mm
+Dice over the whole volume of brain-stripped heads with manual labels (`ibsr`, `malf`; CSF: ventricles), as they
+are and degraded. Heads are rotated by resampling (cubic; the reference nearest), not by another affine. For 2×2×4 mm
 the reference is brought to the coarse grid, each voxel taking the class that fills most of it. Bias field 0.8 to 1.2,
 Rician noise of 5 % of white matter. Bar: the mean over all classes and heads falls by at most {ALLOWED_FALL}.
 """
@@ -101,7 +101,7 @@ def write(measured: dict[Head, tuple[dict[str, list[float]], list[float]]], fold
         "# Tissue segmentation: robustness\n",
         NOTES,
         f"\n{markdown(fall_header, falls)}",
-        f"\nMean Dice as it is: {means}.\n",
+        f"\nMean Dice without degradation: {means}.\n",
         "\n## Mirror test\n\nDice between the result on the mirrored head and the mirrored result on the head.\n\n",
         markdown(["data", "head", *CLASSES, "mean"], mirrors, digits=4),
         f"\nMean {agreement:.4f}, bar {MIRROR_BAR}.\n",

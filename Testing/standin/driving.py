@@ -43,6 +43,6 @@ def wait_for(condition: Callable[[], object], seconds: float) -> float:
         started = time.thread_time()
         slicer.app.processEvents()
         longest = max(longest, time.thread_time() - started)
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "The condition was not met in time."
         time.sleep(0.005)
     return longest

@@ -29,11 +29,11 @@ def show_tab(panel: Any, title: str) -> Any:
 
 
 def data(panel: Any, scans: Path, store: Path) -> None:
-    """What there is, before it is prepared."""
+    """Input data, before it is prepared."""
     tab = show_tab(panel, "Data")
     tab.ui.folderPathLineEdit.setCurrentPath(str(scans))
     tab.ui.storePathLineEdit.setCurrentPath(str(store))
-    tab.ui.lookButton.click()
+    tab.ui.scanButton.click()
     driving.wait_for(lambda: not tab.busy, _PATIENCE_S)
 
 

@@ -1,4 +1,4 @@
-"""Photographs the tabs Watch and Look inside, and what they put into the views, light and dark.
+"""Photographs the tabs Watch and Inspect model, and what they put into the views, light and dark.
 
     python Testing/standin/photograph_training.py RUN HEAD.nii.gz [FOLDER]
 
@@ -72,22 +72,22 @@ def watch(panel: Any, camera: Photographer, folder: Path) -> None:
 
 def look_inside(panel: Any, camera: Photographer, folder: Path, head: Path) -> None:
     """The tab after all checkpoints were looked at, the four views, and the attention of a patch."""
-    tab = show_tab(panel, "Look inside")
+    tab = show_tab(panel, "Inspect model")
     volume = slicer.util.loadVolume(str(head))
     volume.SetName("head_T1")
     tab.ui.volumeSelector.setCurrentNode(volume)
     tab.ui.strippedCheckBox.setChecked(True)
     tab.ui.maskComboBox.setCurrentIndex(1)
-    tab.ui.lookAllButton.click()
-    driving.wait_for(lambda: not tab.looks.running, _PATIENCE_S)
-    driving.wait_for(lambda: tab.answer is not None or tab._note, 300)
+    tab.ui.inspectAllButton.click()
+    driving.wait_for(lambda: not tab.inspections.running, _PATIENCE_S)
+    driving.wait_for(lambda: tab.inspection is not None or tab._note, 300)
     for index in range(tab.ui.checkpointSlider.maximum + 1):  # a row of the table for each
-        before = tab.answer
+        before = tab.inspection
         tab.ui.checkpointSlider.setValue(index)
         if index < tab.ui.checkpointSlider.maximum:
-            driving.wait_for(lambda before=before: tab.answer is not before, 300)
-    driving.wait_for(lambda: tab.answer.summary["steps"] == tab.checkpoint.step, 300)
-    patches = tab.answer.patches
+            driving.wait_for(lambda before=before: tab.inspection is not before, 300)
+    driving.wait_for(lambda: tab.inspection.summary["steps"] == tab.checkpoint.step, 300)
+    patches = tab.inspection.patches
     t, h, w = (round(n * share) for n, share in zip(patches.grid, (0.55, 0.55, 0.42), strict=True))
     patch = int(np.ravel_multi_index((t, h, w), patches.grid))
     centre = [float(value) for value in patches.centre(patch)]

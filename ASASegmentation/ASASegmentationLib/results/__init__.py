@@ -1,1 +1,1 @@
-"""Results in the scene, and on their way out of it."""
+"""Results in the scene and their export."""

@@ -1,6 +1,6 @@
-"""A segmentation as a DICOM Segmentation object that refers to the slices of its scan.
+"""Export a segmentation as a DICOM Segmentation object that refers to the slices of its scan.
 
-Needs highdicom, which Slicer 5.12 ships; it is imported when something is exported.
+Needs highdicom, which is part of Slicer 5.12 and is imported on export.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SAME_VOXELS = 0.05
 
 
 class NotDicomError(Exception):
-    """The scan did not come from DICOM, or is no longer as it was there; the text says so to the user."""
+    """The scan is not from DICOM or was changed since; the message is for the user."""
 
 
 def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """Writes the segments of `node` as binary segments over the slices that `volume` was loaded from.
+    """Write the segments of `node` as binary segments on the slices from which `volume` was loaded.
 
     Raises NotDicomError, OSError, and ImportError when highdicom is not installed.
     """
@@ -38,16 +38,18 @@ def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
     slices = [pydicom.dcmread(file) for file in source_files(volume)]
     if not slices:
         raise NotDicomError(
-            _("{volume} was not loaded from DICOM; export it as .seg.nrrd instead.").format(volume=volume.GetName())
+            _("{volume} was not loaded from DICOM. Export the segmentation as .seg.nrrd instead.").format(
+                volume=volume.GetName()
+            )
         )
     frames = [_slice_index(dataset, volume) for dataset in slices]
     depth = volume.GetImageData().GetDimensions()[2]
-    if len(set(frames)) < depth:  # what lies on the others would be missing without a word
-        text = _("Only {count} of the {depth} slices of {volume} are in the DICOM database; import it again.")
+    if len(set(frames)) < depth:  # segments on the missing slices would be lost silently
+        text = _("Only {count} of the {depth} slices of {volume} are in the DICOM database. Import the series again.")
         raise NotDicomError(text.format(count=len(set(frames)), depth=depth, volume=volume.GetName()))
     keys = [key for key in node.GetSegmentation().GetSegmentIDs() if _has_voxels(node, key, volume)]
     if not keys:
-        raise NotDicomError(_("There is no segment with voxels to export."))
+        raise NotDicomError(_("All segments are empty; there is nothing to export."))
     masks = [slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume)[frames] != 0 for key in keys]
     descriptions = [_description(highdicom, number, node, key) for number, key in enumerate(keys, 1)]
     highdicom.seg.Segmentation(
@@ -72,9 +74,12 @@ def _has_voxels(node: slicer.vtkMRMLSegmentationNode, key: str, volume: slicer.v
 
 
 def _slice_index(dataset: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> int:
-    """Which slice k of the volume a DICOM image is. Raises NotDicomError unless rows and columns are the same too."""
-    if not hasattr(dataset, "ImageOrientationPatient"):  # enhanced DICOM tells it for each frame
-        text = _("{volume} has no file of its own for each slice; export it as .seg.nrrd instead.")
+    """Return the slice k of a DICOM image in the volume. Raises NotDicomError unless rows and columns match."""
+    if not hasattr(dataset, "ImageOrientationPatient"):  # enhanced DICOM stores it per frame
+        text = _(
+            "{volume} is a multi-frame DICOM image, which is not supported. Export the segmentation as "
+            ".seg.nrrd instead."
+        )
         raise NotDicomError(text.format(volume=volume.GetName()))
     lps_to_ras = np.diag([-1.0, -1.0, 1.0])
     row, column = np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3))
@@ -88,7 +93,10 @@ def _slice_index(dataset: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> int:
     depth = volume.GetImageData().GetDimensions()[2]
     if not 0 <= k < depth or not np.allclose((first, last), expected, atol=_SAME_VOXELS):
         raise NotDicomError(
-            _("{volume} no longer lies on the slices it was loaded from.").format(volume=volume.GetName())
+            _(
+                "{volume} has been moved or resampled since it was loaded from DICOM. Export the "
+                "segmentation as .seg.nrrd instead."
+            ).format(volume=volume.GetName())
         )
     return k
 
@@ -98,7 +106,9 @@ def _description(highdicom: Any, number: int, node: slicer.vtkMRMLSegmentationNo
     codes = _codes(highdicom, segment_tag(segment, TERMINOLOGY_TAG))
     if len(codes) < 2:
         raise NotDicomError(
-            _("{segment} has no terminology; choose one in the module Segmentations.").format(segment=segment.GetName())
+            _("{segment} has no terminology entry. Choose one in the module Segmentations.").format(
+                segment=segment.GetName()
+            )
         )
     category, kind, *regions = codes
     red, green, blue = (round(255 * channel) for channel in segment.GetColor())
@@ -107,7 +117,7 @@ def _description(highdicom: Any, number: int, node: slicer.vtkMRMLSegmentationNo
         segment_label=segment.GetName()[:64],
         segmented_property_category=category,
         segmented_property_type=kind,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,  # a user may have corrected it
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,  # the user may have corrected it
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=_NAME,
             version=__version__,
@@ -119,7 +129,7 @@ def _description(highdicom: Any, number: int, node: slicer.vtkMRMLSegmentationNo
 
 
 def _codes(highdicom: Any, entry: str) -> Sequence[Any]:
-    """Category, type and, where there is one, region of a terminology entry of Slicer's."""
+    """Return category, type and, if present, region of a Slicer terminology entry."""
     parts = entry.split("~")
     if len(parts) < 6:
         return []

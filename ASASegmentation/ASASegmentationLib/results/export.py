@@ -1,4 +1,4 @@
-"""A segmentation as files: .seg.nrrd, label map, table, picture."""
+"""Export a segmentation as .seg.nrrd, label map, DICOM, table or image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ASASlicerLib.steps import finish
 
 
 class ExportError(Exception):
-    """Nothing was written; the text says why, for the user."""
+    """Nothing was written; the message for the user says why."""
 
 
 def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b"") -> None:
-    """Writes a file of the kind that the name asks for: .seg.nrrd, .nii, .dcm, .csv, .png (`overview`, its bytes).
+    """Write a file in the format given by its name: .seg.nrrd, .nii, .dcm, .csv, or .png (the bytes `overview`).
 
     Raises ExportError.
     """
@@ -39,18 +39,19 @@ def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b
         elif name.endswith(".png"):
             _export_overview(path, overview)
         else:
-            raise ExportError(_("Choose a name that ends in .seg.nrrd, .nii, .dcm, .csv or .png."))
+            raise ExportError(_("Choose a file name that ends in .seg.nrrd, .nii, .dcm, .csv or .png."))
     except OSError as error:
         reason = error.strerror or error
         raise ExportError(_("{path} cannot be written: {reason}.").format(path=path, reason=reason)) from error
 
 
 def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    storage = slicer.vtkMRMLSegmentationStorageNode()  # not the node's own: where the scene saves it stays as it is
+    # a separate storage node keeps the path under which the scene saves it
+    storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetCropToMinimumExtent(False)
     storage.SetFileName(str(path))
     if not storage.WriteData(node):
-        raise OSError("the segmentation could not be written")
+        raise OSError("The segmentation could not be written.")
 
 
 def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -62,11 +63,11 @@ def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNod
 def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
     volume = _scan(node)
     if volume is None:
-        raise ExportError(_("DICOM needs the scan in the scene."))
+        raise ExportError(_("DICOM export needs the scan in the scene."))
     try:
         export_dicom_seg(node, volume, path)
     except ImportError:
-        raise ExportError(_("DICOM needs the Python package highdicom, which Slicer 5.12 has.")) from None
+        raise ExportError(_("DICOM export needs the Python package highdicom, which is part of Slicer 5.12.")) from None
     except NotDicomError as error:
         raise ExportError(str(error)) from None
 
@@ -74,7 +75,7 @@ def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
 def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
     task, volume = TASKS.get(scene.task_name(node)), _scan(node)
     if task is None or volume is None:
-        raise ExportError(_("A label map needs a segmentation that ASA made, and its scan in the scene."))
+        raise ExportError(_("Label map export needs a segmentation created by ASA and its scan in the scene."))
     labels = np.zeros(volumes.array_of(volume).shape, np.uint8)
     for label in task.labels:
         if node.GetSegmentation().GetSegment(label.name) is not None:
@@ -86,7 +87,7 @@ def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
 def _export_table(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
     table = scene.volume_table(node)
     if table is None:
-        raise ExportError(_("This segmentation has no table of volumes."))
+        raise ExportError(_("This segmentation has no volume table."))
     headings, rows = scene.table_cells(table)
     with path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([headings, *rows])
@@ -94,5 +95,5 @@ def _export_table(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
 
 def _export_overview(path: Path, overview: bytes) -> None:
     if not overview:
-        raise ExportError(_("There is a picture only right after segmenting."))
+        raise ExportError(_("The overview image is available only right after segmenting."))
     path.write_bytes(overview)

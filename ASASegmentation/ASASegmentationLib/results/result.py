@@ -1,4 +1,4 @@
-"""What a finished job left in its folder, read and made ready for the scene."""
+"""Read the result folder of a finished job and prepare it for the scene."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ExtraVolume:
 
 @dataclass(frozen=True)
 class Result:
-    """Segments by id, rows of the volume table, extra volumes, and the overview picture.
+    """Segments by id, rows of the volume table, extra volumes, and the overview image.
 
-    `doubts` are sentences that say why the result must not be used unseen, `warnings` what else the user should know.
+    `doubts` say why the result must not be used unchecked; `warnings` are other messages for the user.
     """
 
     task: Task
@@ -49,7 +49,7 @@ class Result:
 
 
 def segment_specs(task: Task) -> list[SegmentSpec]:
-    """The segments of a task: its labels; where regions nest, the regions and those labels that are no region."""
+    """Return the labels of a task, or for nested tasks its regions and the labels that are not regions."""
     specs = []
     if task.nested:
         specs += [
@@ -65,10 +65,15 @@ def segment_specs(task: Task) -> list[SegmentSpec]:
 
 
 def read_result(folder: Path, task: Task, moved: np.ndarray) -> Steps[Result]:
-    """Reads the folder of a finished job.
+    """Read the folder of a finished job.
 
-    `moved` is a 4x4 matrix from where the scan was when the job started to where it is now, in mm.
-    Raises OSError, ValueError or LookupError when a file is missing or not what it should be.
+    Args:
+        folder: Result folder of the engine.
+        task: Task that was segmented.
+        moved: 4x4 matrix in mm from the scan's position at the start of the job to its current one.
+
+    Raises:
+        OSError, ValueError, LookupError: A file is missing or invalid.
     """
     labels, affine = yield from read_nifti(folder / LABELS)
     specs = segment_specs(task)
@@ -93,12 +98,12 @@ def read_result(folder: Path, task: Task, moved: np.ndarray) -> Steps[Result]:
 
 
 def _rows(volumes: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """One row for each structure: a region that is a single label is measured twice."""
+    """Return one row per structure; a region with a single label is measured twice."""
     return tuple({row["title"]: row for row in volumes}.values())
 
 
 def _add_surface(segment: slicer.vtkSegment, surface: Surface | None, moved: np.ndarray) -> Steps[None]:
-    """Gives a segment its surface, where one was made."""
+    """Add the surface of a segment, if there is one."""
     if surface is None:
         return
     if not np.array_equal(moved, np.eye(4)):

@@ -1,4 +1,4 @@
-"""Results into the scene: the segmentation beside its scan, its table of volumes, its probability maps."""
+"""Add results to the scene: the segmentation next to its scan, its volume table and probability maps."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _TABLE_REFERENCE = "ASA.volumes"
 def new_segmentation(
     scene: slicer.vtkMRMLScene, result: Result, volume: slicer.vtkMRMLVolumeNode | None, name: str
 ) -> Steps[slicer.vtkMRMLSegmentationNode]:
-    """A segmentation node with the result, on the grid, under the transform and in the study of its scan.
+    """Create a segmentation node on the grid, under the transform and in the study of its scan.
 
-    It comes into the scene when it is whole. `volume` is None when the scan was removed from the scene meanwhile.
+    The node is added to the scene once it is complete. `volume` is None if the scan was removed meanwhile.
     """
     node: slicer.vtkMRMLSegmentationNode = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
     node.UnRegister(None)
@@ -43,14 +43,14 @@ def new_segmentation(
 
 
 def attach(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
-    """Puts a segmentation under the transform and beside the item of its scan, and refers to it."""
+    """Place a segmentation under the transform and next to its scan, and reference the scan."""
     node.SetNodeReferenceID(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole(), volume.GetID())
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     place_beside(node, volume)
 
 
 def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) -> None:
-    """Shows outlines and a light fill; of a task with nested regions either these, or its separate labels."""
+    """Show outlines with a light fill; for nested tasks either the regions or the separate labels."""
     display = node.GetDisplayNode()
     display.SetVisibility(True)
     display.SetOpacity2DFill(0.15)
@@ -63,15 +63,15 @@ def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) 
     for key in node.GetSegmentation().GetSegmentIDs():
         if key in regions | labels:
             display.SetSegmentVisibility(key, key in wanted)
-            # What lies around the brain would hide it.
+            # Structures around the brain would hide it.
             display.SetSegmentVisibility3D(key, key not in around)
-            # Seen through the outer regions, the inner ones can be found in 3-D.
+            # Transparent outer regions keep the inner ones visible in 3-D.
             outer = task.nested and nested and key in regions and key != task.regions[-1].name
             display.SetSegmentOpacity3D(key, 0.35 if outer else 1.0)
 
 
 def shows_nested(node: slicer.vtkMRMLSegmentationNode, task: Task) -> bool:
-    """Whether a segmentation does not show the separate labels of a task with nested regions."""
+    """Return whether a segmentation hides the separate labels of a task with nested regions."""
     display, segmentation = node.GetDisplayNode(), node.GetSegmentation()
     separate = {label.name for label in task.labels} - {region.name for region in task.regions}
     there = [key for key in separate if segmentation.GetSegment(key) is not None]
@@ -79,13 +79,13 @@ def shows_nested(node: slicer.vtkMRMLSegmentationNode, task: Task) -> bool:
 
 
 def show_surfaces(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Shows the 3-D surfaces; makes those that no job has made, which takes seconds."""
+    """Show the 3-D surfaces, creating missing ones, which takes seconds."""
     node.CreateClosedSurfaceRepresentation()
     node.GetDisplayNode().SetVisibility3D(True)
 
 
 def present(volume: slicer.vtkMRMLVolumeNode) -> None:
-    """Shows a scan in the slice views, unless they show it, and all that there is in the 3-D views."""
+    """Show a scan in the slice views, unless it is shown already, and reset the 3-D views."""
     if slicer.app.layoutManager() is None:  # no main window
         return
     views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
@@ -95,7 +95,7 @@ def present(volume: slicer.vtkMRMLVolumeNode) -> None:
 
 
 def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
-    """What brings the table of volumes, the warnings and the task of a segmentation back to what they are now."""
+    """Return a function that restores the current volume table, warnings and task of a segmentation."""
     names = (TASK_ATTRIBUTE, _DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)
     attributes = {name: node.GetAttribute(name) for name in names}
     table = volume_table(node)
@@ -116,25 +116,25 @@ def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
 
 
 def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:
-    """The task a segmentation was made for, "" when ASA did not make it."""
+    """Return the task of a segmentation, or "" if ASA did not create it."""
     return node.GetAttribute(TASK_ATTRIBUTE) or ""
 
 
 def set_warnings(node: slicer.vtkMRMLSegmentationNode, doubts: Iterable[str], warnings: Iterable[str]) -> None:
-    """Keeps with a segmentation why it must not be used unseen, and what else the user should know."""
+    """Store the doubts and warnings of a result with its segmentation."""
     node.SetAttribute(_DOUBTS_ATTRIBUTE, "\n".join(doubts))
     node.SetAttribute(_WARNINGS_ATTRIBUTE, "\n".join(warnings))
 
 
 def warnings_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[list[str], list[str]]:
-    """The doubts and the warnings that `set_warnings` has kept."""
+    """Return the doubts and warnings stored by `set_warnings`."""
     texts = [node.GetAttribute(name) or "" for name in (_DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)]
     doubts, warnings = ([line for line in text.split("\n") if line] for text in texts)
     return doubts, warnings
 
 
 def _columns() -> dict[str, str]:
-    """Key of a measurement -> heading; short, because a panel is narrow."""
+    """Return measurement key -> heading; short, because the panel is narrow."""
     return {
         "title": _("Structure"),
         "volume_ml": _("mL"),
@@ -146,7 +146,7 @@ def _columns() -> dict[str, str]:
 
 
 def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Keeps the table of volumes in a table node of the scene that belongs to the segmentation."""
+    """Store the volume table in a table node that belongs to the segmentation."""
     table_node = volume_table(node)
     if table_node is None:
         table_node = node.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{node.GetName()} volumes")
@@ -164,13 +164,13 @@ def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mappin
 
 
 def volume_table(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLTableNode | None:
-    """The table node of a segmentation."""
+    """Return the table node of a segmentation."""
     table: slicer.vtkMRMLTableNode | None = node.GetNodeReference(_TABLE_REFERENCE)
     return table
 
 
 def table_cells(table_node: slicer.vtkMRMLTableNode) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a table as they are shown and exported: one decimal, nothing where there is no value."""
+    """Return headings and rows of a table as shown and exported: one decimal, empty for missing values."""
     table = table_node.GetTable()
     headings = [table.GetColumnName(i) for i in range(table.GetNumberOfColumns())]
     rows = [
@@ -181,7 +181,7 @@ def table_cells(table_node: slicer.vtkMRMLTableNode) -> tuple[list[str], list[li
 
 
 def colours(node: slicer.vtkMRMLSegmentationNode) -> dict[str, tuple[float, float, float]]:
-    """Name of a segment -> its colour, red, green, blue in 0..1."""
+    """Return segment name -> colour (red, green, blue in 0..1)."""
     segmentation = node.GetSegmentation()
     segments = [segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()]
     return {segment.GetName(): segment.GetColor() for segment in segments}
@@ -196,13 +196,13 @@ def _cell(value: str | float) -> str:
 def add_extra_volume(
     scene: slicer.vtkMRMLScene, extra: ExtraVolume, volume: slicer.vtkMRMLVolumeNode | None, name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """A scalar volume with a posterior or an uncertainty map, beside its scan."""
+    """Add a scalar volume with a posterior or uncertainty map next to its scan."""
     node: slicer.vtkMRMLScalarVolumeNode
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(extra.ijk_to_ras.ravel())
     node.SetIJKToRASMatrix(matrix)
-    node.CreateDefaultDisplayNodes()  # before there are voxels, or it takes long to choose a window for them
+    node.CreateDefaultDisplayNodes()  # before there are voxels, otherwise the automatic window is slow
     node.GetDisplayNode().SetAutoWindowLevel(False)
     node.SetAndObserveImageData(extra.image)
     node.GetDisplayNode().SetWindowLevelMinMax(0.0, 1.0)

@@ -1,1 +1,1 @@
-"""Segments: how they are built, what was edited, surfaces, and the file of them."""
+"""Building segments, detecting edits, surfaces, and segmentation files."""

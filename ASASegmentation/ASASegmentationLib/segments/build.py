@@ -1,4 +1,4 @@
-"""Fills a segmentation node from a label map: names, colours, codes, and layers only where segments overlap.
+"""Build segments from a label map, with names, colours and terminology; layers only where segments overlap.
 
 Needs the MRML classes of `slicer` and vtk, inside 3D Slicer or from slicer-core; no Qt, no application.
 """
@@ -46,7 +46,7 @@ def label_image(
     scalars = vtk.vtkUnsignedCharArray()
     scalars.SetNumberOfValues(labels.size)
     if labels.size:
-        voxels = vtk_to_numpy(scalars).reshape(labels.shape[::-1])  # VTK runs through i fastest
+        voxels = vtk_to_numpy(scalars).reshape(labels.shape[::-1])  # in VTK i varies fastest
         for slab in slabs(voxels.shape, voxels.itemsize):
             part = labels.T[slab]
             voxels[slab] = part if table is None else table[part]
@@ -59,7 +59,7 @@ def label_image(
 
 
 def layers(specs: Iterable[SegmentSpec]) -> list[list[SegmentSpec]]:
-    """Specs grouped so that no two of a group share a label value: one group is one layer of a .seg.nrrd file."""
+    """Group specs so that no two in a group share a label value: each group is one layer of a .seg.nrrd file."""
     groups: list[list[SegmentSpec]] = []
     for spec in specs:
         for group in groups:
@@ -77,7 +77,7 @@ def build_segments(
     """One segment for each spec, by id and in their order, that belong to no segmentation yet.
 
     `labels` and `ijk_to_ras` as in `label_image`. Disjoint segments share one image and keep the label map's own
-    values; a segment without voxels is made too, so that "none found" can be told from "not looked for".
+    values; empty segments are created too, so that "none found" differs from "not segmented".
     """
     specs = list(specs)
     segments: dict[str, slicer.vtkSegment] = {}
@@ -100,9 +100,9 @@ def build_segments(
 
 
 def add_built_segments(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> None:
-    """Adds what `build_segments` made to a segmentation node and takes their grid for its reference geometry.
+    """Add the segments of `build_segments` to a segmentation node and use their grid as reference geometry.
 
-    Raises ValueError when a segment id is already taken: a user's segment is never replaced.
+    Raises ValueError if a segment id is already in use: a user's segment is never replaced.
     """
     segmentation = node.GetSegmentation()
     taken = [key for key in segments if segmentation.GetSegment(key) is not None]
@@ -119,8 +119,8 @@ def add_built_segments(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[s
 def add_segments(
     node: slicer.vtkMRMLSegmentationNode, labels: np.ndarray, ijk_to_ras: np.ndarray, specs: Iterable[SegmentSpec]
 ) -> None:
-    """Builds a segment for each spec and adds them, in their order, to a segmentation node.
+    """Build one segment per spec and add them, in order, to a segmentation node.
 
-    Raises ValueError when a segment id is already taken.
+    Raises ValueError if a segment id is already in use.
     """
     add_built_segments(node, finish(build_segments(labels, ijk_to_ras, specs)))

@@ -1,7 +1,7 @@
-"""Which segments a user has changed since ASA made them, and bringing in new ones without losing such changes.
+"""Detect segments that the user has edited, and update a segmentation without losing these edits.
 
-Each segment carries a fingerprint of its voxels as a tag, and the node the list of what was made, both of which are
-saved with the scene. So changes are noticed no matter which tool, session or machine they were made with.
+Each segment carries a fingerprint of its voxels as a tag, and the node lists the segments created by ASA. Both are
+saved with the scene, so edits are detected no matter with which tool, session or machine they were made.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _CORNER_MM = 0.1
 
 
 class State(enum.Enum):
-    """What became of a segment that a new result has an id for."""
+    """Status of an existing segment relative to a new result."""
 
-    ABSENT = "not there before"
-    UNCHANGED = "as it was made"
-    EDITED = "changed by the user"
+    ABSENT = "absent"
+    UNCHANGED = "unchanged"
+    EDITED = "edited by the user"
     REMOVED = "removed by the user"
-    FOREIGN = "made by something else"
+    FOREIGN = "not created by ASA"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Voxels:
 
     @property
     def fingerprint(self) -> str:
-        """Same voxels at the same place, same fingerprint; how the image around them is stored does not matter."""
+        """Hash of the voxels and their position, independent of how the surrounding image is stored."""
         if self.mask.size == 0:
             return "empty"
         corner = np.round(self.ijk_to_ras[:3, 3] / _CORNER_MM).astype(np.int64) + 0  # + 0 makes -0 and 0 the same
@@ -78,7 +78,7 @@ def voxels(segment: slicer.vtkSegment) -> Voxels:
 
 
 def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> Steps[None]:
-    """Gives new segments their fingerprints. Touches no scene."""
+    """Tag new segments with their fingerprints. Does not access a scene."""
     for segment in segments.values():
         found = voxels(segment)
         yield True
@@ -87,28 +87,28 @@ def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> Steps[None]:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a segmentation has under the id of a segment of a new result; `voxels` is None when there is nothing."""
+class SegmentStatus:
+    """State and voxels of an existing segment; `voxels` is None if there is no such segment."""
 
     state: State
     voxels: Voxels | None = None
 
 
-def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> Found:
-    """What became of the segment with an id that a new result has too."""
+def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> SegmentStatus:
+    """Return the status of the segment with the given id."""
     segment = node.GetSegmentation().GetSegment(key)
     if segment is None:
         made = (node.GetAttribute(_MADE_ATTRIBUTE) or "").split("\n")
-        return Found(State.REMOVED if key in made else State.ABSENT)
+        return SegmentStatus(State.REMOVED if key in made else State.ABSENT)
     found = voxels(segment)
     if not segment.HasTag(_FINGERPRINT_TAG):
-        return Found(State.FOREIGN, found)
+        return SegmentStatus(State.FOREIGN, found)
     same = segment_tag(segment, _FINGERPRINT_TAG) == found.fingerprint
-    return Found(State.UNCHANGED if same else State.EDITED, found)
+    return SegmentStatus(State.UNCHANGED if same else State.EDITED, found)
 
 
 def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
-    """A tag of a segment, "" when it has none of that name."""
+    """Return a tag of a segment, or "" if it is not set."""
     value = vtk.reference("")
     segment.GetTag(name, value)
     return str(value)
@@ -116,7 +116,7 @@ def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
 
 @dataclass(frozen=True)
 class Replaced:
-    """A segment that an update took away: its name, colour and tags, its voxels, and its surface where it had one."""
+    """A segment replaced by an update: metadata, voxels, and surface if it had one."""
 
     metadata: slicer.vtkSegment
     voxels: Voxels
@@ -134,7 +134,7 @@ class Replaced:
 
 @dataclass
 class Undo:
-    """How to take one update back: what it added goes, what it replaced returns."""
+    """Undo of one update: removes added segments and restores replaced ones."""
 
     node: slicer.vtkMRMLSegmentationNode
     added: list[str] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Undo:
 
 
 def add(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> Steps[None]:
-    """Fills a new node with segments that are marked as made."""
+    """Fill a new node with fingerprinted segments."""
     for key, segment in segments.items():
         add_built_segments(node, {key: segment})
         yield True
@@ -162,16 +162,21 @@ def add(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkS
 def update(
     node: slicer.vtkMRMLSegmentationNode,
     segments: Mapping[str, slicer.vtkSegment],
-    found: Mapping[str, Found],
+    found: Mapping[str, SegmentStatus],
     replace_foreign: bool,
 ) -> Iterator[Undo]:
-    """Brings new segments into a node: replaces what nobody has changed, adds what is new, leaves all else alone.
+    """Update a node: replace unedited segments, add new ones, and leave all others unchanged.
 
-    `found` is what `inspect` said of each id. A replaced segment keeps its name and colour. `replace_foreign` also
-    replaces segments of the same id that ASA did not make. Works on one segment at a time, so that the GUI can go on
-    between them; what was done so far is taken back by the undo that comes with each step.
+    A replaced segment keeps its name and colour. The update handles one segment at a time, so that the GUI stays
+    responsive; each yielded undo reverts everything done so far.
+
+    Args:
+        node: Segmentation to update.
+        segments: New segments by id.
+        found: Status of each id, from `inspect`.
+        replace_foreign: Also replace segments with the same id that ASA did not create.
     """
-    if not has_surfaces(node):  # Slicer wants the same representations of all segments
+    if not has_surfaces(node):  # Slicer requires the same representations for all segments
         for segment in segments.values():
             segment.RemoveRepresentation(CLOSED_SURFACE)
     replaceable = {State.UNCHANGED, State.FOREIGN} if replace_foreign else {State.UNCHANGED}
@@ -195,12 +200,12 @@ def update(
 
 
 def has_surfaces(node: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Whether a segmentation has 3-D surfaces."""
+    """Return whether a segmentation has 3-D surfaces."""
     return bool(node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE))
 
 
 def _put(node: slicer.vtkMRMLSegmentationNode, key: str, segment: slicer.vtkSegment) -> None:
-    node.GetSegmentation().RemoveSegment(key)  # takes its voxels out of an image it shares with others
+    node.GetSegmentation().RemoveSegment(key)  # removes its voxels from an image shared with other segments
     node.GetSegmentation().AddSegment(segment, key)
 
 

@@ -1,8 +1,8 @@
-"""Writes a .seg.nrrd file from a label map through real MRML.
+"""Write a .seg.nrrd file from a label map through MRML.
 
     python -m ASASegmentationLib.segments.segmentation_file request.json
 
-The engine runs this as a program of its own, because it must not import `slicer`. The request is an object with
+The engine runs this in a separate process, because it must not import `slicer`. The request is an object with
 `labels` (a NIfTI label map with values 0..255), `output` (ends in .seg.nrrd), `name` of the segmentation and
 `segments`: a list of objects with the fields of `SegmentSpec`.
 """
@@ -22,7 +22,7 @@ from ASASegmentationLib.segments.build import SegmentSpec, add_segments
 
 
 def write_segmentation(labels: Path, output: Path, name: str, specs: Iterable[SegmentSpec]) -> None:
-    """Writes `output` with one segment per spec, on the grid of the label map.
+    """Write `output` with one segment per spec, on the grid of the label map.
 
     Raises OSError when the file cannot be written.
     """
@@ -39,7 +39,7 @@ def write_segmentation(labels: Path, output: Path, name: str, specs: Iterable[Se
 
 
 def main(request_path: str) -> None:
-    """Runs one request file."""
+    """Run one request file."""
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
     specs = [
         SegmentSpec(s["id"], s["name"], tuple(s["colour"]), tuple(s["values"]), s["terminology"])

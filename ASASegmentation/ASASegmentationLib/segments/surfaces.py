@@ -1,12 +1,11 @@
-"""Closed surfaces of segments, made where they hold up nobody: in a program of their own.
+"""Create closed surfaces of segments in a separate process.
 
     python -m ASASegmentationLib.segments.surfaces request.json
 
 The request is an object with `labels`, the NIfTI label map of the result, and `segments`: id -> list of label values.
-Beside the label map it leaves surface_<n>_points.npy and so on for the nth segment if it has voxels. Slicer makes the
-surfaces of segments in its GUI thread, where a cortex takes seconds; these are made in the same way (its default
-smoothing, no decimation), so that a segment looks the same after an edit, when Slicer makes its surface anew. Needs
-numpy and vtk only.
+Next to the label map it writes surface_<n>_points.npy and further arrays for each segment n with voxels. Slicer would
+create surfaces in its GUI thread, where a cortex takes seconds. These use the same settings (default smoothing, no
+decimation), so that a segment looks the same after an edit, when Slicer recreates its surface. Needs numpy and vtk.
 """
 
 from __future__ import annotations
@@ -24,32 +23,32 @@ from ASASlicerLib.nifti import read_nifti, right_handed
 from ASASlicerLib.steps import Steps, finish
 
 CLOSED_SURFACE = "Closed surface"
-# What Slicer makes of its default smoothing factor of 0.5; a test compares the surfaces.
+# Equivalent to Slicer's default smoothing factor of 0.5; a test compares the surfaces.
 _PASS_BAND, _ITERATIONS = 0.01, 40
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles with their outside out: `points` (N, 3) in RAS mm, `normals` (N, 3), `triangles` (M, 3) of points."""
+    """Outward-oriented triangle mesh: `points` (N, 3) in RAS mm, `normals` (N, 3), `triangles` (M, 3) of points."""
 
     points: np.ndarray
     normals: np.ndarray
     triangles: np.ndarray
 
     def save(self, folder: Path, number: int) -> None:
-        """Writes it as that of the nth segment."""
+        """Save the surface of the nth segment."""
         for part in fields(self):
             np.save(_file(folder, number, part.name), getattr(self, part.name))
 
     @classmethod
     def load(cls, folder: Path, number: int) -> Surface | None:
-        """That of the nth segment, None where there is none; the numbers are read when they are looked at."""
+        """Load the surface of the nth segment, None if there is none; the arrays are memory-mapped."""
         if not _file(folder, number, "points").is_file():
             return None
         return cls(*(np.load(_file(folder, number, part.name), mmap_mode="r") for part in fields(cls)))
 
     def moved(self, matrix: np.ndarray) -> Surface:
-        """Moved by a 4x4 matrix in mm."""
+        """Return the surface transformed by a 4x4 matrix in mm."""
         points = self.points @ matrix[:3, :3].T + matrix[:3, 3]
         normals = self.normals @ np.linalg.inv(matrix[:3, :3])
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -61,8 +60,8 @@ def _file(folder: Path, number: int, part: str) -> Path:
 
 
 def make_surface(mask: np.ndarray, ijk_to_ras: np.ndarray) -> Surface | None:
-    """The surface of a mask (I, J, K) with its 4x4 affine in mm; None when it has no voxels."""
-    mask, ijk_to_ras = right_handed(mask, ijk_to_ras)  # else the triangles are inside out
+    """Return the surface of a mask (I, J, K) with its 4x4 affine in mm; None if it is empty."""
+    mask, ijk_to_ras = right_handed(mask, ijk_to_ras)  # otherwise the triangles face inwards
     corner, box = _cropped(mask)
     image = vtk.vtkImageData()
     image.SetDimensions(box.shape)
@@ -106,7 +105,7 @@ def make_surface(mask: np.ndarray, ijk_to_ras: np.ndarray) -> Surface | None:
 
 
 def _cropped(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A mask cut to its voxels with a margin of one, and the index of its corner."""
+    """Crop a mask to its voxels with a margin of one; return the corner index and the crop."""
     spans = []
     for axis in range(3):
         occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
@@ -116,7 +115,7 @@ def _cropped(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def poly_data(surface: Surface) -> Steps[vtk.vtkPolyData]:
-    """The surface as VTK and MRML know it."""
+    """Convert a surface to VTK poly data, in steps."""
     points = vtk.vtkPoints()
     points.SetData(numpy_to_vtk(surface.points, deep=True))
     yield True
@@ -137,7 +136,7 @@ def poly_data(surface: Surface) -> Steps[vtk.vtkPolyData]:
 
 
 def main(request_path: str) -> None:
-    """Runs one request file."""
+    """Run one request file."""
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
     path = Path(request["labels"])
     labels, affine = finish(read_nifti(path))

@@ -1,4 +1,4 @@
-"""Tests of the panel that need an application: 3D Slicer, or what stands in for it in continuous integration."""
+"""Panel tests that need an application: 3D Slicer, or its stand-in in continuous integration."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ASASlicerLib.tests.fakes import FakeProcess
 
 
 class FakeJob(FakeProcess):
-    """A job that has done its work when it is asked to go on; until then it runs."""
+    """A fake job that finishes when it is polled."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -26,7 +26,7 @@ class TestBeforeSegmenting(PanelTestCase):
     def test_a_loaded_volume_is_proposed_and_can_be_changed(self) -> None:
         volume = self.add_proposed()
         self.assertEqual(self.ui.modalitySelector0.currentNodeID, volume.GetID())
-        self.assertIn("Proposed", self.ui.proposalLabel.text)
+        self.assertIn("Suggested", self.ui.proposalLabel.text)
         self.assertTrue(self.ui.segmentButton.enabled)
         self.ui.modalitySelector0.setCurrentNode(None)
         self.assertEqual(self.parameters.volumes(), {})
@@ -61,7 +61,7 @@ class TestBeforeSegmenting(PanelTestCase):
         self.choose_task("tumour")
         for key in ("t1", "t1gd", "t2", "flair"):
             self.parameters.set_volume(key, volume)
-        self.assertIn("chosen for both", self.ui.segmentButton.toolTip)
+        self.assertIn("selected for both", self.ui.segmentButton.toolTip)
         self.assertFalse(self.ui.segmentButton.enabled)
 
     def test_what_is_no_image_is_refused(self) -> None:
@@ -117,13 +117,13 @@ class TestBeforeSegmenting(PanelTestCase):
 
     def test_the_card_of_the_model_is_shown(self) -> None:
         self.ui.cardButton.click()
-        self.assertEqual(self.dialogs.said, ["# A test model"])
+        self.assertEqual(self.dialogs.messages, ["# A test model"])
 
     def test_missing_packages_are_explained_once_and_installed(self) -> None:
         self.add_proposed()
         self.plan = lambda wheels: Plan(PACKAGES[:2], False, wheels, "here")
         self.start()
-        self.assertIn("torch", self.dialogs.said[0])
+        self.assertIn("torch", self.dialogs.messages[0])
         self.assertEqual(self.installer.installed, list(PACKAGES[:2]))
 
     def test_a_user_who_does_not_want_packages_gets_none(self) -> None:

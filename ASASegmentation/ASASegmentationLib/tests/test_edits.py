@@ -40,9 +40,10 @@ class TestEdits(PanelTestCase):
         self.assertEqual(segmentation.GetSegment("WM").GetName(), "my name")
         self.assertIn("Grey matter", self.ui.statusLabel.text)
         headings, rows = self.table(self.node)
-        told = {row[0]: row[headings.index("mL")] for row in rows}
-        self.assertEqual(set(told), {"Ventricular CSF", "Grey matter", "White matter"})  # no sum of what is not there
-        self.assertEqual(told["Grey matter"], f"{8 * np.count_nonzero(self.edited) / 1000:.1f}")  # voxels of 2 mm
+        received = {row[0]: row[headings.index("mL")] for row in rows}
+        # no sum of what is not there
+        self.assertEqual(set(received), {"Ventricular CSF", "Grey matter", "White matter"})
+        self.assertEqual(received["Grey matter"], f"{8 * np.count_nonzero(self.edited) / 1000:.1f}")  # voxels of 2 mm
 
     def test_undo_takes_an_update_back(self) -> None:
         before = self.array(self.node, "WM").copy()
@@ -79,7 +80,7 @@ class TestEdits(PanelTestCase):
         self.ui.outputSelector.setCurrentNode(other)
         self.dialogs.answer = False
         self.segment()
-        self.assertIn("did not make: my grey matter.", self.dialogs.said[-1])
+        self.assertIn("did not create: my grey matter.", self.dialogs.messages[-1])
         np.testing.assert_array_equal(self.array(other, "GM"), self.edited)
         self.assertIn("my grey matter", self.ui.statusLabel.text)
         self.dialogs.answer = True

@@ -1,1 +1,1 @@
-"""Which loaded volume is meant for which modality."""
+"""Suggest which loaded volume belongs to which modality."""

@@ -1,4 +1,4 @@
-"""Tells T1, T2 and FLAIR apart by how bright cortex, deep white matter and fluid are relative to one another."""
+"""Distinguish T1, T2 and FLAIR by the relative brightness of cortex, deep white matter and fluid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LEAST_VOXELS = 1000
 
 @dataclass(frozen=True)
 class Contrast:
-    """Three numbers without unit, from the head's foreground in an ellipsoid fitted to it.
+    """Three dimensionless measures of the head's foreground within a fitted ellipsoid.
 
     `bright`: 98th percentile over median of the inner part; fluid is bright in T2 only, so it is large there.
     `skew`: skewness of the inner part; positive in T2.
@@ -24,7 +24,7 @@ class Contrast:
     depth: float
 
     def score(self, modality: str) -> float:
-        """Speaks for (positive) or against a modality key, about −2 to 2. Fitted by eye to some 40 heads: a hint.
+        """Return evidence for (positive) or against a modality key, about −2 to 2; a hint tuned on about 40 heads.
 
         A contrast agent brightens a T1 a little, so of two T1s the brighter is taken for the enhanced one.
         """
@@ -39,13 +39,13 @@ class Contrast:
 
 
 def measure_contrast(array: np.ndarray, spacing: tuple[float, float, float]) -> Contrast | None:
-    """Contrast of a volume (K, J, I) with a spacing in mm in the same order; None when there is no head in it.
+    """Measure the contrast of a volume (K, J, I), spacing in mm in the same order; None if it contains no head.
 
-    Looks at a sample about every 3 mm, which takes a few milliseconds.
+    Samples about every 3 mm, which takes a few milliseconds.
     """
     steps = [max(1, round(_SAMPLING_MM / abs(step))) for step in spacing]
     sample = array[:: steps[0], :: steps[1], :: steps[2]].astype(np.float32)
-    # In a stripped brain everything around it is exactly the same value; in a whole head the air is noise.
+    # Around a skull-stripped brain all voxels have the same value; around a whole head the air is noisy.
     stripped = np.mean(sample == sample.min()) > 0.3
     floor = float(sample.min()) if stripped else 0.35 * float(np.percentile(sample, 97))
     inside = sample > floor

@@ -1,7 +1,7 @@
-"""Which loaded volume is the T1, which the FLAIR: a proposal from names, DICOM tags and image contrast.
+"""Match loaded volumes to modalities by name, DICOM tags and image contrast.
 
-Evidence is weighed, not obeyed: a clear name outweighs tags, tags outweigh contrast. All volumes are assigned at once,
-so that of two T1s the one that looks more like it got a contrast agent is proposed as the contrast-enhanced one.
+The evidence is weighted: a clear name outweighs tags, tags outweigh contrast. All volumes are assigned jointly, so that
+of two T1s the one more likely to be contrast-enhanced is suggested as such.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _AGENT = (
     r"((?<![a-z])(ce|gd|gad\w*|km|post\w*|contrast\w*|enhanced)(?![a-z])"
     r"|\+\s*c|t1w?[\s_.-]*(ce|c|gd|gad|km)(?![a-z]))"
 )
-# The first that matches decides; what names none of the keys is no input of any task.
+# The first match decides; "" marks volumes that are not inputs of any task.
 _PATTERNS: tuple[tuple[str, str], ...] = (
     ("", r"(seg|label|mask|lesions?|posterior|uncertainty|adc|dwi|swi|bold|pd(w|\b))"),
     ("flair", r"(flair|dark.?fluid|tirm)"),
@@ -32,10 +32,10 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A volume in the scene as the matching sees it.
+    """Properties of a volume used for matching.
 
     `tags`: DICOM attributes by keyword (SeriesDescription, EchoTime in ms, RepetitionTime in ms, InversionTime in ms,
-    ContrastBolusAgent), empty when the volume did not come from DICOM.
+    ContrastBolusAgent), empty if the volume is not from DICOM.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Candidate:
 
 
 def named_modality(text: str) -> str | None:
-    """The modality key that a name or description says, "" when it names something else, None when it says nothing."""
+    """Return the modality key in a name or description, "" if it names something else, None if it is inconclusive."""
     for key, pattern in _PATTERNS:
         if re.search(pattern, text, re.IGNORECASE):
             return key
@@ -53,7 +53,7 @@ def named_modality(text: str) -> str | None:
 
 
 def tagged_modality(tags: Mapping[str, str]) -> str | None:
-    """The modality key that DICOM tags say, or None: the description first, then the timing of the sequence."""
+    """Return the modality key from DICOM tags, or None: first the description, then the sequence timing."""
     described = named_modality(tags.get("SeriesDescription", ""))
     enhanced = bool(tags.get("ContrastBolusAgent", "").strip())
     if described is not None:
@@ -76,21 +76,20 @@ def _number(tags: Mapping[str, str], key: str) -> float | None:
 
 
 def score(candidate: Candidate, modality: str) -> float:
-    """How well a volume fits a modality key; positive speaks for it, negative against."""
+    """Return how well a volume fits a modality key; positive values are evidence for it."""
     total = 0.0
-    for said, weight in ((named_modality(candidate.name), _NAME), (tagged_modality(candidate.tags), _TAGS)):
-        if said is not None:
-            total += weight if said == modality else -weight
+    for key, weight in ((named_modality(candidate.name), _NAME), (tagged_modality(candidate.tags), _TAGS)):
+        if key is not None:
+            total += weight if key == modality else -weight
     if candidate.contrast is not None:
         total += candidate.contrast.score(modality)
     return total
 
 
 def propose(candidates: Sequence[Candidate], modalities: Sequence[str], required: Sequence[str]) -> dict[str, str]:
-    """Modality key -> id of the volume proposed for it; modalities that nothing fits are left out.
+    """Return modality key -> id of the suggested volume; modalities without a match are omitted.
 
-    A single volume is proposed for a single required modality unless it is said to be something else: there is
-    nothing to confuse it with.
+    A single volume is suggested for a single required modality unless its name or tags contradict it.
     """
     scores = {(c.id, m): score(c, m) for c in candidates for m in modalities}
     likely = sorted(candidates, key=lambda c: max(scores[c.id, m] for m in modalities), reverse=True)[:8]

@@ -1,4 +1,4 @@
-"""Volumes of the scene proposed for the modalities of a task."""
+"""Suggest volumes of the scene for the modalities of a task."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ASASlicerLib.proposal.contrast import measure_contrast
 from ASASlicerLib.proposal.matching import Candidate, propose
 from ASASlicerLib.volumes import array_of
 
-DERIVED_ATTRIBUTE = "ASA.look"  # of volumes that a model made of a scan; they are called after it
+DERIVED_ATTRIBUTE = "ASA.look"  # marks volumes that a model derived from a scan; they are named after it
 
 
 def usable_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """Single-valued image volumes that have voxels, in the scene's order, without what a model made of one."""
+    """Return scalar image volumes that have voxels, in scene order, without those derived by a model."""
     found = []
     for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
         image = volume.GetImageData()
@@ -30,7 +30,7 @@ def usable_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolum
 def propose_volumes(
     volumes: Iterable[slicer.vtkMRMLScalarVolumeNode], modalities: Sequence[Modality]
 ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-    """Modality key -> volume, for the modalities that some of the volumes fits."""
+    """Return modality key -> volume, for the modalities with a match."""
     keys = [modality.key for modality in modalities]
     required = [modality.key for modality in modalities if modality.required]
     known = {volume.GetID(): volume for volume in volumes}
@@ -38,6 +38,6 @@ def propose_volumes(
 
 
 def _candidate(volume: slicer.vtkMRMLScalarVolumeNode) -> Candidate:
-    """A volume as the matching sees it."""
+    """Return the matching properties of a volume."""
     contrast = measure_contrast(array_of(volume), volume.GetSpacing()[::-1])
     return Candidate(volume.GetID(), volume.GetName(), read_tags(volume), contrast)

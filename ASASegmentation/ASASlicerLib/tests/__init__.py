@@ -1,1 +1,1 @@
-"""What the tests of both modules share: fakes, and ways to wait for the application."""
+"""Test support of both modules: fakes, and waiting for the application."""

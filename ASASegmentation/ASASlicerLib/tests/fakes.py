@@ -1,4 +1,4 @@
-"""Collaborators for tests: a program that needs no engine, a user who answers as told, a head."""
+"""Collaborators for tests: a program that needs no engine, a user who answers as received, a head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ASASlicerLib.dependencies import Package, Plan
 
 
 class FakeProcess:
-    """A program that runs until it is told to end; what it says is put into its mouth."""
+    """A program that runs until it is received to end; what it says is put into its mouth."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -23,7 +23,7 @@ class FakeProcess:
         self._exit_code: int | None = None
 
     def say(self, **event: object) -> None:
-        """Writes one event to standard output."""
+        """Write one event to standard output."""
         self._lines.append(("stdout", json.dumps(event)))
 
     def complain(self, line: str) -> None:
@@ -47,22 +47,22 @@ class FakeProcess:
 
 
 class FakeDialogs:
-    """Answers every question with `answer` and keeps what was said."""
+    """Answers every question with `answer` and records all messages."""
 
     def __init__(self, answer: bool = True, file: str = "") -> None:
         self.answer = answer
         self.file = file
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def ask(self, question: str) -> bool:
-        self.said.append(question)
+        self.messages.append(question)
         return self.answer
 
     def tell(self, message: str) -> None:
-        self.said.append(message)
+        self.messages.append(message)
 
     def show_text(self, title: str, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def choose_file(self, proposed: str) -> str:
         return self.file
@@ -75,7 +75,7 @@ class FakeDialogs:
 
 
 class FakeInstaller:
-    """Remembers what it was asked for; with `reason` it fails."""
+    """Records the requested packages; fails with `reason` if given."""
 
     def __init__(self, reason: str = "") -> None:
         self.installed: list[Package] = []
@@ -88,7 +88,7 @@ class FakeInstaller:
 
 
 def nothing_missing(wheels: Path | None) -> Plan:
-    """All packages are there."""
+    """Return a plan without missing packages."""
     return Plan((), False, wheels, "")
 
 

@@ -1,4 +1,4 @@
-"""Ways to work on the scene and to wait for the application."""
+"""Scene helpers for tests, and waiting for the application."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _PATIENCE_S = 20.0
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Lets Qt work until something is the case. Raises AssertionError when it never is."""
+    """Process events until a condition holds. Raises AssertionError on timeout."""
     deadline = time.monotonic() + _PATIENCE_S
     while not condition():
         slicer.app.processEvents()
         time.sleep(0.005)
         if time.monotonic() > deadline:
-            raise AssertionError("waited in vain")
+            raise AssertionError("The condition was not met in time.")
 
 
 def import_scene() -> None:
-    """Adds the nodes of a scene file, a single one, to those that are there."""
+    """Import a scene file with a single node."""
     other = slicer.vtkMRMLScene()
     other.AddNewNodeByClass("vtkMRMLModelNode", "added")
     with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +35,7 @@ def import_scene() -> None:
 
 
 def parameter_node(name: str = "ASATest") -> slicer.vtkMRMLScriptedModuleNode:
-    """As ScriptedLoadableModuleLogic.getParameterNode, for a module of that name."""
+    """Return the parameter node of a module, as ScriptedLoadableModuleLogic.getParameterNode does."""
     node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLScriptedModuleNode")
     if node is None:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
@@ -47,7 +47,7 @@ def parameter_node(name: str = "ASATest") -> slicer.vtkMRMLScriptedModuleNode:
 
 
 def bent_transform() -> vtk.vtkThinPlateSplineTransform:
-    """A transform that is not linear."""
+    """Return a non-linear transform."""
     here, there = vtk.vtkPoints(), vtk.vtkPoints()
     for x in (0, 50):
         for y in (0, 50):

@@ -1,4 +1,4 @@
-"""The command line. Each module here whose name has no leading underscore is one command.
+"""Command line. Each module without a leading underscore is one command.
 
 Such a module defines `command`, a function that typer can read; its docstring is the help. What is slow to import
 (torch, nibabel) is imported inside the function, so that `asa --help` answers at once.
@@ -57,7 +57,7 @@ def _run(arguments: list[str] | None) -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        typer.echo(f"Unexpected error: {type(error).__name__}: {error} (add --debug for where it came from)", err=True)
+        typer.echo(f"Unexpected error: {type(error).__name__}: {error} (add --debug for details)", err=True)
         sys.exit(AsaError.exit_code)
 
 
@@ -87,7 +87,7 @@ def _print_version(wanted: bool) -> None:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Segment brain MRI with the Attentive Symmetric Auto-encoder (ASA). For research use."""

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 
-def command(json: Annotated[bool, typer.Option("--json", help="A JSON list, memory in bytes.")] = False) -> None:
-    """List the devices that can be trained on, their free memory, and the runs that have them or wait for them."""
+def command(
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list with memory in bytes.")] = False,
+) -> None:
+    """List the training devices, their free memory, and their running and queued runs."""
     import dataclasses
     from json import dumps
 

@@ -25,7 +25,7 @@ def command(
     name: Annotated[str, typer.Option(help="Name of the system that made the predictions.")] = "ASA",
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Another system on the same cases, as NAME=FOLDER; may be repeated.", metavar="NAME=FOLDER"),
+        typer.Option(help="Another system on the same cases, as NAME=FOLDER; repeatable.", metavar="NAME=FOLDER"),
     ] = None,
     prediction_values: Annotated[
         str,
@@ -45,7 +45,7 @@ def command(
         ),
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Leave out cases that nobody predicted.", rich_help_panel=_SCORING)
+        bool, typer.Option("--partial", help="Leave out cases without a prediction.", rich_help_panel=_SCORING)
     ] = False,
 ) -> None:
     """Score predicted label maps: Dice, HD95 in mm, surface Dice, volume error, lesion-wise.
@@ -80,9 +80,9 @@ def command(
     for item in against or []:
         other, equals, folder = item.partition("=")
         if not (other and equals and folder):
-            raise InputError(f"--against takes NAME=FOLDER, not '{item}'")
+            raise InputError(f"--against takes NAME=FOLDER, not '{item}'.")
         if other in systems:
-            raise InputError(f"two systems are called '{other}'")
+            raise InputError(f"Two systems are called '{other}'.")
         systems[other] = Path(folder)
     if output is not None:
         protect_evaluation(output, [reference, *systems.values()])

@@ -13,23 +13,25 @@ def command(
     run: Annotated[Path, typer.Argument(help="Run folder, or one checkpoint (with --description).")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Model folder to write; with --name, else a folder of your own models."),
+        typer.Option(
+            "--output", "-o", help="Model folder to write; default with --name: a folder among your own models."
+        ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the model; all else is taken from the run.")] = "",
-    notes: Annotated[str, typer.Option(help="What the card says beside: data, licence, known failures.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model; all other facts are taken from the run.")] = "",
+    notes: Annotated[str, typer.Option(help="Notes for the card: data, licence, known failures.")] = "",
     description: Annotated[
-        Path | None, typer.Option(help="Instead: JSON with name, task, modalities, data, scores, limits.")
+        Path | None, typer.Option(help="Alternative to --name: JSON with name, task, modalities, data, scores, limits.")
     ] = None,
     card: Annotated[Path | None, typer.Option(help="Model card (Markdown) for --description.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="Which checkpoint of the run for --description.")] = "best",
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint of the run for --description.")] = "best",
     mean_with: Annotated[
         list[Path] | None,
         typer.Option(help="With --description: another run of the same origin; the mean of the weights is exported."),
     ] = None,
 ) -> None:
-    """Make a model of a run: half-precision weights, model.json and a card.
+    """Create a model from a run: half-precision weights, model.json and a card.
 
-    A model made with --name alone lies where 'asa models' and 3D Slicer find it.
+    A model created with only --name is available in 'asa models' and 3D Slicer.
 
     Examples:
 
@@ -62,7 +64,7 @@ def command(
         values = json.loads(description.read_text(encoding="utf-8"))
         text = card.read_text(encoding="utf-8") if card else ""
     except (OSError, ValueError) as error:
-        raise InputError(f"the description or card cannot be read: {error}") from error
+        raise InputError(f"The description or card cannot be read: {error}") from error
     given = [description, *([card] if card else [])]
     protect_inputs(given, [output / name for name in (WEIGHTS, DESCRIPTION, CARD)])
     export_model(source, output, values, text, others)

@@ -10,16 +10,16 @@ import typer
 
 def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/finetune_paper.yaml.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
-    store: Annotated[Path | None, typer.Option(help="Store of cases; replaces the one the settings name.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Pre-training run; replaces the one the settings name.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")],
+    store: Annotated[Path | None, typer.Option(help="Case store; overrides the settings.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Pre-training run; overrides the settings.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before on this device.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for runs queued earlier on this device.")] = False,
 ) -> None:
     """Train a segmentation network on labelled cases, from a pre-trained encoder or from scratch.
 
-    Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there, also after a crash.
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run, also after a crash.
     With torchrun in front it runs on several devices and machines, with the same global batch.
 
     Examples:

@@ -11,32 +11,35 @@ import typer
 def command(
     model: Annotated[
         list[Path],
-        typer.Argument(help="Pre-training run, one of its checkpoints, or a model made of it; or several checkpoints."),
+        typer.Argument(help="Pre-training run, one or several of its checkpoints, or a model exported from it."),
     ],
     *,
     image: Annotated[Path, typer.Option(help="T1-weighted scan.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("inspect"),
-    stripped: Annotated[bool, typer.Option("--stripped", help="The scan is stripped already.")] = False,
-    align: Annotated[bool, typer.Option("--align/--aligned", help="Align to MNI152, or trust that it is.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Decides what is hidden.")] = 0,
+    stripped: Annotated[bool, typer.Option("--stripped", help="The scan is already skull-stripped.")] = False,
+    align: Annotated[
+        bool, typer.Option("--align/--aligned", help="Align to MNI152, or assume that the scan is aligned.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random mask.")] = 0,
     ratio: Annotated[
-        float | None, typer.Option(min=0.01, max=0.99, help="Share of patches to hide; as in training unless given.")
+        float | None, typer.Option(min=0.01, max=0.99, help="Share of patches to hide; default: as in training.")
     ] = None,
     brain_only: Annotated[
-        bool | None, typer.Option("--brain-only/--anywhere", help="Which patches may be hidden; as in training.")
+        bool | None,
+        typer.Option("--brain-only/--anywhere", help="Hide only brain patches, or any; default: as in training."),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Label map in the scan's space: hide the patches that it marks, no others.")
+        Path | None, typer.Option(help="Label map in the scan's space: hide exactly the marked patches.")
     ] = None,
-    attention: Annotated[bool, typer.Option("--attention", help="Also write attention.npy of the encoder.")] = False,
-    kept: Annotated[
-        Path | None, typer.Option(help="Folder to keep the aligned, stripped scan in for the next look at it.")
-    ] = None,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Also write the encoder's attention to attention.npy.")
+    ] = False,
+    kept: Annotated[Path | None, typer.Option(help="Folder in which the aligned, stripped scan is cached.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="For programs: progress as JSON lines, .nii without compression, no picture.")
+        bool, typer.Option("--json", help="Emit progress as JSON lines, uncompressed .nii files and no image.")
     ] = False,
 ) -> None:
-    """Show what a pre-trained auto-encoder holds important in a scan, and how it fills in what is hidden from it.
+    """Show which parts of a scan a pre-trained auto-encoder considers important, and its reconstruction.
 
     Writes inspect.png (input, VHOG importance, what was hidden, reconstruction and error in three planes),
     inspect.json, and each of these as NIfTI in the scan's own grid. Of several checkpoints each has a folder of its

@@ -9,15 +9,15 @@ import typer
 
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of asa finetune; several are an ensemble.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of asa finetune; several form an ensemble.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for CASE.nii.gz, on the grids of the scans.")],
-    store: Annotated[Path | None, typer.Option(help="Store of cases, if not the one trained on.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Case store; default: the one used for training.")] = None,
     part: Annotated[str, typer.Option(help="Part of the split: test, validation, train; or all cases.")] = "test",
     tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation (left-right flip).")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
 ) -> None:
-    """Segment prepared cases with fine-tuned networks, as they are compared in a paper.
+    """Segment prepared cases with fine-tuned networks, for evaluation.
 
     Posteriors are calibrated with the temperature that was fitted to the validation cases, and averaged where there
     are several runs. prediction.json says how well calibrated they are; asa evaluate repeats it.

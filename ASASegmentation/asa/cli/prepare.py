@@ -14,20 +14,20 @@ from asa.program import event_line
 
 if TYPE_CHECKING:
     from asa.data.scan_store import Shape
-    from asa.data.survey import Found
+    from asa.data.survey import SurveyedCase
 
 _LABELLED = "Labelled cases (finetune)"
 _STRIPPING = "Finding the brain (our tissue model if nothing is given)"
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="What to prepare for: pretrain or finetune.")],
+    what: Annotated[str, typer.Argument(help="Purpose: pretrain or finetune.")],
     *,
     bids: Annotated[
-        Path | None, typer.Option(help="Tree of scans to pre-train on: BIDS, ADNI, OASIS-1 or OASIS-3.")
+        Path | None, typer.Option(help="Tree of scans for pre-training: BIDS, ADNI, OASIS-1 or OASIS-3.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled data set: its folder, or a CSV.", rich_help_panel=_LABELLED)
+        Path | None, typer.Option(help="Labelled data set: a folder or a CSV file.", rich_help_panel=_LABELLED)
     ] = None,
     dataset: Annotated[
         str,
@@ -36,10 +36,12 @@ def command(
             rich_help_panel=_LABELLED,
         ),
     ] = "",
-    modalities: Annotated[str, typer.Option(help="Channels, if not all: 't1,flair'.", rich_help_panel=_LABELLED)] = "",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the store; what is done stays.")],
+    modalities: Annotated[
+        str, typer.Option(help="Channels, such as 't1,flair'; default: all.", rich_help_panel=_LABELLED)
+    ] = "",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the store; finished cases are kept.")],
     size: Annotated[
-        str, typer.Option(help="Voxels kept: 128 (the paper's cube), or frame (160x192x160, every adult head).")
+        str, typer.Option(help="Voxels to keep: 128 (the published cube), or frame (160x192x160, any adult head).")
     ] = "128",
     stripped: Annotated[
         bool,
@@ -72,17 +74,19 @@ def command(
         ),
     ] = "",
     device: Annotated[
-        str, typer.Option(help="Device of our model: auto, cpu or cuda:N.", rich_help_panel=_STRIPPING)
+        str, typer.Option(help="Device of the tissue model: auto, cpu or cuda:N.", rich_help_panel=_STRIPPING)
     ] = "auto",
-    align: Annotated[bool, typer.Option("--align/--aligned", help="Align to MNI152, or trust that they are.")] = True,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is there and what is wrong with it.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Say everything as JSON lines, for programs.")] = False,
+    align: Annotated[
+        bool, typer.Option("--align/--aligned", help="Align to MNI152, or assume that the scans are aligned.")
+    ] = True,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cases and any problems; write nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Emit progress as JSON lines.")] = False,
 ) -> None:
-    """Align, strip, crop and store the T1-weighted scans of a tree for pre-training; or store labelled cases.
+    """Align, strip, crop and store T1-weighted scans for pre-training, or store labelled cases for fine-tuning.
 
     Labelled cases are not stripped here. Scans that fail are left out and listed; quality/index.html in the store
-    shows every other one, the doubtful ones first. Called again, it goes on where it was stopped.
+    shows every other one, the most questionable ones first. When called again, it resumes where it was stopped.
 
     Examples:
 
@@ -138,7 +142,7 @@ def command(
         from asa.inference.stripping import TissueModel
         from asa.models import find_model
 
-        find_model(None, "tissue")  # a missing model is said once, not for each scan
+        find_model(None, "tissue")  # a missing model is reported once, not for each scan
         stripper = TissueModel(device=device)
 
     preparation = Preparation(bids, output, stripper, shapes[size], align)
@@ -155,14 +159,14 @@ def command(
 
 @dataclasses.dataclass(frozen=True)
 class Intensities:
-    """How a network will see the scans."""
+    """Intensity normalisation applied to the scans."""
 
     stripped: bool
     corrected: bool
 
 
 class _Teller:
-    """What is told, in sentences for a person, or as JSON lines on standard output for a program."""
+    """Progress output, as sentences for users or as JSON lines for programs."""
 
     def __init__(self, json: bool) -> None:
         self._json = json
@@ -173,7 +177,7 @@ class _Teller:
         else:
             typer.echo(f"[{done}/{total}] {said}", err=True)
 
-    def survey(self, cases: Iterable[Found]) -> None:
+    def survey(self, cases: Iterable[SurveyedCase]) -> None:
         for case in cases:
             if self._json:
                 typer.echo(event_line("found", **dataclasses.asdict(case)))

@@ -10,18 +10,18 @@ import typer
 
 def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/pretrain_paper.yaml.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
-    store: Annotated[Path | None, typer.Option(help="Store of scans; replaces the one the settings name.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")],
+    store: Annotated[Path | None, typer.Option(help="Scan store; overrides the settings.")] = None,
     heads: Annotated[
-        Path | None, typer.Option(help="Folder of label maps to synthesise a share of the scans from.")
+        Path | None, typer.Option(help="Folder of label maps from which a share of the scans is synthesised.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for the runs queued before on this device.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for runs queued earlier on this device.")] = False,
 ) -> None:
-    """Pre-train an encoder on scans without labels.
+    """Pre-train an encoder on unlabelled scans.
 
-    Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there, also after a crash.
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run, also after a crash.
     With torchrun in front it runs on several devices and machines, with the same global batch.
 
     Examples:

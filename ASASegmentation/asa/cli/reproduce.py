@@ -18,50 +18,51 @@ def command(
         typer.Argument(help="table2, table3, table4, figure4, or several of them.", show_default=False),
     ] = None,
     *,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the reproduction; what is finished in it stays.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the reproduction; finished rows are kept.")],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="A data set, as brats2021=FOLDER; one for each benchmark.", metavar="NAME=FOLDER"),
+        typer.Option(help="A data set, such as brats2021=FOLDER; one per benchmark.", metavar="NAME=FOLDER"),
     ] = None,
     budget: Annotated[
-        str, typer.Option(help="paper: as published; small: a rehearsal with shrunken networks in less than an hour.")
+        str, typer.Option(help="paper: as published; small: a dry run with reduced networks in less than an hour.")
     ] = "paper",
-    scans: Annotated[Path | None, typer.Option(help="Tree of T1 scans to pre-train on (BIDS, ADNI, OASIS).")] = None,
-    stripped: Annotated[bool, typer.Option("--stripped", help="Those scans are stripped already.")] = False,
+    scans: Annotated[Path | None, typer.Option(help="Tree of T1 scans for pre-training (BIDS, ADNI, OASIS).")] = None,
+    stripped: Annotated[bool, typer.Option("--stripped", help="The scans are already skull-stripped.")] = False,
     pretrained: Annotated[
         list[str] | None,
-        typer.Option(help="A pre-training run made before, as asa=runs/paper; may be repeated.", metavar="METHOD=RUN"),
+        typer.Option(help="An existing pre-training run, such as asa=runs/paper; repeatable.", metavar="METHOD=RUN"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of splits, weights and samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of splits, weights and samples.")] = 0,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Rows at a time on processors, or jobs on a cluster.", rich_help_panel=_WHERE)
+        int, typer.Option(min=1, help="Rows run in parallel on CPUs, or jobs on a cluster.", rich_help_panel=_WHERE)
     ] = 1,
     gpus: Annotated[
         list[str] | None,
-        typer.Option(help="GPUs of one row at a time: 0, or 0,1 to share it; may be repeated.", rich_help_panel=_WHERE),
+        typer.Option(help="GPUs of one row: 0, or 0,1 to distribute it; repeatable.", rich_help_panel=_WHERE),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=0, help="CPU threads of a row; 0 shares the cores out.", rich_help_panel=_WHERE)
+        int, typer.Option(min=0, help="CPU threads per row; 0 divides the cores evenly.", rich_help_panel=_WHERE)
     ] = 0,
     slurm: Annotated[
-        bool, typer.Option("--slurm", help="Each row as a SLURM job, through submitit.", rich_help_panel=_WHERE)
+        bool, typer.Option("--slurm", help="Submit each row as a SLURM job, through submitit.", rich_help_panel=_WHERE)
     ] = False,
     partition: Annotated[str, typer.Option(help="SLURM partition.", rich_help_panel=_WHERE)] = "",
     hours: Annotated[
-        float, typer.Option(min=0.1, help="Time limit of a SLURM job; it queues again.", rich_help_panel=_WHERE)
+        float,
+        typer.Option(
+            min=0.1, help="Time limit of a SLURM job, which then queues itself again.", rich_help_panel=_WHERE
+        ),
     ] = 24,
     gpus_per_job: Annotated[
-        int, typer.Option(min=0, help="GPUs of a SLURM job; 0: processors.", rich_help_panel=_WHERE)
+        int, typer.Option(min=0, help="GPUs of a SLURM job; 0: CPU only.", rich_help_panel=_WHERE)
     ] = 1,
-    render: Annotated[bool, typer.Option("--render", help="Only write the pages, of the rows that are done.")] = False,
-    unit: Annotated[str, typer.Option(help="Do this one unit of the plan in the folder and leave.", hidden=True)] = "",
+    render: Annotated[bool, typer.Option("--render", help="Only write the pages of the finished rows.")] = False,
+    unit: Annotated[str, typer.Option(help="Run this single unit of the plan and exit.", hidden=True)] = "",
     device: Annotated[str, typer.Option(help="Device of --unit.", hidden=True)] = "auto",
 ) -> None:
-    """Train, test and tabulate every system of the paper's tables, beside the published values.
+    """Train, test and tabulate every system in the paper's tables, next to the published values.
 
-    Called again, it goes on: a row that is finished is not run again, one that was killed continues. Tables are written
+    When called again, it resumes: finished rows are not repeated, interrupted ones continue. Tables are written
     with the rows there are. The rows of Table 4 share data, encoders and the last row with those of Table 2.
 
     Examples:
@@ -91,7 +92,7 @@ def command(
         {method: str(Path(run).resolve()) for method, run in _pairs("--pretrained", "METHOD=RUN", pretrained)},
         seed,
     ).checked()
-    units = plan.units(targets)  # what is wrong with them is said before anything is written
+    units = plan.units(targets)  # errors are reported before anything is written
     plan.save()
     failure: Exception | None = None
     if not render:
@@ -106,7 +107,7 @@ def command(
             launcher = LocalLauncher(plan.folder, devices, threads)
         try:
             run_units(plan, units, launcher, lambda said: typer.echo(said, err=True))
-        except Exception as error:  # tables are written with what there is, then it is said
+        except Exception as error:  # tables are written from what exists, then the error is reported
             failure = error
     for path in write_pages(plan, targets):
         typer.echo(str(path))
@@ -119,15 +120,15 @@ def _pairs(option: str, form: str, given: list[str] | None) -> list[tuple[str, s
     for item in given or []:
         name, equals, value = item.partition("=")
         if not (name and equals and value):
-            raise InputError(f"{option} takes {form}, not '{item}'")
+            raise InputError(f"{option} takes {form}, not '{item}'.")
         if name in pairs:
-            raise InputError(f"{option} names '{name}' twice")
+            raise InputError(f"{option} names '{name}' twice.")
         pairs[name] = value
     return list(pairs.items())
 
 
 def _devices(jobs: int) -> list[str]:
-    """Every GPU, a row each; without any, processors for so many rows at a time."""
+    """Return one slot per GPU; without GPUs, the given number of CPU slots."""
     import torch
 
     return [str(n) for n in range(torch.cuda.device_count())] or ["cpu"] * jobs

@@ -8,10 +8,12 @@ import typer
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="pretrain or finetune; both if not given.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="A JSON list of one object a kind, for forms.")] = False,
+    kind: Annotated[str, typer.Argument(help="pretrain or finetune; default: both.")] = "",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list with one object per kind, for forms.")
+    ] = False,
 ) -> None:
-    """List every setting of a kind of run: its type, bounds, the values of the presets, and what it means."""
+    """List every setting of a kind of run: type, bounds, preset values and meaning."""
     from json import dumps
 
     from asa.errors import InputError
@@ -19,7 +21,7 @@ def command(
     from asa.training.planning.schema import describe_settings
 
     if kind and kind not in KINDS:
-        raise InputError(f"'{kind}' is not one of {', '.join(KINDS)}")
+        raise InputError(f"'{kind}' is not one of {', '.join(KINDS)}.")
     every = [describe_settings(one) for one in KINDS if kind in ("", one)]
     if json:
         typer.echo(dumps(every))

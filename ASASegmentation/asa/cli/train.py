@@ -10,13 +10,13 @@ import typer
 
 def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on in it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves PyTorch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
 ) -> None:
-    """Train a model on heads synthesised from label maps: of tissue, or of the ``task`` that the settings name.
+    """Train a model on heads synthesised from label maps: of tissue, or of the ``task`` named in the settings.
 
-    Ctrl-C finishes the step, writes a checkpoint and stops; the same command goes on from there. With torchrun in
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run. With torchrun in
     front it runs on several devices.
     """
     from asa.training.session import session

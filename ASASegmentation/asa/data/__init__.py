@@ -1,1 +1,1 @@
-"""Data: prepared scans, and where they come from."""
+"""Data sets, splits, and stores of prepared scans and cases."""

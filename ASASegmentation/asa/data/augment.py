@@ -1,4 +1,4 @@
-"""Augmentation of labelled crops: one resampling for the geometry, then intensities, all channels at once.
+"""Augmentation of labelled crops: one resampling for the geometry, then intensities, for all channels jointly.
 
 A crop knows where it starts in the brain frame. Rotation and scaling turn about the crop's own centre, so its place
 stays; mirroring left and right moves it to the mirrored place, whose symmetric position codes are the mirrored codes.
@@ -72,11 +72,11 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         if set(self.flip) - set("thw"):
-            raise ValueError(f"flip names axes of 'thw', not '{self.flip}'")
+            raise ValueError(f"Flip names axes of 'thw', not '{self.flip}'.")
 
 
 def uniform(rng: Generator, low: float, high: float) -> float:
-    """One number between ``low`` and ``high``."""
+    """Return one number between ``low`` and ``high``."""
     return low + (high - low) * float(torch.rand((), generator=rng))
 
 
@@ -104,7 +104,7 @@ def draw_matrix(rng: Generator, s: AugmentSettings) -> npt.NDArray[np.float64] |
 
 
 def draw_flips(rng: Generator, axes: str) -> Flips:
-    """Which axes (t, h, w) are mirrored: each of ``axes`` half of the time."""
+    """Return which axes (t, h, w) are mirrored: each of ``axes`` half of the time."""
     t, h, w = (chance(rng, 0.5) and name in axes for name in "thw")
     return t, h, w
 
@@ -123,7 +123,7 @@ def cut(
     matrix: npt.NDArray[Any] | None,
     flips: Flips = (False, False, False),
 ) -> tuple[Tensor, Tensor]:
-    """A crop of a scan, resampled once if ``matrix`` asks for it; only the part of the scan it touches is read.
+    """Return a crop of a scan, resampled once if ``matrix`` asks for it; only the part of the scan it touches is read.
 
     Args:
         image: (C, T, H, W), possibly memory-mapped.
@@ -156,7 +156,7 @@ def cut(
 
 
 def owned(array: npt.NDArray[Any]) -> Tensor:
-    """A copy as a tensor: memory-mapped arrays cannot be written to."""
+    """Return a copy as a tensor: memory-mapped arrays cannot be written to."""
     return torch.from_numpy(np.array(array))
 
 
@@ -296,7 +296,7 @@ def intensities(rng: Generator, image: Tensor, s: AugmentSettings) -> Tensor:
 
 
 def contrasted(image: Tensor, factors: Tensor) -> Tensor:
-    """Each channel of (C, T, H, W) stretched about its mean by its factor (C,), within its extremes."""
+    """Return each channel of (C, T, H, W) stretched about its mean by its factor (C,), within its extremes."""
     flat = image.flatten(1)
     mean, low, high = flat.mean(1, keepdim=True), flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     return ((flat - mean) * factors[:, None] + mean).clamp(low, high).view(image.shape)
@@ -315,7 +315,7 @@ def power(image: Tensor, gamma: float) -> Tensor:
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each row, (C, 1) each; several times faster than ``std_mean`` on long rows."""
+    """Return the mean and spread of each row, (C, 1) each; several times faster than ``std_mean`` on long rows."""
     mean = rows.mean(1, keepdim=True)
     square = torch.linalg.vector_norm(rows, dim=1, keepdim=True).square() / rows.shape[1]
     return mean, (square - mean.square()).clamp(min=0).sqrt()
@@ -337,7 +337,7 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def drop_modalities(rng: Generator, image: Tensor, probability: float) -> Tensor:
-    """Each channel of (C, T, H, W) becomes 0, its mean, with this probability; one at least stays.
+    """Set each channel of (C, T, H, W) to 0, its mean, with this probability; at least one is kept.
 
     A network trained so still works where a scan lacks a modality: its channel is 0 then, too.
     """

@@ -1,4 +1,4 @@
-"""BraTS, by release: the naming changed four times, and the meaning of 3 and 4 twice.
+"""BraTS data sets by release; file names and the meaning of labels 3 and 4 differ between releases.
 
 Tasks' values are 1 NCR, 2 ED, 3 ET. Up to 2021 ET is 4 in the files. From 2023 on it is 3; in 2024 (post-treatment)
 4 is the resection cavity, which is part of no region and becomes background. The children of 2024 (BraTS-PED) count
@@ -62,7 +62,7 @@ def case_folders(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
 
 
 def find_brats(root: Path, year: str) -> list[LabelledCase]:
-    """Cases of one release under ``root`` (HGG and LGG folders of early years included), by name.
+    """Return the cases of one release under ``root`` (HGG and LGG folders of early years included), by name.
 
     Raises:
         InputError: all cases there are named as other releases name them.
@@ -74,12 +74,12 @@ def find_brats(root: Path, year: str) -> list[LabelledCase]:
         cases.append(LabelledCase(folder.name, subject, find_images(stems), labels))
     if not cases and (others := [y for y, r in RELEASES.items() if any(case_folders(root, r.pattern))]):
         named = " or ".join(f"brats{other}" for other in others)
-        raise InputError(f"{root} holds no case of BraTS {year}; its cases are named as those of {named}")
+        raise InputError(f"{root} contains no case of BraTS {year}; its case names match {named}.")
     return sorted(cases, key=lambda case: case.name)
 
 
 def brats(year: str) -> Dataset:
-    """The data set of one release."""
+    """Return the data set of one release."""
     release = RELEASES[year]
     return Dataset(
         name=f"brats{year}",

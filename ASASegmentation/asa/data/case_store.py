@@ -1,4 +1,4 @@
-"""The store of labelled cases: memory-mapped arrays in the brain frame, and an index.
+"""Store of labelled cases: memory-mapped arrays in the brain frame, and an index.
 
 index.json             data set, modalities, cases
 images/<case>.npy      (C, T, H, W) float16, normalised as at use, over the whole brain frame
@@ -45,7 +45,7 @@ class StoredCase:
         voxels: label value -> voxels in the brain frame.
         alignment: agreement with the atlas, 0 to 1.
         cut: share of the labelled voxels that lie outside the brain frame.
-        warnings: why a person should look at it; empty for most.
+        warnings: reasons to review it; empty for most.
         matrix: 4x4, world of the brain frame -> world of the scan; empty in stores of format 1.
         source: file of the first modality, whose grid predictions are written on.
     """
@@ -94,24 +94,24 @@ class CaseStore:
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
             if index["format"] > FORMAT:
-                raise InputError(f"{folder} was written by a newer version of ASA; update ASA")
+                raise InputError(f"{folder} was written by a newer version of ASA. Update ASA to use it.")
             cases = tuple(StoredCase.from_json(values) for values in index["cases"])
             t, h, w = index["shape"]
             dataset = dataset_by_name(index["dataset"])
             how = [bool(index.get(key, False)) for key in ("stripped", "corrected", "standardised")]
             return CaseStore(folder, dataset, tuple(index["modalities"]), cases, (t, h, w), *how)
         except FileNotFoundError:
-            raise InputError(f"{folder} is no store of cases: make one with 'asa prepare finetune'") from None
+            raise InputError(f"{folder} is not a case store; create one with 'asa prepare finetune'.") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
 
     def numbers(self, names: Sequence[str]) -> list[int]:
-        """Positions of these cases in the store."""
+        """Return the positions of these cases in the store."""
         place = {case.name: number for number, case in enumerate(self.cases)}
         return [place[name] for name in names]
 
     def read(self, number: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
-        """Image (C, T, H, W) and labels (T, H, W) of a case, memory-mapped.
+        """Return the image (C, T, H, W) and labels (T, H, W) of a case, memory-mapped.
 
         Raises:
             InputError: a file vanished or is damaged.
@@ -119,11 +119,11 @@ class CaseStore:
         image, labels = self._map("images", number), self._map("labels", number)
         if image.shape != (len(self.modalities), *self.shape) or labels.shape != self.shape:
             name = self.cases[number].name
-            raise InputError(f"case '{name}' of {self.folder} has the wrong shape {image.shape}; prepare it again")
+            raise InputError(f"Case '{name}' of {self.folder} has the wrong shape {image.shape}; prepare it again.")
         return image, labels
 
     def sources(self) -> list[Path]:
-        """Every file that the cases were made from, as far as the store knows."""
+        """Return every file that the cases were made from, as far as the store knows."""
         files = {case.source for case in self.cases if case.source}
         for case in self.cases:
             files |= {source.path for source in read_sources(record_path(self.folder, case.name)).values()}
@@ -137,7 +137,9 @@ class CaseStore:
         """
         case = self.cases[number]
         if not case.matrix:
-            raise InputError(f"{self.folder} does not say how '{case.name}' lies in its scan; prepare it again")
+            raise InputError(
+                f"{self.folder} does not record the position of '{case.name}' in its scan; prepare it again."
+            )
         return Alignment(np.array(case.matrix), "affine", case.alignment)
 
     def foreground(self, number: int) -> npt.NDArray[np.int16]:
@@ -165,7 +167,7 @@ class CaseStore:
         try:
             return map_array(path)
         except (OSError, ValueError) as error:
-            raise InputError(f"case '{self.cases[number].name}' cannot be read any more: {error}") from error
+            raise InputError(f"Case '{self.cases[number].name}' can no longer be read: {error}") from error
 
 
 def array_path(folder: Path, kind: str, name: str) -> Path:
@@ -213,7 +215,7 @@ def prepare_cases(
         settings["stripped"] = True
     if corrected:
         settings["corrected"] = True
-    if tuple(shape) != FRAME.shape:  # a store begun when crops were normalised by themselves is not gone on with
+    if tuple(shape) != FRAME.shape:  # a store begun when crops were normalised by themselves is not continued
         settings["normalised"] = "whole frame"
     protect_store(folder, [folder / INDEX, *(file for case in cases for file in _files(folder, case.name))])
     check_settings(folder, settings)
@@ -248,12 +250,12 @@ def _sources(case: LabelledCase, modalities: Sequence[str]) -> dict[str, Path]:
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """The files of one case in a store."""
+    """Return the files of one case in a store."""
     return [record_path(folder, name), *(array_path(folder, kind, name) for kind in KINDS)]
 
 
 def _out_of_date(case: LabelledCase, folder: Path, modalities: Sequence[str], shape: Shape) -> str:
-    """Why a stored case must be prepared again, as a clause; "" if it need not, or is not stored."""
+    """Return why a stored case must be prepared again, as a clause; "" if it need not, or is not stored."""
     record = record_path(folder, case.name)
     if not record.exists():
         return ""
@@ -286,7 +288,7 @@ def _prepare(
 ) -> StoredCase:
     """Bring one case onto ``grid`` of the brain frame and write its arrays; the first modality decides how it lies."""
     if case.labels is None:
-        raise AsaError(f"{case.name} was not checked: it has no label map")
+        raise AsaError(f"{case.name} was not checked: it has no label map.")
     scans = {key: read_volume(case.images[key]) for key in modalities if key in case.images}
     first = next(iter(scans.values()))
     alignment = align_to_frame(first) if align else Alignment(np.eye(4), "identity", 1.0)

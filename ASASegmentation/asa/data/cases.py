@@ -1,4 +1,4 @@
-"""Labelled cases: their files, what the values of their labels mean, and everything that can be wrong with them."""
+"""Labelled cases: files, label values, and validation of both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
 
 @dataclass(frozen=True)
 class LabelledCase:
-    """One case of a data set, as found; what is missing is said by :func:`check_cases`.
+    """One case of a data set, as found; :func:`check_cases` reports missing files.
 
     Attributes:
         name: unique in the data set.
@@ -72,7 +72,7 @@ class Dataset:
         return (0, *sorted({*self.values, *self.ignored}))
 
     def to_task(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-        """Values of the task, :data:`IGNORED` where nothing is scored.
+        """Return the values of the task, :data:`IGNORED` where nothing is scored.
 
         Raises:
             InputError: a value that this data set does not know.
@@ -87,7 +87,7 @@ class Dataset:
         return converted
 
     def strange_values(self, values: Iterable[int]) -> str:
-        """A sentence when there are values outside the convention, naming them; empty otherwise."""
+        """Return a sentence when there are values outside the convention, naming them; empty otherwise."""
         strange = sorted(set(values) - set(self.known_values))
         if not strange:
             return ""
@@ -109,7 +109,7 @@ def generic_dataset(task: Task, find: Callable[[Path], list[LabelledCase]]) -> D
 
 
 def find_image(stem: Path) -> Path | None:
-    """The image file whose name is ``stem`` and a known suffix."""
+    """Return the image file whose name is ``stem`` and a known suffix."""
     for suffix in IMAGE_SUFFIXES:
         if (path := stem.with_name(stem.name + suffix)).is_file():
             return path
@@ -123,7 +123,7 @@ def find_images(stems: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def load_dataset(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -> list[LabelledCase]:
-    """Cases under ``root``, checked.
+    """Return the cases under ``root``, checked.
 
     Args:
         dataset: how they are named.
@@ -134,14 +134,14 @@ def load_dataset(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -
         InputError: nothing found; or one error that lists everything that is wrong with any case.
     """
     if not root.exists():
-        raise InputError(f"{root} does not exist")
+        raise InputError(f"{root} does not exist.")
     task = TASKS[dataset.task]
     known = [m.key for m in task.modalities]
     if unknown := [m for m in modalities if m not in known]:
-        raise InputError(f"task '{task.name}' has no modality {', '.join(unknown)}; it has {', '.join(known)}")
+        raise InputError(f"Task '{task.name}' has no modality {', '.join(unknown)}; it has {', '.join(known)}.")
     cases = dataset.find(root)
     if not cases:
-        raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
+        raise InputError(f"{root} contains no case of {dataset.title}; check the data set name and release.")
     check_cases(cases, dataset, modalities or dataset.channels(cases))
     return cases
 
@@ -159,7 +159,7 @@ def check_cases(cases: Sequence[LabelledCase], dataset: Dataset, modalities: Seq
 
 
 def repeated_names(cases: Sequence[LabelledCase]) -> list[str]:
-    """A clause for each name that several cases have."""
+    """Return a clause for each name that several cases have."""
     counts = Counter(case.name for case in cases)
     return [f"{name}: {count} cases have this name" for name, count in counts.items() if count > 1]
 
@@ -176,7 +176,7 @@ def raise_problems(problems: Sequence[str], where: str) -> None:
 
 
 def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str]) -> Iterator[str]:
-    """Everything that is wrong with a case, a clause each."""
+    """Yield everything that is wrong with a case, a clause each."""
     if missing := [key for key in modalities if key not in case.images]:
         yield f"no image of {', '.join(missing)}"
     grids: dict[str, Grid] = {}
@@ -206,7 +206,7 @@ def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str
 
 
 def shape_text(grid: Grid) -> str:
-    """Voxels and spacing, in the order left-right, posterior-anterior, inferior-superior."""
+    """Return the voxels and spacing, in the order left-right, posterior-anterior, inferior-superior."""
     size = "x".join(str(n) for n in grid.shape[::-1])
     spacing = "x".join(f"{mm:.3g}" for mm in grid.spacing[::-1])
     return f"{size} of {spacing} mm"

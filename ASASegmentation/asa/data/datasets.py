@@ -1,4 +1,4 @@
-"""Every data set that is read, by name."""
+"""Registry of the supported data sets."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DATASETS: dict[str, Dataset] = {
 
 
 def dataset_by_name(name: str) -> Dataset:
-    """The data set called ``name``.
+    """Return the data set called ``name``.
 
     Raises:
         InputError: there is none.
     """
     if name not in DATASETS:
-        raise InputError(f"unknown data set '{name}'; choose from {', '.join(DATASETS)}")
+        raise InputError(f"Unknown data set '{name}'; choose from {', '.join(DATASETS)}.")
     return DATASETS[name]

@@ -1,4 +1,4 @@
-"""Cases of one's own: a folder of cases, or a CSV that lists their files.
+"""Custom cases: a folder of cases, or a CSV file that lists their files.
 
 cases/anna/{t1,t1gd,t2,flair,labels}.nii.gz        a folder a case, its files named by modality key
 
@@ -19,7 +19,7 @@ KEYS = tuple(dict.fromkeys(modality.key for task in TASKS.values() for modality 
 
 
 def find_folder(root: Path) -> list[LabelledCase]:
-    """Cases of a folder or, if ``root`` is a file, of a CSV.
+    """Return the cases of a folder or, if ``root`` is a file, of a CSV.
 
     Raises:
         InputError: the CSV cannot be read, or lists what does not exist (all of it named at once).
@@ -35,7 +35,7 @@ def find_folder(root: Path) -> list[LabelledCase]:
 
 
 def read_table(path: Path) -> list[LabelledCase]:
-    """Cases of a CSV; an empty cell is a file that this case does not have."""
+    """Return the cases of a CSV; an empty cell is a file that this case does not have."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)

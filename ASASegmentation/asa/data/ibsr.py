@@ -1,4 +1,4 @@
-"""IBSR-18 v2. Which of its two label files is used changes the CSF Dice a lot, so each is a data set of its own.
+"""IBSR-18 v2. Its two label files differ greatly in CSF, so each is a separate data set.
 
 In both, CSF is mostly the ventricles: it becomes the task's ventricular CSF.
 """

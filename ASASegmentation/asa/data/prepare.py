@@ -1,4 +1,4 @@
-"""A tree of raw scans -> a store of aligned, stripped, cropped ones: parallel, resumable, with a quality sheet."""
+"""Prepare a store of aligned, stripped and cropped scans: parallel, resumable, with a quality sheet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from asa.errors import AsaError, InputError, ResourceError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_brain, to_frame
 from asa.volume import read_volume, standardise
 
-# After alignment a brain fills the template's, whoever it belongs to; scalp left on, or lobes cut off, do not.
+# After alignment a brain fills the template's, in any subject; scalp left on, or lobes cut off, do not.
 DOUBTED_OVERLAP = 0.85
 
 
@@ -103,13 +103,13 @@ class Preparation:
 
 
 def doubts(overlap: float) -> Iterator[str]:
-    """A sentence for a person who should look at a brain mask that overlaps so little with the template's."""
+    """Yield a warning about a brain mask with this small overlap with the template's."""
     if overlap < DOUBTED_OVERLAP:
         yield f"The stripped brain overlaps the template's by {overlap:.2f} (Dice) only."
 
 
 def template_overlap(brain: Mask) -> float:
-    """Dice of a brain mask on the brain frame with the template's brain."""
+    """Return the Dice of a brain mask on the brain frame with the template's brain."""
     template = template_brain()
     return 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
 
@@ -119,7 +119,7 @@ def prepare(
 ) -> tuple[list[ScanRecord], list[dict[str, str]]]:
     """Prepare every scan of the tree that the store does not hold yet; what fails is skipped and listed.
 
-    So is a scan that has changed since it was stored, or whose array is damaged; ``progress`` is told why.
+    So is a scan that has changed since it was stored, or whose array is damaged; ``progress`` reports the reason.
 
     Args:
         jobs: processes.
@@ -163,7 +163,9 @@ def prepare(
 def _check_settings(preparation: Preparation, scans: Sequence[Scan]) -> None:
     """Write the settings into a new store, or compare them with those it was begun with."""
     if any(n % 16 or n > whole for n, whole in zip(preparation.shape, FRAME.shape, strict=True)):
-        raise InputError(f"a store of {preparation.shape} voxels: sizes must be multiples of 16 within {FRAME.shape}")
+        raise InputError(
+            f"The store size {preparation.shape} is invalid: sides must be multiples of 16 within {FRAME.shape}."
+        )
     settings = {
         "tree": str(preparation.tree.resolve()),
         "shape": list(preparation.shape),
@@ -179,7 +181,7 @@ def _check_settings(preparation: Preparation, scans: Sequence[Scan]) -> None:
 
 
 def _out_of_date(preparation: Preparation, scan: Scan) -> str:
-    """Why a stored scan must be prepared again, as a clause; "" if it need not."""
+    """Return why a stored scan must be prepared again, as a clause; "" if it need not."""
     folder = preparation.output
     try:
         array = map_array(volume_path(folder, scan.name))
@@ -195,7 +197,7 @@ def _out_of_date(preparation: Preparation, scan: Scan) -> str:
 
 
 def _attempt(preparation: Preparation, scan: Scan) -> ScanRecord | str:
-    """The record, or the sentence that says why there is none."""
+    """Return the record, or the sentence that says why there is none."""
     try:
         return preparation.prepare_scan(scan)
     except InputError as error:
@@ -220,7 +222,8 @@ def _results(preparation: Preparation, scans: list[Scan], jobs: int) -> Iterator
             raise
         except BrokenProcessPool:
             raise ResourceError(
-                "A process was killed, most likely for lack of memory; call again with fewer jobs to go on."
+                "A process was killed, probably because memory ran out. Run the command again with fewer "
+                "jobs to resume."
             ) from None
 
 

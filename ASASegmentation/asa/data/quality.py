@@ -1,4 +1,4 @@
-"""The quality sheet of a store: one picture a scan, and an HTML page that shows the doubtful ones first."""
+"""Quality sheet of a store: one image per scan, and an HTML page with the most questionable scans first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store of prepared scans: one memory-mapped uint8 array a scan, and an index.
+"""Store of prepared scans: one memory-mapped uint8 array per scan, and an index.
 
 index.json            what is in it, and what failed and why
 volumes/<scan>.npy    (T, H, W) uint8 on the grid that all scans of the store share; 0 is outside the brain
@@ -44,7 +44,7 @@ class ScanRecord:
         brain_ml: volume of the brain mask in mL, in the brain frame.
         cut: share of the brain that lies outside the store's grid.
         seconds: time spent preparing it.
-        warnings: why a person should look at it; empty for most.
+        warnings: reasons to review it; empty for most.
     """
 
     name: str
@@ -84,21 +84,25 @@ class ScanStore:
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(f"{folder} is no store of scans (no {INDEX}); make one with 'asa prepare'") from None
+            raise InputError(
+                f"{folder} is not a scan store (it has no {INDEX}); create one with 'asa prepare'."
+            ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         if index.get("format", 0) > FORMAT:
-            raise InputError(f"{folder} was written by a newer version of ASA (format {index['format']}); update ASA")
+            raise InputError(
+                f"{folder} was written by a newer version of ASA (format {index['format']}). Update ASA to use it."
+            )
         scans = tuple(record_from(values) for values in index["scans"])
         if not scans:
-            raise InputError(f"{folder} holds no scans: all that were found failed, see {path}")
+            raise InputError(f"{folder} contains no scans: preparation of every scan failed, see {path}.")
         counts = Counter(scan.name for scan in scans)
         if twice := sorted(name for name, count in counts.items() if count > 1):
-            raise InputError(f"{path} lists a scan twice: {', '.join(twice[:5])}")
+            raise InputError(f"{path} lists a scan twice: {', '.join(twice[:5])}.")
         return ScanStore(Path(folder), _shape(index["shape"]), _shape(index["origin"]), scans)
 
     def read(self, number: int) -> npt.NDArray[np.uint8]:
-        """Array of scan ``number``, memory-mapped and read-only.
+        """Return the array of scan ``number``, memory-mapped and read-only.
 
         Raises:
             InputError: the file vanished or is damaged; the scan is named.
@@ -108,9 +112,9 @@ class ScanStore:
         try:
             array: npt.NDArray[np.uint8] = map_array(path)
         except (OSError, ValueError) as error:
-            raise InputError(f"scan '{scan.name}' of the store cannot be read any more: {error}") from error
+            raise InputError(f"Scan '{scan.name}' of the store can no longer be read: {error}") from error
         if array.shape != self.shape or array.dtype != np.uint8:
-            raise InputError(f"scan '{scan.name}' of the store is {array.dtype} {array.shape}, not uint8 {self.shape}")
+            raise InputError(f"Scan '{scan.name}' of the store is {array.dtype} {array.shape}, not uint8 {self.shape}.")
         return array
 
     def fingerprint(self) -> dict[str, Any]:
@@ -120,12 +124,12 @@ class ScanStore:
 
 
 def record_from(values: dict[str, Any]) -> ScanRecord:
-    """A record as JSON holds it."""
+    """Return a record as JSON holds it."""
     return ScanRecord(**{**values, "warnings": tuple(values.get("warnings", ()))})
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:
-    """A stored array, memory-mapped and read-only.
+    """Return a stored array, memory-mapped and read-only.
 
     Raises:
         OSError, ValueError: it is not there, or damaged.
@@ -133,7 +137,7 @@ def map_array(path: Path) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except EOFError:
-        raise ValueError(f"{path} is empty") from None
+        raise ValueError(f"{path} is empty.") from None
     return array
 
 
@@ -168,7 +172,7 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}). Choose another folder for the store.") from error
     if before != settings:
-        raise InputError(f"{folder} was begun with other settings ({path}). Choose another folder for the store.")
+        raise InputError(f"{folder} was started with different settings ({path}). Choose another folder for the store.")
 
 
 def write_scan(folder: Path, record: ScanRecord, array: npt.NDArray[np.uint8], sources: Mapping[str, Source]) -> None:
@@ -189,7 +193,7 @@ def record_path(folder: Path, name: str) -> Path:
 
 
 def read_record(folder: Path, name: str) -> ScanRecord | None:
-    """Record of a scan that is prepared already; None if it is not, or only in part."""
+    """Return the record of a scan that is prepared already; None if it is not, or only in part."""
     try:
         return record_from(read_values(record_path(folder, name)))
     except (OSError, ValueError, TypeError):
@@ -219,17 +223,17 @@ def quantise(image: npt.NDArray[np.float32], brain: npt.NDArray[np.bool_]) -> np
     """
     inside = image[brain]
     if inside.size == 0:
-        raise InputError("no brain was found in it")
+        raise InputError("No brain was found in the scan.")
     low, high = float(inside.min()), float(np.percentile(inside, 99.9))
     if not high > low:
-        raise InputError("the brain has one intensity everywhere")
+        raise InputError("The brain has constant intensity.")
     scaled = np.clip((image - low) * (254 / (high - low)), 0, 254)
     stored: npt.NDArray[np.uint8] = np.where(brain, np.rint(scaled) + 1, 0).astype(np.uint8)
     return stored
 
 
 def split_by_subject(scans: Sequence[ScanRecord], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of the scans to train on and of those held out; all sessions of a subject go to one side.
+    """Return the numbers of the scans to train on and of those held out; all sessions of a subject go to one side.
 
     ``share`` of the subjects are held out, at least one if the share is not 0 and there are two subjects.
     """
@@ -240,8 +244,8 @@ def split_by_subject(scans: Sequence[ScanRecord], share: float, seed: int) -> tu
     return train, [i for i, scan in enumerate(scans) if scan.subject in apart]
 
 
-def read_split(path: Path, scans: Sequence[ScanRecord]) -> tuple[list[int], list[int]]:
-    """The split a JSON file gives: {"train": [names], "held_out": [names]}; scans in neither list are left out.
+def read_scan_split(path: Path, scans: Sequence[ScanRecord]) -> tuple[list[int], list[int]]:
+    """Return the split a JSON file gives: {"train": [names], "held_out": [names]}; scans in neither list are left out.
 
     Raises:
         InputError: unreadable, an unknown or repeated name, or a subject on both sides.
@@ -250,15 +254,17 @@ def read_split(path: Path, scans: Sequence[ScanRecord]) -> tuple[list[int], list
         lists = json.loads(path.read_text(encoding="utf-8"))
         train, held_out = list(lists["train"]), list(lists["held_out"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"split {path} cannot be read: it needs the lists 'train' and 'held_out' ({error})") from error
+        raise InputError(
+            f"Split {path} cannot be read: it needs the lists 'train' and 'held_out' ({error})."
+        ) from error
     number = {scan.name: i for i, scan in enumerate(scans)}
     if unknown := [name for name in (*train, *held_out) if name not in number]:
-        raise InputError(f"split {path} names scans that the store lacks: {', '.join(unknown[:5])}")
+        raise InputError(f"Split {path} names scans that are not in the store: {', '.join(unknown[:5])}.")
     if len(set(train + held_out)) < len(train) + len(held_out):
-        raise InputError(f"split {path} lists a scan twice")
+        raise InputError(f"Split {path} lists a scan twice.")
     sides = [{scans[number[name]].subject for name in names} for names in (train, held_out)]
     if both := sorted(sides[0] & sides[1]):
-        raise InputError(f"split {path} has sessions of one subject on both sides: {', '.join(both[:5])}")
+        raise InputError(f"Split {path} has sessions of the same subject in both parts: {', '.join(both[:5])}.")
     return [number[name] for name in train], [number[name] for name in held_out]
 
 

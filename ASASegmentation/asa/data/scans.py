@@ -1,4 +1,4 @@
-"""Finding the T1-weighted scans of ADNI, OASIS-1, OASIS-3 and of any BIDS tree."""
+"""Find the T1-weighted scans of ADNI, OASIS-1, OASIS-3 and BIDS trees."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def find_scans(tree: Path) -> tuple[list[Scan], dict[Path, str]]:
         InputError: no such folder, or nothing in it is named as a T1-weighted scan.
     """
     if not tree.is_dir():
-        raise InputError(f"{tree} is not a folder")
+        raise InputError(f"{tree} is not a folder.")
     found: list[Scan] = []
     left_out: dict[Path, str] = {}
     names: dict[str, Path] = {}
@@ -78,14 +78,15 @@ def find_scans(tree: Path) -> tuple[list[Scan], dict[Path, str]]:
         found.append(scan)
     if not found and not left_out:
         raise InputError(
-            f"{tree} holds no T1-weighted scan: looked for sub-*_T1w.nii.gz (BIDS, OASIS-3), ADNI's MPRAGE folders and "
-            "OAS1_* files; DICOM and Analyze images must be converted to NIfTI first"
+            f"{tree} contains no T1-weighted scan: expected sub-*_T1w.nii.gz (BIDS, OASIS-3), ADNI's MPRAGE "
+            f"folders and "
+            "OAS1_* files; DICOM and Analyze images must be converted to NIfTI first."
         )
     return found, left_out
 
 
 def fingerprint(path: Path) -> tuple[int, str]:
-    """Size and digest of the beginning, middle and end of a file: equal for copies, not for two scans."""
+    """Return the size and digest of the beginning, middle and end of a file: equal for copies, not for two scans."""
     size = path.stat().st_size
     digest = hashlib.sha256()
     with path.open("rb") as stream:
@@ -105,7 +106,7 @@ def _recognise(relative: Path) -> Scan | None:
 
 
 def _name(relative: Path, subject: str, session: str) -> str:
-    """The file's own name, after subject and session where it does not say them itself."""
+    """Return the file's own name, after subject and session where it does not say them itself."""
     stem = re.sub(IMAGE, "", relative.name)
     missing = [part for part in (subject, session) if part and part not in stem]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join((*missing, stem)))

@@ -1,6 +1,6 @@
-"""The files that a stored scan or case was made from, with their checksums, so that a later change is noticed.
+"""Source files of a stored scan or case, with checksums that reveal later changes.
 
-They lie in records/<name>.json beside what else is known of the scan or case, under `sources`.
+They are stored in records/<name>.json under `sources`, with other facts about the scan or case.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def write_record(path: Path, values: Mapping[str, Any], sources: Mapping[str, So
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """A record without its sources.
+    """Return a record without its sources.
 
     Raises:
         OSError, ValueError: it cannot be read.
@@ -84,7 +84,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def read_sources(path: Path) -> Sources:
-    """The sources that a record names; none where an older version wrote it, or it cannot be read."""
+    """Return the sources that a record names; none where an older version wrote it, or it cannot be read."""
     try:
         described = json.loads(path.read_text(encoding="utf-8"))[KEY]
         return {role: Source(**values) for role, values in described.items()}

@@ -1,4 +1,4 @@
-"""Splits by subject: drawn once, written to a file, and read from it ever after."""
+"""Splits by subject: drawn once, written to a file, and read from it afterwards."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def draw(cases: Sequence[LabelledCase], recipe: Recipe) -> list[Fold]:
     random.Random(recipe.seed).shuffle(subjects)
     train, validation, _ = recipe.shares
     if min(recipe.shares) < 0 or train == 0:
-        raise InputError(f"a split needs shares of training, validation and test, not {recipe.shares}")
+        raise InputError(f"A split needs shares of training, validation and test, not {recipe.shares}.")
     if not recipe.folds:
         counts = _counts(len(subjects), recipe.shares)
         ends = (counts[0], counts[0] + counts[1])
         sides = [dict(zip(PARTS, (subjects[: ends[0]], subjects[ends[0] : ends[1]], subjects[ends[1] :]), strict=True))]
     else:
         if not 2 <= recipe.folds <= len(subjects):
-            raise InputError(f"{len(subjects)} subjects cannot be split into {recipe.folds} folds")
+            raise InputError(f"{len(subjects)} subjects cannot be split into {recipe.folds} folds.")
         sides = []
         for number in range(recipe.folds):
             test = subjects[number :: recipe.folds]
@@ -74,8 +74,8 @@ def _counts(total: int, shares: Sequence[int]) -> list[int]:
     return counts
 
 
-def split_file(path: Path, cases: Sequence[LabelledCase], recipe: Recipe) -> list[Fold]:
-    """The folds in ``path``; drawn and written there if it does not exist yet.
+def load_or_draw_split(path: Path, cases: Sequence[LabelledCase], recipe: Recipe) -> list[Fold]:
+    """Return the folds in ``path``; drawn and written there if it does not exist yet.
 
     Raises:
         InputError: the file was drawn by another recipe, names absent cases, leaves new ones out, or mixes subjects;
@@ -84,19 +84,19 @@ def split_file(path: Path, cases: Sequence[LabelledCase], recipe: Recipe) -> lis
     """
     if not path.exists():
         write_json(path, {"format": FORMAT, "recipe": dataclasses.asdict(recipe), "folds": draw(cases, recipe)})
-    stored = read_split(path)
+    stored = read_case_split(path)
     if stored.get("recipe") not in (None, json.loads(json.dumps(dataclasses.asdict(recipe)))):
         raise InputError(
-            f"{path} was drawn with {stored['recipe']}, and now {dataclasses.asdict(recipe)} is asked for; a split is "
-            "never drawn again silently: ask for the same, or name another file"
+            f"{path} was drawn with {stored['recipe']}, but {dataclasses.asdict(recipe)} was requested. Splits are "
+            "never redrawn silently: request the same recipe, or choose another file."
         )
     folds: list[Fold] = stored["folds"]
     raise_problems(split_problems(folds, {case.name: case.subject for case in cases}), f"split {path}")
     return folds
 
 
-def read_split(path: Path) -> dict[str, Any]:
-    """Contents of a split file, its folds in order under ``folds``.
+def read_case_split(path: Path) -> dict[str, Any]:
+    """Return the contents of a split file, its folds in order under ``folds``.
 
     Raises:
         InputError: it cannot be read, or is no split.
@@ -105,9 +105,9 @@ def read_split(path: Path) -> dict[str, Any]:
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         folds = [{part: [str(name) for name in fold[part]] for part in PARTS} for fold in stored["folds"]]
         if not folds:
-            raise ValueError("no fold")
+            raise ValueError("No fold is listed.")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"split {path} cannot be read; it needs 'folds' with {', '.join(PARTS)} ({error})") from error
+        raise InputError(f"Split {path} cannot be read; it needs 'folds' with {', '.join(PARTS)} ({error}).") from error
     return {**stored, "folds": folds}
 
 

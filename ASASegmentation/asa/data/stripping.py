@@ -1,4 +1,4 @@
-"""Where the brain is in an aligned scan: the interface, and the ways that need no network."""
+"""Brain extraction of aligned scans: the interface, and the methods without a network."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class AlreadyStripped:
         """See :class:`Stripper`."""
         inside: Mask = ndimage.binary_fill_holes(framed.array > 0)
         if inside.mean() > 0.9:
-            raise InputError(f"{path.name} is not stripped: it has no empty background")
+            raise InputError(f"{path.name} is not skull-stripped: its background is not empty.")
         return inside
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """Masks made before, beside the scans or in a tree of their own.
+    """Existing masks, next to the scans or in a separate tree.
 
     ``pattern``: path of the mask, in which {folder}, {stem} and {name} stand for the scan's folder, its name without
     and with endings: ``{folder}/{stem}_mask.nii.gz``.
@@ -64,7 +64,7 @@ class MaskFile:
         return _from_file(self.mask_of(path), alignment)
 
     def mask_of(self, path: Path) -> Path:
-        """The mask of a scan."""
+        """Return the mask of a scan."""
         stem = path.name.split(".")[0]
         return Path(self.pattern.format(folder=path.parent, stem=stem, name=path.name))
 
@@ -90,10 +90,10 @@ class Command:
                     words, capture_output=True, encoding="utf-8", errors="replace", timeout=self.timeout_s, check=False
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise InputError(f"'{words[0]}' could not strip {path.name}: {error}") from error
+                raise InputError(f"'{words[0]}' could not skull-strip {path.name}: {error}") from error
             if done.returncode or not mask.exists():
                 last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}, no mask"])[-1]
-                raise InputError(f"'{words[0]}' could not strip {path.name}: {last}")
+                raise InputError(f"'{words[0]}' could not skull-strip {path.name}: {last}")
             return _from_file(mask, alignment)
 
 

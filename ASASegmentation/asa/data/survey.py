@@ -1,4 +1,4 @@
-"""What there is to prepare, before anything is prepared: every case with its images and what is wrong with it."""
+"""List the cases before preparing them: images, grid and problems of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asa.volume.header import read_grid
 
 
 @dataclass(frozen=True)
-class Found:
+class SurveyedCase:
     """One case. ``grid``: voxels and spacing of its first image; ``labels``: whether there is a label map."""
 
     name: str
@@ -25,8 +25,8 @@ class Found:
     problems: tuple[str, ...]
 
 
-def survey_scans(tree: Path) -> Iterator[Found]:
-    """The scans that pre-training would be prepared from, those left out too; headers only are read.
+def survey_scans(tree: Path) -> Iterator[SurveyedCase]:
+    """Yield the scans that pre-training would be prepared from, those left out too; headers only are read.
 
     Raises:
         InputError: no such folder, or nothing in it is named as a T1-weighted scan.
@@ -36,32 +36,32 @@ def survey_scans(tree: Path) -> Iterator[Found]:
         try:
             grid, problems = shape_text(read_grid(tree / scan.path)), ()
         except InputError as error:
-            yield Found(scan.name, scan.subject, ("t1",), False, "", (str(error),))
+            yield SurveyedCase(scan.name, scan.subject, ("t1",), False, "", (str(error),))
         else:
-            yield Found(scan.name, scan.subject, ("t1",), False, grid, problems)
+            yield SurveyedCase(scan.name, scan.subject, ("t1",), False, grid, problems)
     for path, reason in left_out.items():
-        yield Found(path.name, "", ("t1",), False, "", (f"left out: {reason}",))
+        yield SurveyedCase(path.name, "", ("t1",), False, "", (f"left out: {reason}",))
 
 
-def survey_cases(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -> Iterator[Found]:
-    """The labelled cases that fine-tuning would be prepared from; label maps are read, of images the headers.
+def survey_cases(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -> Iterator[SurveyedCase]:
+    """Yield the labelled cases that fine-tuning would be prepared from; label maps are read, of images the headers.
 
     Raises:
         InputError: nothing there, or nothing of this data set.
     """
     if not root.exists():
-        raise InputError(f"{root} does not exist")
+        raise InputError(f"{root} does not exist.")
     cases = dataset.find(root)
     if not cases:
-        raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
+        raise InputError(f"{root} contains no case of {dataset.title}; check the data set name and release.")
     known = [modality.key for modality in TASKS[dataset.task].modalities]
     if unknown := [key for key in modalities if key not in known]:
-        raise InputError(f"task '{dataset.task}' has no modality {', '.join(unknown)}; it has {', '.join(known)}")
+        raise InputError(f"Task '{dataset.task}' has no modality {', '.join(unknown)}; it has {', '.join(known)}.")
     repeated, wanted = repeated_names(cases), modalities or dataset.channels(cases)
     for case in cases:
         twice = [problem for problem in repeated if problem.startswith(f"{case.name}: ")]
         problems = (*twice, *case_problems(case, dataset, wanted))
-        yield Found(case.name, case.subject, tuple(case.images), case.labels is not None, _grid(case), problems)
+        yield SurveyedCase(case.name, case.subject, tuple(case.images), case.labels is not None, _grid(case), problems)
 
 
 def _grid(case: LabelledCase) -> str:

@@ -1,1 +1,1 @@
-"""Scores of label maps, and tables of them."""
+"""Evaluation of label maps, and result tables."""

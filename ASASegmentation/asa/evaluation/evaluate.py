@@ -1,4 +1,4 @@
-"""Scores of predicted label maps against manual ones: pairing the files, checking them, measuring each case."""
+"""Evaluate predicted label maps against manual ones: pair the files, check them, score each case."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def label_files(root: Path, stems: Sequence[str] = LABEL_FILES) -> dict[str, Pat
     if root.is_file():
         return {case_name(root): root}
     if not root.is_dir():
-        raise InputError(f"{root} does not exist")
+        raise InputError(f"{root} does not exist.")
     found: dict[str, Path] = {}
     twice = []
     for path in sorted(root.iterdir()):
@@ -76,7 +76,7 @@ def label_files(root: Path, stems: Sequence[str] = LABEL_FILES) -> dict[str, Pat
             found[name] = file
     raise_problems(twice, str(root))
     if not found:
-        raise InputError(f"{root} holds no label map, neither as CASE.nii.gz nor as CASE/segmentation.nii.gz")
+        raise InputError(f"{root} contains no label map, neither as CASE.nii.gz nor as CASE/segmentation.nii.gz.")
     return found
 
 
@@ -90,10 +90,10 @@ def reference_files(root: Path, dataset: Dataset) -> dict[str, Path]:
     """Manual label maps: as the data set names them; a single file, and what has no naming, as :func:`label_files`."""
     table = root.is_file() and root.suffix == ".csv"
     if not table and (root.is_file() or dataset.name in TASKS):
-        return label_files(root, LABEL_FILES[::-1])  # a result beside the manual labels is no reference
+        return label_files(root, LABEL_FILES[::-1])  # a result next to the manual labels is not a reference
     cases = dataset.find(root)
     if not cases:
-        raise InputError(f"{root} holds no case of {dataset.title}; is it another data set or release?")
+        raise InputError(f"{root} contains no case of {dataset.title}; check the data set name and release.")
     unlabelled = [f"{case.name}: no label map" for case in cases if case.labels is None]
     raise_problems([*repeated_names(cases), *unlabelled], dataset.title)
     return {case.name: case.labels for case in cases if case.labels is not None}
@@ -185,7 +185,7 @@ def read_prediction(path: Path, truth: Volume, protocol: Protocol) -> npt.NDArra
     """
     volume = read_volume(path, labels=True)
     if not volume.grid.same_as(truth.grid):
-        raise InputError(f"the prediction is {shape_text(volume.grid)}, the reference {shape_text(truth.grid)}")
+        raise InputError(f"The prediction is {shape_text(volume.grid)}, the reference {shape_text(truth.grid)}.")
     meaning = protocol.prediction_values or DATASETS[protocol.dataset.task]
     return meaning.to_task(volume.array)
 
@@ -203,5 +203,5 @@ def rows(scores: Mapping[str, Mapping[str, Scores]]) -> tuple[list[str], list[li
 
 
 def values_of(cases: Mapping[str, Scores], region: str, metric: str) -> Sequence[float]:
-    """One metric of one region over all cases, in their order."""
+    """Return one metric of one region over all cases, in their order."""
     return [regions[region][metric] for regions in cases.values()]

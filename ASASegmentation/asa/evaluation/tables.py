@@ -1,4 +1,4 @@
-"""What an evaluation says: per-case CSV, summary as JSON and as Markdown."""
+"""Result tables of an evaluation: per-case CSV, summary as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LESION_SHOWN = {"lesion_dice": ("Lesion-wise Dice", 3), "lesion_hd95_mm": ("Lesi
 COMPARED = ("dice", "hd95_mm")
 CONVENTION = (
     "Reference and prediction both empty: Dice 1, HD95 0. Exactly one empty: Dice 0, HD95 the diagonal of the image; "
-    "the number of such cases stands beside every mean. Intervals are 95 % bootstrap intervals of the mean."
+    "the number of such cases is given with every mean. Intervals are 95 % bootstrap intervals of the mean."
 )
 
 Summary = dict[str, Any]
@@ -38,7 +38,7 @@ def summary(
     protocol: Protocol,
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Summary:
-    """All systems, regions and metrics, and the paired comparison of the first system with each other one.
+    """Return all systems, regions and metrics, and the paired comparison of the first system with each other one.
 
     ``calibration``: of the systems that say how well calibrated they are, what :func:`read_calibration` found.
     """
@@ -72,7 +72,7 @@ def summary(
 
 
 def read_calibration(predictions: Path) -> Summary | None:
-    """What ``asa predict`` wrote beside its predictions about their posteriors; None where there is nothing."""
+    """Return the calibration that ``asa predict`` wrote next to its predictions; None if missing."""
     try:
         found = json.loads((predictions / "prediction.json").read_text(encoding="utf-8"))
         return {key: found[key] for key in ("expected_calibration_error", "temperature", "members")}
@@ -91,7 +91,7 @@ def _region_summary(cases: Mapping[str, Scores], region: str) -> Summary:
 
 
 def markdown(found: Summary) -> str:
-    """Tables for a person."""
+    """Return the tables as Markdown."""
     systems = found["systems"]
     regions = list(next(iter(systems.values())))
     lesionwise = "lesion_dice" in systems[found["compared_with"]][regions[0]]

@@ -1,4 +1,4 @@
-"""Where things are: resampling between grids, the brain frame, and the alignment of a head with it.
+"""Geometry: resampling between grids, the brain frame, and alignment of heads to it.
 
 Together with ``volume`` this is all that touches an affine.
 """

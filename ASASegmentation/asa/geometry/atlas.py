@@ -1,4 +1,4 @@
-"""What a head is made of and where, in the world of the brain frame: the target of the alignment.
+"""Tissue atlas in the brain frame, the target of the alignment.
 
 The file holds probabilities of tissues, not grey levels, so that one atlas fits every MR contrast: how bright each
 tissue is in a scan is found together with the alignment (``fit``). data/README.md tells how it was made.
@@ -50,7 +50,7 @@ class Atlas:
     affine: npt.NDArray[np.float64]
 
     def level(self, step: int, blur_mm: float, rim_mm: float, *, stripped: bool) -> AtlasLevel:
-        """Every ``step``-th voxel of the atlas, smoothed by a Gaussian of standard deviation ``blur_mm``.
+        """Return every ``step``-th voxel of the atlas, smoothed by a Gaussian of standard deviation ``blur_mm``.
 
         rim_mm: how far around the brain; infinite: all.
         stripped: whether all that is not brain is one class.
@@ -82,7 +82,7 @@ class Atlas:
 
 
 def head_atlas() -> Atlas:
-    """The atlas that comes with the package."""
+    """Return the atlas that comes with the package."""
     image = nib.load(ATLAS_FILE)
     maps = np.moveaxis(np.asanyarray(image.dataobj), -1, 0).astype(np.float32) / 255
     return Atlas(maps, np.asarray(image.affine, dtype=np.float64))
@@ -95,6 +95,6 @@ def atlas_level(step: int, blur_mm: float, rim_mm: float, *, stripped: bool) -> 
 
 
 def _thinned(n: int, step: int) -> npt.NDArray[np.intp]:
-    """Every ``step``-th index, counted from both ends, so that the choice is its own mirror image."""
+    """Return every ``step``-th index, counted from both ends, so that the choice is its own mirror image."""
     index = np.arange(n)
     return np.flatnonzero(np.minimum(index, n - 1 - index) % step == 0)

@@ -1,4 +1,4 @@
-"""How bright each tissue of an aligned scan is, and how much of the scan the tissues explain."""
+"""Tissue brightness of an aligned scan, and the share of the scan that the tissues explain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting the atlas to a scan: the affine matrix and the brightness of each tissue together.
+"""Fit the atlas to a scan: affine matrix and tissue brightness jointly.
 
 The scan at the atlas' points is modelled as a mixture, I(M x) ≈ Σ_k β_k p_k(x): the correlation ratio of Roche et al.
 (MICCAI 1998) with tissue probabilities in the place of grey-level bins. For a given matrix M the brightnesses β are a
@@ -77,7 +77,7 @@ class ScanLevel:
 
     @classmethod
     def of(cls, volume: Volume, blur_mm: float, beyond: float | None) -> ScanLevel:
-        """The scan smoothed to a standard deviation of ``blur_mm``; what its voxels already blur is left out."""
+        """Return the scan smoothed to a standard deviation of ``blur_mm``; what its voxels already blur is left out."""
         own = np.asarray(volume.spacing) * 0.3
         sigma = np.sqrt(np.maximum(blur_mm**2 - own**2, 0)) / np.asarray(volume.spacing)
         edge = {"mode": "nearest"} if beyond is None else {"mode": "constant", "cval": beyond}
@@ -86,7 +86,7 @@ class ScanLevel:
         return cls(array, slopes, np.linalg.inv(volume.grid.affine).astype(np.float64), beyond)
 
     def sample(self, points: npt.NDArray[np.float64]) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-        """Values (n,), which of them are known (n,), and the indices (3, n) of points (n, 3) in RAS mm."""
+        """Return the values (n,), which of them are known (n,), and the indices (3, n) of points (n, 3) in RAS mm."""
         at = self.to_index[:3, :3] @ points.T + self.to_index[:3, 3:]
         size = np.asarray(self.array.shape)[:, None]
         if self.beyond is None:
@@ -160,7 +160,7 @@ class Fit:
         return self._evaluate(matrix).brightness
 
     def seen(self, matrix: Affine) -> float:
-        """The part of the atlas' points that lies in the field of view."""
+        """Return the part of the atlas' points that lies in the field of view."""
         return float(self._evaluate(matrix).seen.mean())
 
     def improve(self, matrix: Affine, freedom: int, steps: int) -> tuple[Affine, float]:
@@ -232,7 +232,7 @@ def _regression(
     """Coefficients (K,) or (K, m) of the weighted least-squares fit of values (n,) or (n, m) by the design (n, K)."""
     weighted = design * weight[:, None].astype(np.float32)
     gram = (weighted.T @ design).astype(np.float64)
-    # A tissue outside the field of view has no brightness of its own.
+    # A tissue outside the field of view has no brightness.
     gram += 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))
     return np.asarray(np.linalg.solve(gram, weighted.T @ values), dtype=np.float64)
 

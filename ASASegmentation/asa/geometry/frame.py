@@ -1,4 +1,4 @@
-"""The brain frame: the 1 mm grid, in the world of the MNI152 template, that every network sees a head in."""
+"""The brain frame: the 1 mm grid in MNI152 space on which every network operates."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def _likely(tissues: int, least: float) -> npt.NDArray[np.bool_]:
 
 
 def to_frame(volume: Volume, alignment: Alignment, order: int = 1) -> Volume:
-    """The volume in the brain frame, (160, 192, 160), zero where the scan does not reach."""
+    """Return the volume in the brain frame, (160, 192, 160), zero where the scan does not reach."""
     return resample(volume, FRAME, order, alignment.matrix)
 
 
 def from_frame(source: Volume | npt.NDArray[Any], alignment: Alignment, grid: Grid, order: int = 1) -> Volume:
-    """A volume of the brain frame, or an array (160, 192, 160) on its grid, brought back to the grid of a scan.
+    """Return a volume of the brain frame, or an array (160, 192, 160) on its grid, brought back to the grid of a scan.
 
     Zero where the brain frame does not reach. ``order`` 0 keeps label values.
     """

@@ -1,4 +1,4 @@
-"""Affine alignment of a head with the brain frame."""
+"""Affine alignment of a head to the brain frame."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment
 
 
 def is_stripped(volume: Volume) -> bool:
-    """Whether a scan shows a brain without the head around it: small, and in nothing but zeros."""
+    """Return whether a scan shows a brain without the head around it: small, and in nothing but zeros."""
     empty = float(np.mean(volume.array == 0)) > EMPTY_AROUND_BRAIN
     return empty and Foreground.of(working_copy(volume), None).stripped
 
@@ -108,7 +108,7 @@ def _rough(scan: Volume, foreground: Foreground) -> Affine:
 
 
 def _plausible(matrix: Affine) -> bool:
-    """Whether a head can lie like this: no reflection, scales and rotation within bounds."""
+    """Return whether a head can lie like this: no reflection, scales and rotation within bounds."""
     linear = matrix[:3, :3]
     if np.linalg.det(linear) <= 0:
         return False

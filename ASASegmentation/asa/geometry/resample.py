@@ -1,4 +1,4 @@
-"""Resampling a volume onto another grid."""
+"""Resample volumes to other grids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMOOTH_FROM_RATIO = 1.25
 def resample(
     volume: Volume, grid: Grid, order: int = 1, matrix: npt.ArrayLike | None = None, fill: float = 0.0
 ) -> Volume:
-    """Values of ``volume`` at the voxels of ``grid``.
+    """Return the values of ``volume`` at the voxels of ``grid``.
 
     order: degree of the spline: 0 nearest neighbour (label maps), 1 linear, 3 cubic. From 1 on, an axis that gets
         coarser is smoothed first, so that fine voxels are averaged instead of skipped.
@@ -80,7 +80,7 @@ def _smooth_for(source: npt.NDArray[np.float32], pull: Affine) -> npt.NDArray[np
 
 
 def _reached(pull: Affine, source: tuple[int, ...], target: tuple[int, ...]) -> tuple[slice, ...]:
-    """The box of target voxels that can fall inside the source; a scan often covers a part of a grid only."""
+    """Return the box of target voxels that can fall inside the source; a scan often covers a part of a grid only."""
     ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in source], indexing="ij")).reshape(3, -1)
     push = np.linalg.inv(pull)
     corners = push[:3, :3] @ ends + push[:3, 3:]
@@ -96,7 +96,7 @@ def _blank_outside(
     source: tuple[int, ...],
     fill: float,
 ) -> None:
-    """Sets to ``fill`` the voxels that fall beyond the outer faces of the source, in place, slice by slice."""
+    """Set to ``fill`` the voxels that fall beyond the outer faces of the source, in place, slice by slice."""
     t, h, w = (np.arange(n, dtype=np.float32) for n in part.shape)
     rows = linear.astype(np.float32)
     edge = 0.5 + 1e-4

@@ -1,6 +1,6 @@
-"""Rigid registration of two series of one head, whatever their contrasts, grids and slice thicknesses.
+"""Rigid registration of two series of one head with any contrast, grid and slice thickness.
 
-Mattes' mutual information over two resolutions, from several starts (SimpleITK). How well it went is told by
+Mattes' mutual information over two resolutions, from several starts (SimpleITK). Its success is measured by
 something else than what was maximised: how far the gradients of the two images run along the same lines (normalised
 gradient fields; Haber and Modersitzki, MICCAI 2006). Sulci of one person coincide after a good registration, those of
 two people never do.
@@ -35,7 +35,7 @@ SEED = 1
 class Level:
     """A resolution: blocks of working voxels, blur in mm, longest and shortest step in mm, share of voxels used.
 
-    A blur of 6 mm and more is of no use: with it, the most mutual information lies centimetres beside the truth.
+    A blur of 6 mm and more is of no use: with it, the maximum of mutual information is centimetres off.
     """
 
     blocks: int
@@ -55,7 +55,7 @@ LEAST_SEEN = 0.1
 
 
 def upright(volume: Volume, size_mm: float = WORKING_MM) -> Volume:
-    """The scan on cubes of ``size_mm`` along R, A, S; whatever its axes were, grey levels from 0 to 1."""
+    """Return the scan on cubes of ``size_mm`` along R, A, S; whatever its axes were, grey levels from 0 to 1."""
     low, high = volume.grid.corners.min(axis=0), volume.grid.corners.max(axis=0)
     x, y, z = np.maximum(np.ceil((high - low) / size_mm), 1).astype(int)
     affine = np.eye(4)
@@ -77,7 +77,7 @@ def brain_region(alignment: Alignment, grid: Grid, margin_mm: float) -> npt.NDAr
 
 @lru_cache(maxsize=1)
 def _beyond_brain() -> npt.NDArray[np.float32]:
-    """Distance from the template's brain in mm, negative within it, on the brain frame."""
+    """Return the distance from the template's brain in mm, negative within it, on the brain frame."""
     inside = template_brain()[::2, ::2, ::2]  # a distance needs no millimetre
     away, deep = (ndimage.distance_transform_edt(part, sampling=2.0) for part in (~inside, inside))
     fine: npt.NDArray[np.float32] = (away - deep).astype(np.float32)
@@ -91,7 +91,7 @@ def register_rigid(fixed: Volume, moving: Volume, region: npt.NDArray[np.bool_],
 
     fixed, moving: upright scans (:func:`upright`).
     region: where in ``fixed`` it counts, (T, H, W).
-    starts: matrices to begin with, made rigid; the best after the coarse resolutions goes on.
+    starts: matrices to begin with, made rigid; the best after the coarse resolutions is refined.
     """
     pair = (_image(fixed.array, fixed.grid), _image(moving.array, moving.grid))
     mask = _image(region.astype(np.uint8), fixed.grid)
@@ -120,8 +120,8 @@ def agreement(fixed: Volume, moving: Volume, region: npt.NDArray[np.bool_], matr
         return _squared_cosine(slopes, _slopes(resample(moving, fixed.grid, 1, shifted).array)[:, known])
 
     here = parallel((0, 0, 0))
-    beside = np.mean([parallel(shift) for shift in SHIFTS_MM])
-    return float((here - beside) / (1 - beside))
+    displaced = np.mean([parallel(shift) for shift in SHIFTS_MM])
+    return float((here - displaced) / (1 - displaced))
 
 
 def _slopes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -130,7 +130,7 @@ def _slopes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _squared_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """Mean over n gradients (3, n) that are among the steeper in both, weighted by their lengths."""
+    """Return the mean over n gradients (3, n) that are among the steeper in both, weighted by their lengths."""
     lengths = [np.linalg.norm(one, axis=0) for one in (a, b)]
     steep = np.all([length > np.quantile(length, 1 - STEEP) for length in lengths], axis=0)
     product = (lengths[0] * lengths[1])[steep]
@@ -140,7 +140,7 @@ def _squared_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> f
 
 
 def rigid_part(matrix: Affine, centre: npt.NDArray[np.float64]) -> Affine:
-    """The rotation and shift nearest to an affine matrix that move ``centre`` to the same place."""
+    """Return the rotation and shift nearest to an affine matrix that move ``centre`` to the same place."""
     u, _, vh = np.linalg.svd(matrix[:3, :3])
     rigid = np.eye(4)
     rigid[:3, :3] = u @ np.diag([1, 1, np.linalg.det(u @ vh)]) @ vh
@@ -149,7 +149,7 @@ def rigid_part(matrix: Affine, centre: npt.NDArray[np.float64]) -> Affine:
 
 
 def _image(array: npt.NDArray[np.generic], grid: Grid) -> sitk.Image:
-    """An upright array as ITK takes it; its axes need not point as ITK's as long as both images agree."""
+    """Return an upright array as ITK takes it; its axes need not point as ITK's as long as both images agree."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array)
@@ -176,7 +176,7 @@ class _Search:
             return float("inf")
 
     def run(self, matrix: Affine, level: Level) -> Affine:
-        """The matrix after gradient descent; the same one where the images do not overlap."""
+        """Return the matrix after gradient descent; the same one where the images do not overlap."""
         method = self._method(matrix, level)
         try:
             found = method.Execute(*self.pair)

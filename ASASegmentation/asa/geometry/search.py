@@ -1,4 +1,4 @@
-"""Where a head roughly lies: start values for the fit, and the estimate that stands in when the fit fails."""
+"""Initial pose of a head: start values for the fit, and the fallback when it fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Foreground:
 
     points: (n, 3) their RAS mm.
     stripped: whether they are a brain without a head around it.
-    cut: whether they go on beyond the field of view.
+    cut: whether they extend beyond the field of view.
     """
 
     points: npt.NDArray[np.float64]
@@ -85,7 +85,7 @@ def starts(foreground: Foreground) -> list[Affine]:
     """
     found = []
     for pitch, roll, yaw in product(PITCHES, ROLLS, YAWS):
-        pose = foreground.pose(turn(pitch, roll, yaw))
+        pose = foreground.pose(rotation_matrix(pitch, roll, yaw))
         for rise in RISES_MM:
             raised = pose.copy()
             raised[:3, 3] += pose[:3, 2] * rise
@@ -93,7 +93,7 @@ def starts(foreground: Foreground) -> list[Affine]:
     return found
 
 
-def turn(pitch: float, roll: float, yaw: float) -> npt.NDArray[np.float64]:
+def rotation_matrix(pitch: float, roll: float, yaw: float) -> npt.NDArray[np.float64]:
     """3×3 rotation by degrees about the left–right, then the posterior–anterior and the inferior–superior axis."""
     matrix = np.eye(3)
     for axis, degrees in enumerate((pitch, roll, yaw)):
@@ -124,7 +124,7 @@ def estimate(scan: Volume, foreground: Foreground) -> Affine:
 
     def asymmetry(plane: npt.NDArray[np.float64]) -> float:
         roll, yaw, shift = plane
-        normal = turn(0, roll, yaw)[:, 0]
+        normal = rotation_matrix(0, roll, yaw)[:, 0]
         distance = (points - middle) @ normal - shift
         return -float(np.corrcoef(values, sample(points - 2 * distance[:, None] * normal))[0, 1])
 
@@ -132,7 +132,7 @@ def estimate(scan: Volume, foreground: Foreground) -> Affine:
     start = min((np.array(plane, dtype=np.float64) for plane in grid), key=asymmetry)
     simplex = start + np.concatenate([np.zeros((1, 3)), 4 * np.eye(3)])
     plane = optimize.minimize(asymmetry, start, method="Nelder-Mead", options={"initial_simplex": simplex}).x
-    rotation = turn(0, plane[0], plane[1])
+    rotation = rotation_matrix(0, plane[0], plane[1])
     matrix = foreground.pose(rotation)
     # The outline gave the height and the depth, the plane gives the side.
     on_plane = middle + plane[2] * rotation[:, 0]

@@ -1,4 +1,4 @@
-"""Whether images are of one patient, by the tags that a scanner or a converter leaves beside them."""
+"""Check by DICOM tags whether images are from the same patient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 
 
 def check_one_patient(images: Mapping[str, Path]) -> None:
-    """Compare what the files beside the images (BIDS, dcm2niix: same name, ending .json) say of the patient.
+    """Compare the patient data in the sidecar files of the images (BIDS, dcm2niix: same name, ending .json).
 
     Raises:
         InputError: two of them are of different patients.
@@ -22,7 +22,9 @@ def check_one_patient(images: Mapping[str, Path]) -> None:
     known = {key: _identity(path) for key, path in images.items()}
     for (first, one), (second, other) in itertools.combinations(known.items(), 2):
         if any(one[tag] != other[tag] for tag in one.keys() & other.keys()):
-            raise InputError(f"the {first} and {second} images are of different patients, as their DICOM tags say")
+            raise InputError(
+                f"The {first} and {second} images are from different patients according to their DICOM tags."
+            )
 
 
 def _identity(path: Path) -> dict[str, str]:

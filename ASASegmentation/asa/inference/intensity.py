@@ -1,8 +1,8 @@
-"""Tissue borders from the scan's own intensities: expectation-maximisation with the network's posterior as prior.
+"""Refine tissue borders by intensity: expectation-maximisation with the network's posterior as prior.
 
-A network trained on synthetic heads knows where grey and white matter are, less well at which grey level this scanner
-puts their border. Two Gaussian classes whose means vary slowly over the brain (bias field) settle that, as in Wells
-et al., "Adaptive segmentation of MRI data", IEEE TMI 1996, with the network in place of an atlas.
+A network trained on synthetic heads localises grey and white matter well, but not the grey level of their border in a
+given scan. Two Gaussian classes whose means vary slowly over the brain (bias field) determine it, as in Wells et al.,
+"Adaptive segmentation of MRI data", IEEE TMI 1996, with the network in place of an atlas.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POOL = 4  # means vary slowly: they are smoothed on a grid this much coarser
 
 
 def refine_by_intensity(posterior: Map, image: Map, rule: IntensityRule, *, iterations: int = 2) -> Map:
-    """Share the probability of two classes between them anew, by intensity; all other classes stay as they are.
+    """Redistribute the probability of two classes by intensity; all other classes are unchanged.
 
     Args:
         posterior: (K, T, H, W) probabilities; not changed.
@@ -54,12 +54,12 @@ def refine_by_intensity(posterior: Map, image: Map, rule: IntensityRule, *, iter
 
 
 def _mean(total: Map, weight: Map) -> float:
-    """Sum over weight, kept above zero."""
+    """Return the sum divided by the weight, kept above zero."""
     return max(float(total.sum()) / max(float(weight.sum()), 1e-6), 1e-6)
 
 
 def _local_mean(image: Map, weight: Map, smoothing: float) -> Map:
-    """Mean of ``image`` around each voxel, weighted; far from any weight it tends to the mean of all."""
+    """Return the weighted local mean of ``image``; far from any weight it tends to the global mean."""
     top, bottom = _pool(weight * image), _pool(weight)
     overall = float(top.sum() / max(float(bottom.sum()), 1e-6))
     sigma = smoothing / POOL
@@ -77,7 +77,7 @@ def _local_mean(image: Map, weight: Map, smoothing: float) -> Map:
 
 
 def _pool(values: Map) -> Map:
-    """Sums over blocks of POOL voxels a side; the edge is padded with zeros."""
+    """Return sums over blocks of POOL voxels per side; the edge is padded with zeros."""
     padded = np.pad(values, [(0, max(-n % POOL, 2 * POOL - n)) for n in values.shape])
     for axis in range(3):  # one axis at a time: numpy adds whole rows, and each pass leaves a quarter
         shape = padded.shape

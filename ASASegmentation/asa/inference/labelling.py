@@ -1,7 +1,7 @@
-"""Frame posterior -> labels on the scan's grid: borders between classes, nested regions, islands, small lesions.
+"""Convert posteriors in the brain frame to labels on the scan's grid.
 
-A network answers with classes (K, T, H, W), background first, that sum to 1, or with regions (R, T, H, W), the outer
-before the inner, each with a probability of its own.
+A network predicts classes (K, T, H, W), background first, that sum to 1, or independent probabilities of nested
+regions (R, T, H, W), outer before inner.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Progress = Callable[[float], None]
 
 
 def move_class(posterior: Map, moved: MovedClass) -> Map:
-    """Give the probability of one class to another within a box of the brain frame, in place.
+    """Move the probability of one class to another within a box of the brain frame, in place.
 
-    A model uses this where a training label is split by place in what it is compared with: FreeSurfer's CSF holds
-    the velum interpositum, which manual protocols draw with the third ventricle.
+    A model uses this where label protocols differ by location: FreeSurfer's CSF includes the velum interpositum, which
+    manual protocols assign to the third ventricle.
 
     Args:
         posterior: (K, T, H, W) in the brain frame.
@@ -42,7 +42,7 @@ def move_class(posterior: Map, moved: MovedClass) -> Map:
 
 
 def keep_main_component(posterior: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Make background of what does not touch the largest connected foreground (26-neighbourhood), in place."""
+    """Set everything outside the largest connected foreground (26-neighbourhood) to background, in place."""
     shown = posterior[0] < 0.5
     parts, count = ndimage.label(shown, structure=np.ones((3, 3, 3)))
     if count > 1:
@@ -55,7 +55,7 @@ def keep_main_component(posterior: npt.NDArray[np.float32]) -> npt.NDArray[np.fl
 
 
 def ring_values(task: Task) -> list[int]:
-    """Of each region of the task, outer before inner, the one label value that the next region does not hold.
+    """Return for each region, outer before inner, the one label value that the next region does not contain.
 
     Raises:
         ModelError: the regions of the task do not lie within one another.
@@ -63,7 +63,7 @@ def ring_values(task: Task) -> list[int]:
     values = [set(region.values) for region in task.regions]
     rings = [outer - inner for outer, inner in itertools.pairwise([*values, set()])]
     if any(len(ring) != 1 for ring in rings) or not all(a >= b for a, b in itertools.pairwise(values)):
-        raise ModelError(f"the regions of task '{task.name}' are not nested, so a network cannot answer with them")
+        raise ModelError(f"The regions of task '{task.name}' are not nested, so a network cannot predict them.")
     return [ring.pop() for ring in rings]
 
 
@@ -76,23 +76,23 @@ def label_classes(
     keep: bool = False,
     progress: Progress = lambda _: None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
-    """Most likely class of each voxel of ``grid`` and, with ``keep``, the probabilities (K, *grid.shape).
+    """Most probability class of each voxel of ``grid`` and, with ``keep``, the probabilities (K, *grid.shape).
 
-    With ``threshold`` a voxel is labelled from this probability of all but the background on, as the likeliest of them.
+    With ``threshold``, voxels with at least this probability of foreground get the most likely foreground class.
     """
-    box, part = reached_box(classes[0] < 1 - min(0.05, 0.5 * (threshold or 1)), alignment, grid)
+    box, part = reachable_box(classes[0] < 1 - min(0.05, 0.5 * (threshold or 1)), alignment, grid)
     index = np.zeros(part.shape, np.uint8)
     best = np.zeros(part.shape, np.float32)
-    kept = nothing(len(classes), grid) if keep else None
-    for number, likely in enumerate(on_grid(classes, alignment, part, progress)):
+    kept = background_posterior(len(classes), grid) if keep else None
+    for number, probability in enumerate(resample_to_grid(classes, alignment, part, progress)):
         if number == 0 and threshold is not None:
-            background = likely > 1 - threshold
+            background = probability > 1 - threshold
         else:
-            higher = likely > best
+            higher = probability > best
             index[higher] = number
-            np.maximum(best, likely, out=best)
+            np.maximum(best, probability, out=best)
         if kept is not None:
-            kept[(number, *box)] = likely
+            kept[(number, *box)] = probability
     if threshold is not None:
         index[background] = 0
     labels = np.zeros(grid.shape, np.uint8)
@@ -109,43 +109,43 @@ def label_regions(
     keep: bool = False,
     progress: Progress = lambda _: None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
-    """Label values of settled regions on ``grid`` and, with ``keep``, the probabilities of background and labels."""
-    box, part = reached_box(regions[0] > 0.05, alignment, grid)
+    """Return labels of regions on ``grid`` and, with ``keep``, probabilities of background and labels."""
+    box, part = reachable_box(regions[0] > 0.05, alignment, grid)
     values = np.zeros(part.shape, np.uint8)
-    kept = nothing(1 + len(task.labels), grid) if keep else None
+    kept = background_posterior(1 + len(task.labels), grid) if keep else None
     place = {label.value: number for number, label in enumerate(task.labels, start=1)}
-    outside = 0  # class of what lies around the region at hand
+    outside = 0  # class around the current region
     around = np.ones(part.shape, np.float32)
-    for value, likely in zip(ring_values(task), on_grid(regions, alignment, part, progress), strict=True):
-        values[likely > 0.5] = value
+    for value, probability in zip(ring_values(task), resample_to_grid(regions, alignment, part, progress), strict=True):
+        values[probability > 0.5] = value
         if kept is not None:
-            kept[(outside, *box)] = around - likely
-            kept[(place[value], *box)] = likely
-        outside, around = place[value], likely
+            kept[(outside, *box)] = around - probability
+            kept[(place[value], *box)] = probability
+        outside, around = place[value], probability
     labels = np.zeros(grid.shape, np.uint8)
     labels[box] = values
     return labels, kept
 
 
-def nothing(classes: int, grid: Grid) -> npt.NDArray[np.float16]:
-    """Probabilities (classes, *grid.shape) that say background everywhere."""
+def background_posterior(classes: int, grid: Grid) -> npt.NDArray[np.float16]:
+    """Return probabilities (classes, *grid.shape) of background everywhere."""
     posterior = np.zeros((classes, *grid.shape), np.float16)
     posterior[0] = 1
     return posterior
 
 
-def on_grid(maps: Map, alignment: Alignment, grid: Grid, progress: Progress) -> Iterator[Map]:
-    """Each of the maps (N, T, H, W) of the frame on ``grid``, in turn."""
-    with ThreadPoolExecutor(2) as pool:  # scipy resamples without holding the interpreter
+def resample_to_grid(maps: Map, alignment: Alignment, grid: Grid, progress: Progress) -> Iterator[Map]:
+    """Resample each of the maps (N, T, H, W) of the frame to ``grid``, in turn."""
+    with ThreadPoolExecutor(2) as pool:  # scipy releases the GIL while resampling
         for number, moved in enumerate(pool.map(lambda one: from_frame(one, alignment, grid).array, maps), start=1):
             yield moved
             progress(number / len(maps))
 
 
-def reached_box(shown: npt.NDArray[np.bool_], alignment: Alignment, grid: Grid) -> tuple[Box, Grid]:
-    """The part of ``grid`` that the voxels ``shown`` (T, H, W) of the frame can reach, as slices and as a grid.
+def reachable_box(shown: npt.NDArray[np.bool_], alignment: Alignment, grid: Grid) -> tuple[Box, Grid]:
+    """Return the part of ``grid`` covered by the voxels ``shown`` (T, H, W) of the frame, as slices and as a grid.
 
-    Only it is resampled, so that a large scan costs little memory.
+    Only this part is resampled, to save memory on large scans.
     """
     found = ndimage.find_objects(shown.astype(np.uint8))
     if not found:
@@ -159,7 +159,7 @@ def reached_box(shown: npt.NDArray[np.bool_], alignment: Alignment, grid: Grid) 
 
 
 def crop_grid(grid: Grid, low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> tuple[Box, Grid]:
-    """Voxels low <= index < high of ``grid``: as slices, and as a grid of their own."""
+    """Return the voxels low <= index < high of ``grid``, as slices and as a grid."""
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     affine = grid.affine.copy()
     affine[:3, 3] = grid.to_world(low)

@@ -1,4 +1,4 @@
-"""How the series of one patient lie to one another and in the brain frame, and where the brain is in each."""
+"""Relative position of a patient's series, their alignment to the brain frame, and brain extraction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AROUND_BRAIN_MM, WITHIN_BRAIN_MM = 12.0, -4.0
 # doubted, and below which it is not the same head. Measured: 0.31 and more for one head (a blurred T2; most above
 # 0.45), 0.23 and less for the heads of two people, registered as well as they can be.
 SAME_PLACE, DOUBTED, HOPELESS = 0.3, 0.3, 0.26
-# Part of the brain in a series' field of view, below which that is said; the anchor's alignment says its own.
+# Visible share of the brain below which a warning is given; the anchor has its own warning.
 COVERED = 0.95
 
 
@@ -74,11 +74,11 @@ def place_series(scans: Mapping[str, Volume], *, align: bool) -> Placement:
                     matrix, found = other, again
         if found < HOPELESS:
             raise InputError(
-                f"the {key} and {anchor} images do not show the same head: they cannot be registered with one another "
-                f"(agreement {found:.2f}, at least {HOPELESS}); give series of one patient"
+                f"The {key} and {anchor} images do not show the same head: they cannot be registered with one another "
+                f"(agreement {found:.2f}, at least {HOPELESS}); use series of the same patient."
             )
         if found < DOUBTED:
-            warnings.append(f"The {key} image could not be registered well with the {anchor} (agreement {found:.2f}).")
+            warnings.append(f"The {key} image could not be registered well to the {anchor} (agreement {found:.2f}).")
         place = replace(here, matrix=matrix @ here.matrix, warnings=())
         series[key] = Series(scan, place, found, registered, is_stripped(scan))
         seen = reached(series[key], template_brain()).sum() / template_brain().sum()
@@ -88,7 +88,7 @@ def place_series(scans: Mapping[str, Volume], *, align: bool) -> Placement:
 
 
 def reached(series: Series, brain: Mask) -> Mask:
-    """The part of a brain mask (T, H, W) in the brain frame that lies in the field of view of a series."""
+    """Return the part of a brain mask (T, H, W) in the brain frame that lies in the field of view of a series."""
     matrix, grid = series.alignment.matrix, series.scan.grid
     places = np.argwhere(brain)
     if not len(places):
@@ -106,6 +106,6 @@ def reached(series: Series, brain: Mask) -> Mask:
 
 
 def brain_on(series: Series, brain: Mask) -> Mask:
-    """A brain mask of the brain frame on the grid of a series."""
+    """Return a brain mask of the brain frame on the grid of a series."""
     moved: Mask = from_frame(brain.astype(np.float32), series.alignment, series.scan.grid).array > 0.5
     return moved

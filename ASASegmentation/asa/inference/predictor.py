@@ -1,4 +1,4 @@
-"""Frame image -> posterior: whole brain in one pass, or Gaussian-weighted windows where memory is short."""
+"""Predict posteriors in the brain frame: in one pass, or in Gaussian-weighted windows if memory is short."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Predictor:
     def posterior(
         self, image: npt.NDArray[np.float32], *, tta: bool = False, progress: Callable[[float], None] = lambda _: None
     ) -> npt.NDArray[np.float32]:
-        """Probabilities (K, T, H, W) of classes or, where the model answers so, of regions.
+        """Return the probabilities (K, T, H, W) of classes or, for models of regions, of regions.
 
-        ``image``: (C, T, H, W) in the brain frame, normalised as the model says.
+        ``image``: (C, T, H, W) in the brain frame, normalised as the model requires.
 
         ``tta``: test-time augmentation (left-right flip): average with the mirrored image's mirrored posterior.
 
@@ -57,7 +57,7 @@ class Predictor:
         return result
 
     def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
-        """One evaluation of (1, C, T, H, W), in one pass if it fits."""
+        """Evaluate (1, C, T, H, W), in one pass if it fits."""
         try:
             if self.known(x) and fits(x, self.network, self.device):
                 out = self.run(x, (0, 0, 0))
@@ -71,16 +71,16 @@ class Predictor:
         except (torch.OutOfMemoryError, MemoryError) as error:
             where = "the GPU" if self.device.type == "cuda" else "this computer"
             raise ResourceError(
-                f"{where} has too little free memory for one window; close other programs or use --device cpu"
+                f"{where} has too little free memory for one window; close other programs or use --device cpu."
             ) from error
 
     def known(self, x: Tensor) -> bool:
-        """Whether the network's position codes reach over the whole of (1, C, T, H, W)."""
+        """Return whether the network's position codes reach over the whole of (1, C, T, H, W)."""
         encoder = self.network.config.encoder
         return all(n <= f * encoder.patch for n, f in zip(x.shape[-3:], encoder.frame, strict=True))
 
     def run(self, x: Tensor, origin: tuple[int, int, int]) -> Tensor:
-        """Posterior of one crop whose corner is ``origin`` patches into the frame."""
+        """Return the posterior of one crop whose corner is ``origin`` patches into the frame."""
         layout = torch.channels_last_3d if self.network.config.norm == "batch" else torch.contiguous_format
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(x.to(self.device).contiguous(memory_format=layout), origin)
@@ -106,7 +106,7 @@ class Predictor:
 
 
 def fits(x: Tensor, network: Segmenter, device: torch.device) -> bool:
-    """Whether one pass over ``x`` is likely to fit into free memory (measured: about 6 full-resolution maps)."""
+    """Return whether one pass over ``x`` is likely to fit into free memory (measured: about 6 full-resolution maps)."""
     voxels = x.shape[-3] * x.shape[-2] * x.shape[-1]
     needed = 6 * voxels * network.config.widths[0] * 4
     return needed < free_memory(device)

@@ -1,4 +1,4 @@
-"""Whether a result can be trusted: what shows no brain is refused, what is doubtful is said.
+"""Plausibility checks: reject inputs without a brain and flag doubtful results.
 
 Limits lie between what was measured on the development heads (54 series of 30 people) and on what is no head.
 """
@@ -38,7 +38,7 @@ TITLES = {"t1": "T1", "t1gd": "T1 with contrast agent", "t2": "T2", "flair": "FL
 
 @dataclass(frozen=True)
 class Trust:
-    """Whether a person must look at a result before it is used, and why: sentences, none if it can be trusted."""
+    """Whether a result must be reviewed before use; ``reasons`` is empty if it can be trusted."""
 
     reasons: tuple[str, ...] = ()
 
@@ -49,7 +49,7 @@ class Trust:
 
 
 def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
-    """Stop at noise, phantoms and other parts of the body.
+    """Reject noise, phantoms and other parts of the body.
 
     Raises:
         InputError: the inside of the scan is not that of a brain, however it is turned.
@@ -57,26 +57,26 @@ def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
     explained = tissue_contrast(scan, alignment).explained
     if alignment.method == "estimate" or explained < NO_BRAIN:
         raise InputError(
-            f"the {TITLES.get(key, key)} image shows no brain that can be recognised (agreement with the atlas "
-            f"{explained:.2f}); is it noise, a phantom, another part of the body, or is its orientation wrong?"
+            f"The {TITLES.get(key, key)} image does not show a recognisable brain (agreement with the atlas "
+            f"{explained:.2f}); check whether it is noise, a phantom or another body part, or has a wrong orientation."
         )
 
 
 def input_reasons(placement: Placement) -> Iterator[str]:
-    """What speaks against the images before any network has seen them."""
+    """Yield doubts about the images, before any network is run."""
     for key, series in placement.series.items():
         contrast, title = tissue_contrast(series.scan, series.alignment), TITLES.get(key, key)
         if series.scan.storage.sides_unknown:
-            yield f"The {title} file does not say how the head lies in it (no sform, no qform): left may be right."
+            yield f"The {title} file has no orientation (no sform, no qform): left and right may be swapped."
         if contrast.explained < HARDLY_BRAIN:
-            yield f"The {title} image hardly shows the tissues of a brain (agreement {contrast.explained:.2f})."
+            yield f"The {title} image barely shows brain tissue (agreement {contrast.explained:.2f})."
         likely = likely_modality(contrast)
         if likely is not None and likely != key.removesuffix("gd"):
-            yield f"The {title} image has the contrast of a {TITLES[likely]}; was it given as the wrong modality?"
+            yield f"The {title} image has the contrast of a {TITLES[likely]}; check whether the modality is right."
         if key == likely == "t1":
             rough = roughness(to_frame(series.scan, series.alignment).array)
             if rough > ROUGH:
-                yield f"White matter is rippled or grainy in the T1 image ({rough:.0%}): motion of the head, or noise."
+                yield f"White matter is uneven in the T1 image ({rough:.0%}), which suggests head motion or noise."
 
 
 def roughness(framed: Map) -> float:
@@ -127,26 +127,26 @@ def robust(values: Map) -> Map:
 def swapped_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]:
     """Whether the T1 with and the one without contrast agent were exchanged; channels as the network sees them."""
     if {"t1", "t1gd"} <= channels.keys() and enhancement(channels["t1"], channels["t1gd"], brain) < -ENHANCED:
-        yield "What enhances is bright in the T1 image and not in the T1 with contrast agent; were they exchanged?"
+        yield "Enhancement appears in the T1 but not in the T1 with contrast agent; were they exchanged?"
 
 
 def brain_reasons(brain: Mask) -> Iterator[str]:
-    """Whether the brain found, (T, H, W) in the brain frame, has the place and shape of one."""
+    """Yield doubts about the position and shape of the brain mask (T, H, W) in the brain frame."""
     template = template_brain()
     overlap = 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
     if overlap < BRAIN_SHAPE:
-        yield f"The brain that was found fits the template's by {overlap:.2f} (Dice) only."
+        yield f"The brain mask agrees poorly with the template's (Dice {overlap:.2f})."
 
 
 def empty_reasons(inside: Mask) -> Iterator[str]:
-    """Whether nothing at all of the brain (T, H, W) was found, where the labels make it up."""
+    """Yield a doubt if no brain (T, H, W) was found, for tasks whose labels form the brain."""
     if not inside.any():
         yield "The model found no brain in the image."
 
 
 def confidence_reasons(posterior: Map) -> Iterator[str]:
-    """Whether the network was sure of the classes (K, T, H, W) that it chose."""
+    """Yield a doubt if the network was uncertain of the classes (K, T, H, W) that it chose."""
     chosen = posterior[1:].max(axis=0)
     inside = posterior[0] < 0.5
     if inside.any() and (sure := float(chosen[inside].mean())) < UNSURE:
-        yield f"The network is unsure: the labels it chose have a mean probability of {sure:.2f}."
+        yield f"The network is uncertain: the mean probability of its labels is {sure:.2f}."

@@ -36,11 +36,11 @@ from asa.inference.quality import (
     input_reasons,
     swapped_reasons,
 )
-from asa.inference.regions import settle_regions
+from asa.inference.regions import postprocess_regions
 from asa.inference.request import SegmentRequest, SegmentResult
 from asa.inference.series import Placement, Series
 from asa.inference.stripping import TissueModel
-from asa.inference.subsets import averaged, given_channels
+from asa.inference.subsets import average_over_subsets, given_channels
 from asa.models import ModelFolder, find_model
 from asa.preprocessing.normalise import (
     Mask,
@@ -124,7 +124,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
             doubts += [*brain_reasons(brain), *swapped_reasons(seen, brain)]
         image = np.stack([seen.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = model.description.tta if request.tta is None else request.tta
-        posterior = averaged(predictor, image, model, task, tta=tta, progress=part)
+        posterior = average_over_subsets(predictor, image, model, task, tta=tta, progress=part)
         if not model.description.regions:
             doubts += confidence_reasons(posterior)
         place = placement.series[reference]
@@ -144,7 +144,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         alignment=place.alignment,
         reference=reference,
         used=used,
-        series=placement.told(),
+        series=placement.to_report(),
         trust=Trust(tuple(doubts)),
         timings=clock.seconds,
         warnings=[*doubts, *acquisition_warnings(place.scan), *unknown_regions(model, task, used)],
@@ -242,7 +242,7 @@ def settle(
         if threshold is not None:
             rules = replace(rules, thresholds=dict.fromkeys((region.name for region in task.regions), threshold))
         bright = given_channels(model, image).get("flair")
-        return settle_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
+        return postprocess_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
     for moved in described.moved_classes:
         posterior = move_class(posterior, moved)
     if any(one.in_brain for one in task.labels):  # a brain is one piece, lesions are many

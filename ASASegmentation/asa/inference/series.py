@@ -1,4 +1,4 @@
-"""The series of one patient, each in its own grid and in its place in the brain frame."""
+"""Series of one patient, each on its own grid with its position in the brain frame."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Placement:
         found = [one for key, one in self.series.items() if one.stripped and key == self.anchor]
         return next(iter(found + [one for one in self.series.values() if one.stripped]), None)
 
-    def told(self) -> dict[str, dict[str, object]]:
+    def to_report(self) -> dict[str, dict[str, object]]:
         """What report.json says of each series."""
         return {
             key: {

@@ -1,4 +1,4 @@
-"""Skull stripping by our own tissue model."""
+"""Skull stripping with the tissue model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TissueModel:
         posterior = _predictor(self.model, self.device).posterior(zscore(framed.array)[None])
         parts, count = ndimage.label(posterior[0] < 0.5)
         if count == 0:
-            raise InputError(f"the tissue model found no brain in {path.name}")
+            raise InputError(f"The tissue model found no brain in {path.name}.")
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         return without_holes(parts == sizes.argmax())

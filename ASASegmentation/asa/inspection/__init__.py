@@ -1,1 +1,1 @@
-"""What a pre-trained encoder sees in a scan."""
+"""Inspection of pre-trained encoders: importance, masks, reconstructions, attention."""

@@ -1,4 +1,4 @@
-"""A scan as the networks see it: aligned and stripped, and kept so that the next look at it need not wait."""
+"""Aligned and stripped scans for inspection, cached for repeated use."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class FramedScan:
 
 
 def seen_box(shape: tuple[int, ...]) -> Box:
-    """The middle of the brain frame, which a network with a frame of ``shape`` voxels sees.
+    """Return the middle of the brain frame, which a network with a frame of ``shape`` voxels sees.
 
     Raises:
         InputError: it is larger than the brain frame.
     """
     if any(n > whole for n, whole in zip(shape, FRAME.shape, strict=True)):
-        raise InputError(f"the model sees {shape} voxels, more than the brain frame {FRAME.shape} has")
+        raise InputError(f"The model sees {shape} voxels, more than the brain frame {FRAME.shape} has.")
     return tuple(slice((w - n) // 2, (w - n) // 2 + n) for n, w in zip(shape, FRAME.shape, strict=True))
 
 

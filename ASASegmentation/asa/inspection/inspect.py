@@ -1,4 +1,4 @@
-"""The researcher's picture: what the auto-encoder hides of a scan, what it holds important, and what it makes up."""
+"""Inspect an auto-encoder: hidden patches, importance and reconstruction of a scan."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ATTENTION, ATTENTION_KEYS = "attention.npy", "attention_keys.npy"
 SHARED = ("image", "importance", "hidden", "patches")
 
 Progress = Callable[[str, float], None]
-Told = Callable[[Path, int], None]
+Report = Callable[[Path, int], None]
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,18 @@ def _is_summary(path: Path) -> bool:
 
 
 def inspect(
-    request: Inspection, folder: Path, progress: Progress | None = None, told: Told | None = None
+    request: Inspection, folder: Path, progress: Progress | None = None, report: Report | None = None
 ) -> Reconstructed:
     """Write what one auto-encoder, or several states of one, make of a scan.
 
     In the scan's own grid, one NIfTI file each: image, importance, hidden, patches (number of the patch + 1),
     reconstruction and error; inspect.png, inspect.json; with ``attention`` also attention.npy and attention_keys.npy,
     see :class:`~asa.nn.attention_maps.AttentionMaps`. Image and reconstruction are in standard deviations above air.
-    Of several models each has a folder of its own in ``folder`` for what differs between them.
+    With several models, each has a separate folder in ``folder`` for its results.
 
     Args:
         progress: called with what is done and the finished share.
-        told: called with the folder and the optimiser steps of each model that is done.
+        report: called with the folder and the optimiser steps of each model that is done.
 
     Returns:
         The volumes of the last model, in the part of the brain frame that it sees.
@@ -142,7 +142,9 @@ def inspect(
     for number, path in enumerate(request.models):
         pretrained = first if number == 0 else Pretrained.open(path)
         if (pretrained.config, pretrained.options) != (first.config, first.options):
-            raise ModelError(f"{path} is of another network than {request.models[0]}; look at them one by one")
+            raise ModelError(
+                f"{path} belongs to a different network than {request.models[0]}; inspect them separately."
+            )
         objective = pretrained.reconstruction()
         objective.options = _options(pretrained.options, request)
         shown = reconstruct(objective, batch, pretrained.crop)
@@ -157,8 +159,8 @@ def inspect(
             title = f"{request.image.name}: {pretrained.method}, {pretrained.step} steps, {share}"
             with atomic_path(place / PICTURE) as temporary:
                 picture(shown, title).save(temporary)
-        if told is not None:
-            told(place, pretrained.step)
+        if report is not None:
+            report(place, pretrained.step)
         say("network", 0.5 + 0.5 * (number + 1) / len(request.models))
     assert shown is not None
     return shown
@@ -173,7 +175,7 @@ def _options(options: ReconstructionOptions, request: Inspection) -> Reconstruct
 
 
 def _numbers(shape: tuple[int, ...], patch: int) -> npt.NDArray[np.int32]:
-    """Number of its patch + 1 at each voxel (T, H, W); patches are counted with W fastest."""
+    """Return the number of its patch + 1 at each voxel (T, H, W); patches are counted with W fastest."""
     t, h, w = (n // patch for n in shape)
     numbers = np.arange(1, t * h * w + 1, dtype=np.int32).reshape(t, h, w)
     return numbers.repeat(patch, 0).repeat(patch, 1).repeat(patch, 2)
@@ -188,7 +190,7 @@ def _drawn(path: Path, framed: FramedScan, box: Box, numbers: npt.NDArray[np.int
     marked = np.bincount(there[drawn], minlength=len(voxels) + 1)[1:]
     hidden = 2 * marked > voxels
     if hidden[voxels > 0].all():
-        raise InputError(f"{path.name} hides every patch; leave some of them visible")
+        raise InputError(f"{path.name} hides every patch. Leave some patches visible.")
     return torch.from_numpy(hidden[None])
 
 

@@ -32,7 +32,7 @@ class Reliability:
 
     @staticmethod
     def of(parts: Iterable[Reliability]) -> Reliability:
-        """All voxels of several together; of none, no voxel."""
+        """Return all voxels of several together; of none, no voxel."""
         nothing = np.zeros(BINS)
         return sum(parts, start=Reliability(nothing, nothing, nothing))
 

@@ -1,4 +1,4 @@
-"""All scores of one case, region by region."""
+"""All scores of one case, by region."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asa.metrics.surface import hausdorff95_of_distances, surface_dice_of_distan
 
 
 def score_pair(pair: MaskPair, tolerance_mm: float = 1.0) -> dict[str, float]:
-    """Every whole-mask metric of one pair; the keys are those of :func:`score_case`."""
+    """Return every whole-mask metric of one pair; the keys are those of :func:`score_case`."""
     predicted, expected, common = pair.counts
     error = (predicted - expected) * pair.voxel_ml
     if pair.empty == "neither":
@@ -48,7 +48,7 @@ def score_case(
     tolerance_mm: float = 1.0,
     lesionwise: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Scores of a predicted label map against a reference, by region.
+    """Return the scores of a predicted label map against a reference, by region.
 
     Args:
         prediction: integer label map (T, H, W).
@@ -62,7 +62,7 @@ def score_case(
     Returns:
         region -> metric -> value: ``dice``, ``hd95_mm``, ``nsd``, ``sensitivity``, ``precision``, ``volume_ml``,
         ``reference_ml``, ``volume_error_ml`` and ``one_empty`` (1 where exactly one of the two is empty, so that
-        the Dice and the distance are conventions and not measurements: state their sum beside every mean).
+        the Dice and the distance are conventions and not measurements: state their sum with every mean).
 
     Raises:
         ValueError: shapes differ, an array that is no label map, or a spacing that is none.

@@ -1,4 +1,4 @@
-"""Pairs of binary masks: validation, the crop to what matters, and which of the two is empty."""
+"""Pairs of binary masks: validation, cropping, and empty masks."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def as_mask(array: NDArray[Any]) -> Mask:
     """
     array = np.asarray(array)
     if array.ndim != 3:
-        raise ValueError(f"a mask has three axes (T, H, W), this array has shape {array.shape}")
+        raise ValueError(f"A mask has three axes (T, H, W), this array has shape {array.shape}.")
     if array.dtype == np.bool_:
         return array
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"a mask is boolean or integer, this array is {array.dtype}")
+        raise ValueError(f"A mask is boolean or integer, this array is {array.dtype}.")
     foreground: Mask = array != 0
     return foreground
 
 
 def check_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
-    """Voxel spacing (t, h, w) in mm as floats.
+    """Return voxel spacing (t, h, w) in mm as floats.
 
     Raises:
         ValueError: not three positive, finite numbers.
     """
     values = tuple(float(value) for value in spacing)
     if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"spacing is three positive numbers in mm, not {values}")
+        raise ValueError(f"Spacing is three positive numbers in mm, not {values}.")
     return values[0], values[1], values[2]
 
 
 def check_shapes(prediction: NDArray[Any], reference: NDArray[Any]) -> None:
     """Raise ValueError where prediction and reference are not on one grid."""
     if prediction.shape != reference.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, reference {reference.shape}")
+        raise ValueError(f"Prediction has shape {prediction.shape}, reference {reference.shape}.")
 
 
 def bounding_box(mask: Mask) -> Box | None:
@@ -69,7 +69,7 @@ def bounding_box(mask: Mask) -> Box | None:
 
 
 def grow(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
-    """The box widened by ``margin`` voxels on every side, as far as the image goes."""
+    """Return the box widened by ``margin`` voxels on every side, as far as the image goes."""
     t, h, w = (
         slice(max(cut.start - margin, 0), min(cut.stop + margin, size)) for cut, size in zip(box, shape, strict=True)
     )

@@ -16,7 +16,7 @@ from asa.metrics.masks import as_mask, check_shapes, check_spacing
 
 
 def _counts(prediction: NDArray[Any], reference: NDArray[Any]) -> tuple[int, int, int]:
-    """Voxels of the prediction, of the reference, and common to both."""
+    """Return the voxels of the prediction, of the reference, and common to both."""
     predicted, expected = as_mask(prediction), as_mask(reference)
     check_shapes(predicted, expected)
     common = np.count_nonzero(predicted & expected)
@@ -24,7 +24,7 @@ def _counts(prediction: NDArray[Any], reference: NDArray[Any]) -> tuple[int, int
 
 
 def dice_of_counts(predicted: int, expected: int, common: int) -> float:
-    """Dice from the voxels of the prediction, of the reference, and common to both."""
+    """Return the Dice from the voxels of the prediction, of the reference, and common to both."""
     total = predicted + expected
     return 2.0 * common / total if total else 1.0
 
@@ -35,7 +35,7 @@ def share_of_counts(whole: int, other: int, common: int) -> float:
 
 
 def dice(prediction: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Dice coefficient 2|P∩R| / (|P|+|R|) of two masks (T, H, W); both empty: 1, exactly one empty: 0.
+    """Return the Dice coefficient 2|P∩R| / (|P|+|R|) of two masks (T, H, W); both empty: 1, exactly one empty: 0.
 
     Raises:
         ValueError: shapes differ, or an array that is no mask.

@@ -48,7 +48,7 @@ class Comparison:
 
 
 def summarise(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Summary:
-    """Mean, SD, median and a percentile-bootstrap confidence interval of the mean.
+    """Return the mean, SD, median and a percentile-bootstrap confidence interval of the mean.
 
     Seeded: the same values always give the same interval.
 
@@ -57,7 +57,7 @@ def summarise(values: Sequence[float], *, confidence: float = 0.95, resamples: i
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0 or not np.isfinite(array).all():
-        raise ValueError("a summary needs at least one value and all of them finite")
+        raise ValueError("A summary needs at least one value and all of them finite.")
     generator = np.random.default_rng(seed)
     means = array[generator.integers(array.size, size=(resamples, array.size))].mean(axis=1)
     tail = 50.0 * (1.0 - confidence)
@@ -80,7 +80,7 @@ def paired_wilcoxon(first: Sequence[float], second: Sequence[float]) -> float:
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape or a.size == 0:
-        raise ValueError(f"a paired test needs the same cases twice, not {a.size} and {b.size} values")
+        raise ValueError(f"A paired test needs the same cases twice, not {a.size} and {b.size} values.")
     if np.array_equal(a, b):
         return 1.0
     return float(stats.wilcoxon(a, b).pvalue)

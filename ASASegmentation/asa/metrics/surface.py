@@ -52,7 +52,7 @@ def surface(mask: Mask) -> Mask:
 
 @lru_cache(maxsize=16)
 def _ball(spacing: tuple[float, float, float]) -> tuple[Offsets, Distances]:
-    """The ``BALL_OFFSETS`` nearest voxel offsets (n, 3) from near to far, and their lengths in mm.
+    """Return the ``BALL_OFFSETS`` nearest voxel offsets (n, 3) from near to far, and their lengths in mm.
 
     Complete up to its largest length: no offset that is left out is shorter than one that is in.
     """
@@ -71,7 +71,7 @@ def _ball(spacing: tuple[float, float, float]) -> tuple[Offsets, Distances]:
 
 
 def _far_distances(points: NDArray[np.intp], target: Mask, spacing: tuple[float, float, float]) -> Distances:
-    """Distance in mm from each voxel index (n, 3) to the nearest True voxel of ``target``."""
+    """Return the distance in mm from each voxel index (n, 3) to the nearest True voxel of ``target``."""
     nodes = int(np.count_nonzero(target))
     tree_seconds = TREE_SECONDS_PER_NODE * nodes + TREE_SECONDS_PER_QUERY * len(points)
     nearest: Distances
@@ -113,7 +113,7 @@ def surface_distances(pair: MaskPair) -> tuple[Distances, Distances]:
         ValueError: a mask of the pair is empty, so that there is no distance.
     """
     if pair.empty != "neither":
-        raise ValueError(f"no surface distance: empty is {pair.empty}")
+        raise ValueError(f"No surface distance: empty is {pair.empty}.")
     predicted, expected = surface(pair.prediction), surface(pair.reference)
     return (
         _directed_distances(predicted, expected, pair.spacing),
@@ -122,7 +122,7 @@ def surface_distances(pair: MaskPair) -> tuple[Distances, Distances]:
 
 
 def hausdorff95_of_distances(from_prediction: Distances, from_reference: Distances) -> float:
-    """The larger of the two directed 95th percentiles (linear interpolation between order statistics)."""
+    """Return the larger of the two directed 95th percentiles (linear interpolation between order statistics)."""
     return float(max(np.percentile(from_prediction, 95.0), np.percentile(from_reference, 95.0)))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def allowed_pairs(tokens: int, window: int, shift: int) -> Tensor | None:
-    """Which query may see which key in each window: bool (windows, S, S), or None if every pair is allowed.
+    """Return which query may see which key in each window: bool (windows, S, S), or None if every pair is allowed.
 
     ``tokens`` are padded at the end to whole windows and rolled by ``shift``. Two tokens see each other only
     if the roll did not bring them together around the ends of the sequence; nobody but padding sees padding.
@@ -44,7 +44,7 @@ class LinearWindowAttention(nn.Module):
     ) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"width {dim} is not a multiple of {heads} heads")
+            raise ValueError(f"Width {dim} is not a multiple of {heads} heads.")
         self.heads, self.window = heads, window
         self.shift = window // 2 if shifted else 0
         self.double_softmax = double_softmax
@@ -110,7 +110,7 @@ class LinearWindowAttention(nn.Module):
         return weights.softmax(-1) if self.double_softmax else weights
 
     def keys(self, tokens: int) -> Tensor:
-        """Which token lies in each place of each window: (windows, S) int64, -1 for padding."""
+        """Return which token lies in each place of each window: (windows, S) int64, -1 for padding."""
         count = -(-tokens // self.window)
         place = torch.arange(count * self.window).roll(-self.shift)
         return torch.where(place < tokens, place, -1).view(count, self.window)

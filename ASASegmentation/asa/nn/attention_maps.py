@@ -1,4 +1,4 @@
-"""Who attends to whom in an encoder, as numbers to look at."""
+"""Attention between the patches of an encoder, for visualisation."""
 
 from __future__ import annotations
 

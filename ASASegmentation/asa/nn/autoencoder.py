@@ -1,4 +1,4 @@
-"""The masked auto-encoder that ASA pre-trains: encoder on visible patches, decoder on the whole grid."""
+"""Masked auto-encoder: encoder on visible patches, decoder on the full grid."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class MaskedAutoencoder(nn.Module):
             module.apply(xavier_uniform)
 
     def forward(self, image: Tensor, mask: Tensor, origin: Origin = (0, 0, 0), absent: Tensor | None = None) -> Tensor:
-        """Voxels of every patch as the decoder sees them: (B, C, T, H, W) -> (B, N, C*patch^3).
+        """Return the voxels of every patch as the decoder sees them: (B, C, T, H, W) -> (B, N, C*patch^3).
 
         Args:
             mask: (B, N) bool, True where a patch is hidden; the same number in each row.
@@ -130,7 +130,7 @@ class MaskedAutoencoder(nn.Module):
         grid = patch_grid(image.shape, self.config.encoder.patch)
         batch, tokens = image.shape[0], grid[0] * grid[1] * grid[2]
         if mask.shape != (batch, tokens):
-            raise ValueError(f"mask {tuple(mask.shape)} does not fit {batch} images of {tokens} patches")
+            raise ValueError(f"Mask {tuple(mask.shape)} does not fit {batch} images of {tokens} patches.")
         visible = visible_patches(mask if absent is None else mask | absent)
         embedded = self.encoder.tokens(image, origin)
         index = visible[:, :, None].expand(-1, -1, embedded.shape[2])
@@ -150,17 +150,17 @@ class MaskedAutoencoder(nn.Module):
 
 
 def spread(numbers: Tensor, values: Tensor) -> Tensor:
-    """Numbers of patches (1 or B, P) as an index for values (B, N, M) of all patches: (B, P, M)."""
+    """Return the numbers of patches (1 or B, P) as an index for values (B, N, M) of all patches: (B, P, M)."""
     return numbers[:, :, None].expand(len(values), -1, values.shape[2])
 
 
 def visible_patches(mask: Tensor) -> Tensor:
-    """Grid indices of the patches that are not hidden, in grid order: (B, N) bool -> (B, visible) int64.
+    """Return the grid indices of the patches that are not hidden, in grid order: (B, N) bool -> (B, visible) int64.
 
     Raises:
         ValueError: rows hide different numbers of patches, or all of them.
     """
     count = (~mask).sum(1)
     if not bool((count == count[0]).all()) or int(count[0]) == 0:
-        raise ValueError(f"each image of a batch needs the same number (> 0) of visible patches, got {count.tolist()}")
+        raise ValueError(f"Each image of a batch needs the same number (> 0) of visible patches, got {count.tolist()}.")
     return (~mask).nonzero()[:, 1].view(mask.shape[0], -1)

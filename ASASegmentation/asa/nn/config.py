@@ -62,7 +62,7 @@ class SegmenterConfig:
         subpixel: no convolutions at full resolution; each voxel of the 1/2 stage answers for the eight it covers
             (sub-pixel convolution, Shi et al., CVPR 2016). Several times cheaper; ``widths[0]`` is not used then.
         norm: ``instance`` as published, or ``batch`` (folds into the convolutions at inference).
-        deep_supervision: number of coarser outputs trained beside the full-resolution one.
+        deep_supervision: number of coarser outputs trained in addition to the full-resolution one.
         hybrid: the image's own convolutions end at 1/4, where their features are added to the encoder's tokens; what
             lies at 1/8 and below is the encoder's alone. Needs ``subpixel``; excludes ``pyramid``.
         mirror: at 1/4 the network also sees each modality less its mirror image; crops must be as wide as the frame

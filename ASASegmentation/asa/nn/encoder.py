@@ -1,4 +1,4 @@
-"""SW-ViT: the shifted-window vision transformer that ASA pre-trains and the segmenter stands on."""
+"""SW-ViT: the shifted-window vision transformer used as pre-trained encoder and in the segmenter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def patch_grid(shape: tuple[int, ...], patch: int) -> Grid3:
     """
     t, h, w = shape[-3:]
     if t % patch or h % patch or w % patch:
-        raise ValueError(f"image of {t}x{h}x{w} voxels does not divide into patches of {patch}")
+        raise ValueError(f"Image of {t}x{h}x{w} voxels does not divide into patches of {patch}.")
     return t // patch, h // patch, w // patch
 
 
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
         self.apply(xavier_uniform)
 
     def codes(self, grid: Grid3, origin: Origin = (0, 0, 0)) -> Tensor:
-        """Position codes (1 or B, N, D) of a crop, or of a batch of crops with an origin each."""
+        """Return the position codes (1 or B, N, D) of a crop, or of a batch of crops with an origin each."""
         return batch_codes(self.position, grid, origin)
 
     def tokens(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
@@ -119,7 +119,7 @@ class Encoder(nn.Module):
 def token_line(
     orders: tuple[Order, ...], block: int, grid: Grid3, shown: Tensor | None, device: torch.device
 ) -> Tensor | None:
-    """Indices (B or 1, N) that put tokens in line for a block (from 0); None where grid order is right.
+    """Return the indices (B or 1, N) that put tokens in line for a block (from 0); None where grid order is right.
 
     Both blocks of a pair, the second of which has shifted windows, share an order.
     """

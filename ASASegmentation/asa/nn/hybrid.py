@@ -1,4 +1,4 @@
-"""Segmentation network whose deep levels are the encoder's alone (config ``hybrid``)."""
+"""Segmentation network whose deep levels are taken from the encoder (config ``hybrid``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HybridSegmenter(Segmenter):
     def __init__(self, config: SegmenterConfig) -> None:
         nn.Module.__init__(self)
         if not config.subpixel or config.pyramid or len(config.widths) != 5 or len(config.taps) != 3:
-            raise ValueError("a hybrid network has sub-pixel output, no pyramid, five levels and three taps")
+            raise ValueError("A hybrid network has sub-pixel output, no pyramid, five levels and three taps.")
         self.config = config
         self.subpixel = True
         widths, dim, norm = config.widths, config.encoder.dim, config.norm
@@ -70,7 +70,7 @@ class HybridSegmenter(Segmenter):
         return outputs[::-1]
 
     def volume(self, tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Tokens (B, N, D) as maps (B, D, T, H, W) in the memory layout that convolutions like."""
+        """Return tokens (B, N, D) as maps (B, D, T, H, W) in the memory layout that convolutions like."""
         maps: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
         return maps.contiguous(memory_format=torch.channels_last_3d) if self.config.norm == "batch" else maps
 
@@ -84,5 +84,5 @@ class HybridSegmenter(Segmenter):
 
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
-    """The network that a configuration describes."""
+    """Return the network that a configuration describes."""
     return HybridSegmenter(config) if config.hybrid else Segmenter(config)

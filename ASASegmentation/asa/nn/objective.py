@@ -1,4 +1,4 @@
-"""What the training loop trains: a network and the loss asked of it."""
+"""Training objective: a network and its loss."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Objective(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of a micro-batch, each a scalar averaged over its samples; ``loss`` is minimised."""
-        raise TypeError(f"{type(self).__name__} does not say how its losses are computed")
+        """Return losses of a micro-batch, each a scalar averaged over its samples; ``loss`` is minimised."""
+        raise TypeError(f"{type(self).__name__} does not say how its losses are computed.")

@@ -40,21 +40,21 @@ def position_index(frame: Grid3, grid: Grid3, origin: Grid3 = (0, 0, 0), scheme:
     elif scheme == "sinusoid":
         index = (t * height + h) * width + w
     else:
-        raise ValueError(f"position scheme '{scheme}' has no scalar index")
+        raise ValueError(f"Position scheme '{scheme}' has no scalar index.")
     return index.double()
 
 
 def sinusoid(index: Tensor, dim: int) -> Tensor:
     """Sine and cosine, interleaved, of index / 10000^(2i/dim): (N,) -> (N, dim) float32, computed in float64."""
     if dim % 2:
-        raise ValueError(f"a sinusoidal code needs an even dimension, got {dim}")
+        raise ValueError(f"A sinusoidal code needs an even dimension, got {dim}.")
     exponent = torch.arange(0, dim, 2, dtype=torch.float64) / dim
     angle = index.double()[:, None] / torch.pow(10000.0, exponent)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
 
 
 def axial(frame: Grid3, grid: Grid3, origin: Grid3, dim: int) -> Tensor:
-    """A third of the channels for each axis (the last takes what is left over): (N, dim) float32."""
+    """Return a third of the channels for each axis (the last takes what is left over): (N, dim) float32."""
     part = 2 * (dim // 6)
     sizes = (part, part, dim - 2 * part)
     coordinates = patch_coordinates(grid, origin)
@@ -82,7 +82,7 @@ class PositionEncoding(nn.Module):
     def __init__(self, frame: Grid3, dim: int, scheme: Scheme = "symmetric") -> None:
         super().__init__()
         if scheme not in SCHEMES:
-            raise ValueError(f"unknown position scheme '{scheme}'; choose from {', '.join(SCHEMES)}")
+            raise ValueError(f"Unknown position scheme '{scheme}'; choose from {', '.join(SCHEMES)}.")
         self.frame, self.dim, self.scheme = frame, dim, scheme
         self.table: nn.Parameter | None = None
         if scheme == "learned":
@@ -97,7 +97,7 @@ class PositionEncoding(nn.Module):
         """
         end = tuple(o + g for o, g in zip(origin, grid, strict=True))
         if any(o < 0 or e > f for o, e, f in zip(origin, end, self.frame, strict=True)):
-            raise ValueError(f"crop {grid} at {origin} reaches outside the model's frame grid {self.frame}")
+            raise ValueError(f"Crop {grid} at {origin} reaches outside the model's frame grid {self.frame}.")
         if self.table is not None:
             window = tuple(slice(o, e) for o, e in zip(origin, end, strict=True))
             return self.table[window].reshape(-1, self.dim)

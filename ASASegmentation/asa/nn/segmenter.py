@@ -100,7 +100,7 @@ class Segmenter(nn.Module):
         widths, dim, norm = config.widths, config.encoder.dim, config.norm
         levels = range(1, len(widths))
         if len(config.taps) != len(widths) - 2 or list(config.taps) != sorted(config.taps):
-            raise ValueError("taps must name one encoder block, in order, for each level but the first and the last")
+            raise ValueError("Taps must name one encoder block, in order, for each level but the first and the last.")
         self.encoder = Encoder(config.encoder)
         light = config.pyramid  # at full resolution convolutions cost more than the whole transformer
         channels, self.subpixel = config.encoder.in_channels, config.subpixel
@@ -156,16 +156,16 @@ class Segmenter(nn.Module):
         return outputs[::-1]
 
     def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
-        """Logits (B, classes, T, H, W) at full resolution."""
+        """Return logits (B, classes, T, H, W) at full resolution."""
         return self.finest(self.features(image, origin)[0])
 
     def finest(self, features: Tensor) -> Tensor:
-        """Logits at full resolution from the finest features."""
+        """Return logits at full resolution from the finest features."""
         logits: Tensor = self.heads[0](features)
         return depth_to_space(logits) if self.subpixel else logits
 
     def forward_deep(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
-        """Logits at 1/1, 1/2 (but for sub-pixel networks), 1/4, ... for deep supervision, finest first."""
+        """Return logits at 1/1, 1/2 (but for sub-pixel networks), 1/4, ... for deep supervision, finest first."""
         features = self.features(image, origin)
         coarse = [head(x) for head, x in zip(self.heads[1:], features[1:], strict=False)]
         return [self.finest(features[0]), *coarse]
@@ -193,5 +193,5 @@ def depth_to_space(maps: Tensor) -> Tensor:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(p.numel() for p in module.parameters())

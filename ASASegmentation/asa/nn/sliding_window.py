@@ -1,4 +1,4 @@
-"""Large images in overlapping windows, blended with Gaussian weights: in inference, validation and inspection alike."""
+"""Sliding-window inference with Gaussian weights, shared by inference, validation and inspection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def window_starts(size: int, window: int, patch: int, overlap: float = 0.5) -> l
 
 @lru_cache(maxsize=1)
 def gaussian_window(window: Grid3) -> Tensor:
-    """Weights (T, H, W) of a window, highest in its middle; sigma is an eighth of the side."""
+    """Return the weights (T, H, W) of a window, highest in its middle; sigma is an eighth of the side."""
     axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp(min=1e-3) for n in window]
     return axes[0][:, None, None] * axes[1][:, None] * axes[2]
 

@@ -1,4 +1,4 @@
-"""Whether the weights of a network can be those of one that was trained."""
+"""Plausibility check of network weights."""
 
 from __future__ import annotations
 

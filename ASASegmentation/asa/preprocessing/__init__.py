@@ -1,1 +1,1 @@
-"""Intensities as the networks see them, in training and inference alike."""
+"""Intensity normalisation, shared by training and inference."""

@@ -1,4 +1,4 @@
-"""Intensities as the networks see them. Training and inference call the same functions."""
+"""Intensity normalisation, shared by training and inference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def zscore(image: Map) -> Map:
 
 
 def foreground_scale(image: Map) -> tuple[float, float]:
-    """Mean and SD that :func:`zscore` scales by; an image without anything above zero has SD 0."""
+    """Return the mean and SD that :func:`zscore` scales by; an image without anything above zero has SD 0."""
     above = image[image > 0]
     if above.size == 0:
         return 0.0, 0.0
@@ -38,7 +38,7 @@ def foreground_scale(image: Map) -> tuple[float, float]:
 
 
 def scaled_by(image: Map, mean: float, spread: float) -> Map:
-    """An image, or a part of it, with the scale of the whole; zero where that has no foreground."""
+    """Return an image, or a part of it, with the scale of the whole; zero where that has no foreground."""
     if spread == 0.0 and mean == 0.0:
         return np.zeros_like(image)
     scaled: Map = np.clip((image - mean) / max(spread, 1e-6), -LIMIT, LIMIT).astype(np.float32)
@@ -77,7 +77,7 @@ def correct_bias(image: Map, brain: Mask) -> Map:
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations([20, 15, 10])
     n4.SetNumberOfControlPoints([4, 4, 4])
-    n4.SetNumberOfThreads(1)  # its result depends on how many; series are corrected beside one another
+    n4.SetNumberOfThreads(1)  # its result depends on the number; series are corrected in parallel
     whole = sitk.GetImageFromArray(np.ascontiguousarray(image, np.float32))
     coarse = sitk.GetImageFromArray(np.ascontiguousarray(image[every], np.float32))
     mask = sitk.GetImageFromArray(np.ascontiguousarray(small, np.uint8))
@@ -109,7 +109,7 @@ def stripped_brain(scan: Volume, alignment: Alignment, shown: Mask | None = None
 
 
 def without_holes(mask: Mask) -> Mask:
-    """A mask (T, H, W) and all that it encloses; several times faster than SciPy's ``binary_fill_holes``."""
+    """Return a mask (T, H, W) and all that it encloses; several times faster than SciPy's ``binary_fill_holes``."""
     outside, _ = ndimage.label(~mask)
     edges = [np.take(outside, end, axis).ravel() for axis in range(3) for end in (0, -1)]
     open_air = np.unique(np.concatenate(edges))

@@ -1,4 +1,4 @@
-"""Pre-training without labels: what is hidden, what matters, what is asked of the network."""
+"""Self-supervised pretext tasks: masking, VHOG weights, objectives."""
 
 from asa.pretext.losses import attentive_loss, patch_errors
 from asa.pretext.masking import brain_patches, random_mask

@@ -1,4 +1,4 @@
-"""3 x 3 x 3 cells of a volume and the questions asked about their places (Taleb et al. 2020: 3D-RPL, 3D-Jigsaw)."""
+"""3 x 3 x 3 cells of a volume and the pretext tasks on their positions (Taleb et al. 2020: 3D-RPL, 3D-Jigsaw)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEIGHBOURS = tuple(i for i in range(CELLS) if i != CENTRE)
 
 
 def cut_cells(image: Tensor, patch: int, generator: Generator | None) -> Tensor:
-    """One crop of each cell: (C, T, H, W) -> (27, C, t, h, w), cells flattened with W fastest.
+    """Return one crop of each cell: (C, T, H, W) -> (27, C, t, h, w), cells flattened with W fastest.
 
     Crops are the largest multiples of ``patch`` that are smaller than a cell; where in its cell each one lies is
     drawn at random, so that edges do not give the neighbourhood away. Without a ``generator`` they are centred.
@@ -24,7 +24,9 @@ def cut_cells(image: Tensor, patch: int, generator: Generator | None) -> Tensor:
     cells = [n // 3 for n in image.shape[1:]]
     crops = [(n - 1) // patch * patch for n in cells]
     if min(crops) < patch:
-        raise ValueError(f"an image of {tuple(image.shape[1:])} voxels is too small for 27 cells of patches of {patch}")
+        raise ValueError(
+            f"An image of {tuple(image.shape[1:])} voxels is too small for 27 cells of patches of {patch}."
+        )
     parts = []
     for place in itertools.product(range(3), repeat=3):
         part = image
@@ -46,7 +48,7 @@ def permutations(count: int = 100) -> Tensor:
         ValueError: more than the 702 such maps.
     """
     if not 0 < count <= 26 * CELLS:
-        raise ValueError(f"there are {26 * CELLS} such permutations, not {count}")
+        raise ValueError(f"There are {26 * CELLS} such permutations, not {count}.")
     elements = range(CELLS)
     return torch.tensor([[_add(_times(1 + i // CELLS, x), i % CELLS) for x in elements] for i in range(count)])
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def patch_errors(reconstruction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each patch: two (B, N, M) -> (B, N), in float32."""
+    """Return the mean squared error of each patch: two (B, N, M) -> (B, N), in float32."""
     return (reconstruction.float() - target.float()).square().mean(-1)
 
 
@@ -20,6 +20,6 @@ def attentive_loss(errors: Tensor, weights: Tensor) -> Tensor:
 
 
 def normalised_patches(patches: Tensor) -> Tensor:
-    """Each patch with mean 0 and variance 1 over its own voxels: (B, N, M) -> (B, N, M)."""
+    """Return each patch with mean 0 and variance 1 over its own voxels: (B, N, M) -> (B, N, M)."""
     mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
     return (patches - mean) / (variance + 1e-6).sqrt()

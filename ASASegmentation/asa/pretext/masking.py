@@ -1,4 +1,4 @@
-"""Which patches are hidden."""
+"""Selection of hidden patches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def random_mask(tokens: int, ratio: float, generator: torch.Generator, allowed: 
         ValueError: fewer than two patches, or a ratio outside (0, 1).
     """
     if tokens < 2 or not 0 < ratio < 1:
-        raise ValueError(f"cannot hide a share of {ratio} of {tokens} patches")
+        raise ValueError(f"Cannot hide a share of {ratio} of {tokens} patches.")
     order = torch.rand(tokens, generator=generator)
     count = tokens
     if allowed is not None and bool(allowed.any()):

@@ -1,4 +1,4 @@
-"""Pre-training objectives under one interface: the paper's, its ablations (Table 4) and the compared methods.
+"""Pre-training objectives behind one interface: the paper's, its ablations (Table 4) and the compared methods.
 
 Each is an :class:`~asa.nn.objective.Objective` over a network with an ``encoder``. A batch holds ``image``
 (B, C, T, H, W) z-scored, ``origins`` (one per image, in patches of the frame grid) and ``seeds`` (one per image):
@@ -44,7 +44,7 @@ class ReconstructionOptions:
     Attributes:
         mask_ratio: share of patches that are hidden.
         brain_only: hide patches that hold brain only; each image then hides as many as its head is large.
-        decoded: share of the hidden patches that the decoder reconstructs, drawn anew each time while training; the
+        decoded: share of the hidden patches that the decoder reconstructs, drawn again in each training step; the
             others cost nothing.
         brain_tokens: leave patches without brain out of encoder and decoder altogether; implies ``brain_only``. Two
             thirds of a head's frame are air, so a step costs a third.
@@ -98,7 +98,7 @@ class Reconstruction(Objective):
         return torch.stack(rows).to(image.device)
 
     def asked(self, mask: Tensor) -> Tensor:
-        """The hidden patches (B, N) bool that are to be reconstructed; the same number in each row."""
+        """Return the hidden patches (B, N) bool that are to be reconstructed; the same number in each row."""
         if self.options.decoded == 1 or not self.training:
             return mask
         count = max(1, round(self.options.decoded * int(mask[0].sum())))
@@ -117,7 +117,7 @@ class Reconstruction(Objective):
         return importance(above_air, self.network.config.encoder.patch, self.options.bins, self.options.weight_mode)
 
     def explain(self, batch: Batch) -> Explanation:
-        """Masks, importance, target and reconstruction of a batch whose images hide equally many patches.
+        """Return the masks, importance, target and reconstruction of a batch whose images hide equally many patches.
 
         A ``mask`` (B, N) in the batch is used instead of one that follows from the seeds.
         """
@@ -131,7 +131,7 @@ class Reconstruction(Objective):
         return Explanation(mask, self.importance(image), target, shown)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``loss``, and beside it ``mse`` of hidden patches, ``attentive`` (Eq. 2, L) and ``attentive_sum`` (N*L)."""
+        """Return ``loss``, ``mse`` of hidden patches, ``attentive`` (Eq. 2, L) and ``attentive_sum`` (N*L)."""
         if self.hides_brain and len(batch["seeds"]) > 1:
             # heads differ in size, so each hides another number of patches and goes alone
             return _mean([self.forward(one) for one in split(batch)])
@@ -190,7 +190,7 @@ class ContextPrediction(Objective):
 
     def question(self, cells: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
         """Crops to show, out of the cells (27, C, t, h, w), and the right answer."""
-        raise TypeError(f"{type(self).__name__} asks nothing")
+        raise TypeError(f"{type(self).__name__} does not implement an objective.")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and accuracy."""
@@ -208,7 +208,7 @@ class ContextPrediction(Objective):
 
 
 class RelativePatchLocation(ContextPrediction):
-    """3D-RPL: which of its 26 neighbours is shown beside the centre cell?"""
+    """3D-RPL: which of its 26 neighbours is shown with the centre cell?"""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class Jigsaw(ContextPrediction):
         self.orders = permutations(orders)
 
     def question(self, cells: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
-        """All cells in another order (27, C, t, h, w); the answer is the number of the order."""
+        """Return all cells in another order (27, C, t, h, w); the answer is the number of the order."""
         answer = int(torch.randint(len(self.orders), (), generator=generator))
         return cells[self.orders[answer].to(cells.device)], answer
 
@@ -237,7 +237,7 @@ class Jigsaw(ContextPrediction):
 def make_objective(
     method: Method, config: AutoencoderConfig, options: ReconstructionOptions
 ) -> Reconstruction | ContextPrediction:
-    """The objective of a method; position encoding and sizes are those of ``config``."""
+    """Return the objective of a method; position encoding and sizes are those of ``config``."""
     if method == "rpl":
         return RelativePatchLocation(config.encoder)
     if method == "jigsaw":
@@ -246,7 +246,7 @@ def make_objective(
 
 
 def split(batch: Batch) -> list[Batch]:
-    """The same samples, each in a batch of its own."""
+    """Return the same samples, each in a separate batch."""
     return [{key: value[i : i + 1] for key, value in batch.items()} for i in range(len(batch["seeds"]))]
 
 

@@ -27,7 +27,7 @@ def central_differences(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def inner_differences(padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same where the neighbours are known: (..., T+2, H+2, W+2) -> three (..., T, H, W)."""
+    """Return the same where the neighbours are known: (..., T+2, H+2, W+2) -> three (..., T, H, W)."""
     inner = slice(1, -1)
     g_x = padded[..., inner, inner, 2:] - padded[..., inner, inner, :-2]
     g_y = padded[..., inner, 2:, inner] - padded[..., inner, :-2, inner]
@@ -91,7 +91,7 @@ def importance(image: Tensor, patch: int, bins: int = 9, mode: WeightMode = "pap
         ValueError: unknown mode.
     """
     if mode not in WEIGHT_MODES:
-        raise ValueError(f"unknown weight mode '{mode}'; choose from {', '.join(WEIGHT_MODES)}")
+        raise ValueError(f"Unknown weight mode '{mode}'; choose from {', '.join(WEIGHT_MODES)}.")
     histogram = histograms(image, patch, bins)
     strength = histogram.mean(-1)
     if mode == "magnitude":

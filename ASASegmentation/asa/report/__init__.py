@@ -1,4 +1,4 @@
-"""What a person gets from a segmentation: volumes, a picture, a segmentation file and a report.
+"""Outputs of a segmentation: volumes, overview image, segmentation file and report.
 
 Every file is written atomically; none carries a path, a file name or header text of the input, so that none can
 carry a patient's name.

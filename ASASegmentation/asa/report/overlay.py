@@ -1,4 +1,4 @@
-"""overlay.png: the segmentation's outlines on three planes of the scan, with a legend in mL."""
+"""overlay.png: outlines of the segmentation in three planes of the scan, with a legend in mL."""
 
 from __future__ import annotations
 
@@ -62,12 +62,11 @@ def write_overlay(
     caption: str = "",
     warnings: Sequence[str] = (),
 ) -> None:
-    """Draws `labels` over `image` and writes a PNG 1500 pixels wide.
+    """Draw `labels` over `image` and write a PNG 1500 pixels wide.
 
     `image`, `labels` and `brain` (non-zero inside) share one grid; the picture is cut to the brain, where it is known,
-    and to the head otherwise. `measurements` give the legend its volumes; `caption` stands beside the title, `warnings`
-    below the legend.
-    Raises OutputError when the file cannot be written.
+    and to the head otherwise. `measurements` give the legend its volumes; `caption` is placed next to the title,
+    `warnings` below the legend. Raises OutputError when the file cannot be written.
     """
     spacing = [float(s) for s in image.grid.spacing]
     inside = (brain.array > 0) | (labels.array > 0) if brain.array.any() else _head(image.array)
@@ -92,7 +91,7 @@ def write_overlay(
 
 
 def informative_centre(labels: npt.NDArray[np.integer]) -> tuple[int, int, int]:
-    """The slice of each axis that shows the labels best.
+    """Return the slice of each axis that shows the labels best.
 
     Each label's area along the axis is divided by its own largest area, so that a small lesion counts as much as the
     white matter; the slice with the largest sum wins. Without any label it is the middle of the array.
@@ -146,7 +145,7 @@ def _resized(plane: _Picture, size: tuple[int, int], how: Image.Resampling) -> _
 
 
 def _outlined(grey: _Picture, values: _Picture, items: Sequence[Label | Region]) -> Image.Image:
-    """The plane in RGB with the inner edge of each item in its colour, two pixels wide."""
+    """Return the plane in RGB with the inner edge of each item in its colour, two pixels wide."""
     picture = np.repeat(grey[:, :, None], 3, axis=2)
     for item in items:
         mask = np.isin(values, item.values if isinstance(item, Region) else (item.value,))
@@ -170,9 +169,9 @@ def _page(
     kind = "region" if task.nested else "label"
     legend = [m for m in measurements if m.kind == "brain" or (m.kind == kind and m.name in wanted)]
     legend_rows = -(-len(legend) // 3)
-    told = _wrapped(warnings, small)
+    lines = _wrapped(warnings, small)
     below = top + height + 30 + legend_rows * row
-    page = Image.new("RGB", (_WIDTH, below + len(told) * _LINE + 56), _BACKGROUND)
+    page = Image.new("RGB", (_WIDTH, below + len(lines) * _LINE + 56), _BACKGROUND)
     draw = ImageDraw.Draw(page)
     draw.text((_GAP, 20), task.title, _TEXT, title)
     draw.text((_WIDTH - _GAP, 26), caption, _FAINT, small, anchor="ra")
@@ -203,7 +202,7 @@ def _page(
         else:
             draw.rectangle((at_x, at_y + 4, at_x + 22, at_y + 26), outline=_FAINT, width=2)
         draw.text((at_x + 34, at_y), f"{m.title}  {m.volume_ml:,.1f} mL", _TEXT, text)
-    for number, line in enumerate(told):
+    for number, line in enumerate(lines):
         draw.text((_GAP, below + number * _LINE), line, _ALERT, small)
     foot = page.height - 40
     sides = "Radiological convention: the patient's right is on the left of the picture."
@@ -215,7 +214,7 @@ def _page(
 
 
 def _wrapped(warnings: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """The warnings in lines that fit the page; where they are too many, report.json is pointed at."""
+    """Return the warnings in lines that fit the page; where they are too many, report.json is pointed at."""
     lines: list[str] = []
     for warning in warnings:
         line = "!"

@@ -1,4 +1,4 @@
-"""segmentation.seg.nrrd, written by `ASASegmentationLib` in a process of its own: the engine imports no `slicer`."""
+"""segmentation.seg.nrrd, written by `ASASegmentationLib` in a separate process: the engine never imports `slicer`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shown(task: Task) -> tuple[Label, ...] | tuple[Region, ...]:
 
 
 def write_segmentation_file(label_map: Path, task: Task, output: Path) -> str | None:
-    """Writes `output` (.seg.nrrd) from a label map in a NIfTI file of ours.
+    """Write `output` (.seg.nrrd) from a label map in a NIfTI file of ours.
 
     Returns a warning instead of raising when the file could not be made: the label map holds the same result.
     Raises OutputError when the folder cannot be written to.
@@ -47,7 +47,7 @@ class _NotWritten(Exception):
 
 
 def _run(request: dict[str, object]) -> None:
-    """Runs the writer on one request. Raises _NotWritten."""
+    """Run the writer on one request. Raises _NotWritten."""
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.getenv("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as folder:
         request_file = Path(folder) / "request.json"

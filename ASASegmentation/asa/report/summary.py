@@ -1,4 +1,4 @@
-"""report.json: what was done, with what, and what came out of it."""
+"""report.json: inputs, settings and results of a segmentation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_report(
     warnings: Iterable[str],
     outputs: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The content of report.json.
+    """Return the content of report.json.
 
     `inputs` maps a modality to the SHA-256 of its file: enough to know the scan again, nothing to know the patient
     by. `outputs` maps each file of the result to its SHA-256, so that damage is noticed. `grid` is the scan's, its

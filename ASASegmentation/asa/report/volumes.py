@@ -1,4 +1,4 @@
-"""Volumes in mL: of each label, of each region and of the brain, whole and by side."""
+"""Volumes in mL of each label, each region and the brain, in total and by side."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measure(labels: Volume, brain: Volume, task: Task, alignment: Alignment) -> 
     """Volumes of the brain (if the task's labels make it up), of every label and of every region, in this order.
 
     `labels` (T, H, W) holds label values, `brain` (T, H, W) on the same grid is non-zero inside the brain. Left and
-    right are told apart at the mid-plane x = 0 of the brain frame, which `alignment` carries into the scan; a voxel
+    right are separated at the mid-plane x = 0 of the brain frame, which `alignment` carries into the scan; a voxel
     that the plane cuts counts for each side with its share.
     """
     counts = _side_counts(labels.array, labels.grid, alignment)
@@ -72,7 +72,7 @@ def measure(labels: Volume, brain: Volume, task: Task, alignment: Alignment) -> 
 
 
 def _side_counts(array: npt.NDArray[np.integer], grid: Grid, alignment: Alignment) -> npt.NDArray[np.float64]:
-    """Voxels of each value 0..255 on the left and on the right, (256, 2); background is not counted.
+    """Return the voxels of each value 0..255 on the left and on the right, (256, 2); background is not counted.
 
     A voxel is taken for a slab as thick as its own extent along the brain frame's x axis.
     """
@@ -89,7 +89,7 @@ def _side_counts(array: npt.NDArray[np.integer], grid: Grid, alignment: Alignmen
 
 
 def write_volumes(measurements: Sequence[Measurement], csv_path: Path, json_path: Path) -> None:
-    """Writes the rows as a table and as JSON; volumes to 0.001 mL, percentages to 0.01.
+    """Write the rows as a table and as JSON; volumes to 0.001 mL, percentages to 0.01.
 
     Raises OutputError when a file cannot be written.
     """
@@ -104,7 +104,7 @@ def write_volumes(measurements: Sequence[Measurement], csv_path: Path, json_path
 
 
 def rounded(measurement: Measurement) -> dict[str, Any]:
-    """A measurement as it appears in files."""
+    """Return a measurement as it appears in files."""
     digits = {"volume_ml": 3, "left_ml": 3, "right_ml": 3, "percent_of_brain": 2, "asymmetry_percent": 2}
     row = asdict(measurement)
     for key, places in digits.items():

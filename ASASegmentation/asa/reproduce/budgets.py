@@ -1,4 +1,4 @@
-"""How much is spent on a row: as published, or a rehearsal of everything in less than an hour on two cores."""
+"""Budgets of a reproduction: as published, or a dry run in less than an hour on two cores."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Budget:
     stamp: str = ""
 
     def pretrain_settings(self, method: Method, store: str, seed: int) -> PretrainSettings:
-        """Settings of one pre-training."""
+        """Return the settings of one pre-training."""
         values = {**self.pretraining, **self.by_method.get(method, {})}
         return PretrainSettings.model_validate({"store": store, "method": method, "seed": seed, **values})
 
     def finetune_settings(self, system: System, task: str, store: str, init: str, seed: int) -> FinetuneSettings:
-        """Settings of one row; ``init``: the pre-training run of its method, or empty."""
+        """Return the settings of one row; ``init``: the pre-training run of its method, or empty."""
         values = {
             "store": store,
             "network": system.network,
@@ -129,11 +129,11 @@ BUDGETS = {budget.name: budget for budget in (PAPER, SMALL)}
 
 
 def budget_by_name(name: str) -> Budget:
-    """The budget called ``name``.
+    """Return the budget called ``name``.
 
     Raises:
         InputError: there is none.
     """
     if name not in BUDGETS:
-        raise InputError(f"unknown budget '{name}'; choose from {', '.join(BUDGETS)}")
+        raise InputError(f"Unknown budget '{name}'; choose from {', '.join(BUDGETS)}.")
     return BUDGETS[name]

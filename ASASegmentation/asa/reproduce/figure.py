@@ -1,4 +1,4 @@
-"""Fig. 4: segmentations of test cases (rows) by the compared systems (columns), beside the reference."""
+"""Fig. 4: segmentations of test cases (rows) by the compared systems (columns), next to the reference."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class Strip:
 
 
 def strips(plan: Plan, count: int = SHOWN_CASES) -> list[Strip]:
-    """The test cases with the largest tumours, cut where most labels show.
+    """Return the test cases with the largest tumours, cut where most labels show.
 
     Raises:
-        InputError: no row of Table 2 is finished, or its cases are gone.
+        InputError: no row of Table 2 is finished, or its cases are missing.
     """
     dataset = plan.dataset(BRATS)
     if dataset is None:
-        raise InputError(f"figure4 needs data of task '{BRATS.task}'")
+        raise InputError(f"figure4 needs data of task '{BRATS.task}'.")
     predicted = {
         title: plan.folder / row_unit(dataset, system) / PREDICTIONS
         for title, system in FIGURE4_COLUMNS
         if plan.finished(row_unit(dataset, system))
     }
     if not predicted:
-        raise InputError("figure4 shows the rows of Table 2, and none of them is finished")
+        raise InputError("figure4 shows the rows of Table 2, but none of them is finished.")
     names = {path.name.removesuffix(".nii.gz") for path in next(iter(predicted.values())).glob("*.nii.gz")}
     found: list[tuple[int, Strip]] = []
     for case in dataset.find(Path(plan.data[dataset.name])):
@@ -76,12 +76,12 @@ def strips(plan: Plan, count: int = SHOWN_CASES) -> list[Strip]:
         grey = image.array[level][window].astype(np.float32)
         found.append((int(np.count_nonzero(labels)), Strip(case.name, height, grey, cuts)))
     if not found:
-        raise InputError(f"none of the cases that were segmented is in {plan.data[dataset.name]}")
+        raise InputError(f"None of the segmented cases is in {plan.data[dataset.name]}.")
     return [strip for _, strip in sorted(found, key=lambda pair: -pair[0])[:count]]
 
 
 def most_telling(labels: npt.NDArray[np.uint8]) -> int:
-    """The axial slice where the labels, each by its own largest area, cover most."""
+    """Return the axial slice where the labels, each by its own largest area, cover most."""
     total = np.zeros(len(labels))
     for value in np.unique(labels[labels > 0]):
         area = np.count_nonzero(labels == value, axis=(1, 2))
@@ -90,7 +90,7 @@ def most_telling(labels: npt.NDArray[np.uint8]) -> int:
 
 
 def painted(strip: Strip, labels: npt.NDArray[np.uint8] | None) -> Image.Image:
-    """A slice with labels in the paper's colours; anterior is up, the patient's right on the left."""
+    """Return a slice with labels in the paper's colours; anterior is up, the patient's right on the left."""
     low, high = np.percentile(strip.grey[strip.grey > strip.grey.min()], (1, 99.5))
     level = np.clip((strip.grey - low) / max(float(high - low), 1e-6), 0, 1)
     picture: Picture = np.repeat((230 * level).astype(np.uint8)[..., None], 3, axis=-1)
@@ -106,7 +106,7 @@ def painted(strip: Strip, labels: npt.NDArray[np.uint8] | None) -> Image.Image:
 
 
 def draw(rows: Sequence[Strip], stamp: str = "") -> Image.Image:
-    """The whole picture; a red band with ``stamp`` above it where there is one."""
+    """Return the whole picture; a red band with ``stamp`` above it where there is one."""
     titles = ("GT", *(title for title, _ in FIGURE4_COLUMNS))
     width = SIDE + len(titles) * (CELL + GAP)
     font, small = ImageFont.load_default(22), ImageFont.load_default(16)
@@ -143,7 +143,7 @@ def draw(rows: Sequence[Strip], stamp: str = "") -> Image.Image:
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Lines no wider than ``width`` pixels."""
+    """Return lines no wider than ``width`` pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

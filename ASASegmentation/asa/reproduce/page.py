@@ -1,4 +1,4 @@
-"""The pages of a reproduction: a Markdown file for each table, the figure, and one HTML page with everything."""
+"""Pages of a reproduction: a Markdown file per table, the figure, and one HTML page with everything."""
 
 from __future__ import annotations
 

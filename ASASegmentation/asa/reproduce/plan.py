@@ -1,4 +1,4 @@
-"""What has to be done for the tables that are asked for: units of work, and what each waits for.
+"""Plan of a reproduction: units of work and their dependencies.
 
 A reproduction is a folder, in which a unit is a folder too:
 
@@ -10,7 +10,7 @@ A reproduction is a folder, in which a unit is a folder too:
     logs/                     what each unit printed
     index.html, table2.md, ..., figure4.png
 
-``finished.json`` in a unit's folder says that it is whole: it is not done again. One that was killed goes on.
+``finished.json`` in a unit's folder marks it as complete, so it is not run again. A killed unit is resumed.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Plan:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values.pop("format") > FORMAT:
-                raise InputError(f"{folder} was begun by a newer version of ASA; update ASA")
+                raise InputError(f"{folder} was created by a newer version of ASA; update ASA.")
             return Plan(folder, **values)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not the plan of a reproduction: {error}") from error
@@ -101,7 +101,7 @@ class Plan:
         for name in self.data:
             dataset_by_name(name)
         if unknown := sorted(set(self.pretrained) - set(METHODS)):
-            raise InputError(f"unknown methods of pre-training {', '.join(unknown)}; choose from {', '.join(METHODS)}")
+            raise InputError(f"Unknown methods of pre-training {', '.join(unknown)}; choose from {', '.join(METHODS)}.")
         return self.merged(Plan.open(self.folder)) if (self.folder / PLAN).exists() else self
 
     def save(self) -> Plan:
@@ -132,7 +132,9 @@ class Plan:
         if self.scans and old.scans and (self.scans, self.stripped) != (old.scans, old.stripped):
             problems.append(f"the scans were {old.scans} and are {self.scans}, or were stripped and are not")
         if problems:
-            raise InputError(f"{self.folder} was begun with another plan: {'; '.join(problems)}; choose another folder")
+            raise InputError(
+                f"{self.folder} was started with a different plan: {'; '.join(problems)}; choose another folder."
+            )
         return dataclasses.replace(
             self,
             data={**old.data, **self.data},
@@ -142,7 +144,7 @@ class Plan:
         )
 
     def dataset(self, part: Part) -> Dataset | None:
-        """The data set that fills the columns of a part; None where none of its task was given."""
+        """Return the data set that fills the columns of a part; None where none of its task was given."""
         return next((d for d in map(dataset_by_name, self.data) if d.task == part.task), None)
 
     # ---- units
@@ -156,16 +158,18 @@ class Plan:
         found: dict[str, Table] = {}
         for target in targets:
             if target not in TARGETS:
-                raise InputError(f"unknown target '{target}'; choose from {', '.join(TARGETS)}")
+                raise InputError(f"Unknown target '{target}'; choose from {', '.join(TARGETS)}.")
             for table in tables_of(target):
                 if all(self.dataset(part) is None for part in table.parts):
                     wanted = " or ".join(f"{part.benchmark} (task '{part.task}')" for part in table.parts)
-                    raise InputError(f"{target} needs the data of {wanted}: --data NAME=FOLDER, as in brats2021=FOLDER")
+                    raise InputError(
+                        f"{target} needs the data of {wanted}: --data NAME=FOLDER, as in brats2021=FOLDER."
+                    )
                 found[table.name] = table
         return list(found.values())
 
     def units(self, targets: Iterable[str]) -> list[Unit]:
-        """Everything to do, what is needed first coming first.
+        """Return everything to do, what is needed first coming first.
 
         Raises:
             InputError: as :meth:`tables`; or an encoder is needed and there are neither scans nor a run of its method.
@@ -181,8 +185,8 @@ class Plan:
         made = [method for method in methods if method not in self.pretrained]
         if made and not self.scans:
             raise InputError(
-                f"the rows need encoders pre-trained with {', '.join(made)}: give scans to pre-train on (--scans "
-                "TREE), or runs made before (--pretrained METHOD=RUN)"
+                f"The rows need encoders pre-trained with {', '.join(made)}: give scans to pre-train on (--scans "
+                "TREE), or runs made before (--pretrained METHOD=RUN)."
             )
         units = {cases_unit(dataset): Unit(cases_unit(dataset)) for dataset, _ in cells}
         if made:
@@ -198,7 +202,7 @@ class Plan:
         return list(units.values())
 
     def digest(self, unit: str) -> str:
-        """Changes when the settings of a unit do, so that a finished one is not mistaken for another.
+        """Return a key that changes with the settings of a unit, so that a finished one is not mistaken for another.
 
         Raises:
             InputError: there is no such unit.
@@ -207,7 +211,7 @@ class Plan:
         budget = self.spending
         about: dict[str, Any] = {"unit": unit}
         if len(rest) != UNIT_PARTS.get(kind):
-            raise InputError(f"there is no unit '{unit}'")
+            raise InputError(f"There is no unit '{unit}'.")
         if kind == "cases":
             about |= {"root": self.data[rest[0]], "shape": budget.case_shape}
             about["stripped"] = PARTS[dataset_by_name(rest[0]).task].stripped
@@ -222,7 +226,7 @@ class Plan:
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def finished(self, unit: str) -> bool:
-        """Whether a unit is whole.
+        """Return whether a unit is whole.
 
         Raises:
             InputError: it was done with other settings.
@@ -233,7 +237,7 @@ class Plan:
         except (OSError, ValueError):
             return False
         if found.get("digest") != self.digest(unit):
-            raise InputError(f"{path.parent} was made with other settings than those of now; choose another folder")
+            raise InputError(f"{path.parent} was created with different settings; choose another folder.")
         return True
 
 
@@ -248,17 +252,17 @@ def pretraining_unit(method: Method) -> str:
 
 
 def row_unit(dataset: Dataset, system: System) -> str:
-    """A system on a data set."""
+    """Return a system on a data set."""
     return f"rows/{dataset.name}/{system.key}"
 
 
 def all_rows() -> list[Row]:
-    """Rows of all tables."""
+    """Return rows of all tables."""
     return [row for target in TARGETS for table in tables_of(target) for row in table.rows]
 
 
 def system_by_key(key: str) -> System:
-    """The system whose folder is called so.
+    """Return the system whose folder is called so.
 
     Raises:
         InputError: there is none.
@@ -266,4 +270,4 @@ def system_by_key(key: str) -> System:
     for row in all_rows():
         if row.system.key == key:
             return row.system
-    raise InputError(f"no row is called '{key}'")
+    raise InputError(f"No row is called '{key}'.")

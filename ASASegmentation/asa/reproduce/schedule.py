@@ -1,4 +1,4 @@
-"""Running the units of a plan: as many at once as there are slots, on this computer's devices or on a cluster."""
+"""Run the units of a plan in parallel slots, on local devices or on a cluster."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Job(Protocol):
     """A unit that is being done."""
 
     def over(self) -> bool:
-        """Whether it ended, well or not."""
+        """Return whether it ended, well or not."""
 
     def failure(self) -> str:
-        """Why it failed, for a person; empty where it did not."""
+        """Return why it failed, as text; empty if it did not."""
 
     def stop(self) -> None:
         """Let it write a checkpoint and end."""
@@ -55,7 +55,7 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
 
     Raises:
         UnitFailed: one error that lists all that failed and what could not be done for it.
-        KeyboardInterrupt: passed on, after every running unit was told to stop and has stopped.
+        KeyboardInterrupt: passed on, after every running unit has been stopped.
     """
     waiting = [unit for unit in units if not plan.finished(unit.name)]
     done = {unit.name for unit in units} - {unit.name for unit in waiting}
@@ -101,7 +101,7 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
 
 @dataclass
 class LocalJob:
-    """A unit in a process of its own."""
+    """A unit in a separate process."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -191,7 +191,7 @@ class LocalLauncher:
         log = self.folder / LOGS / f"{unit.replace('/', '_')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
-            # a session of its own: Ctrl-C reaches the scheduler, which stops the units in order
+            # a separate session: Ctrl-C reaches the scheduler, which stops the units in order
             process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},

@@ -1,4 +1,4 @@
-"""Filled tables: our value, the published one and the difference, laid out as in the paper; Markdown and HTML."""
+"""Result tables in the layout of the paper: our value, the published one and the difference."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def cell(
     anatomy: str,
     published: float,
 ) -> Cell:
-    """A number and what it is compared with; ``scores`` is None where the row was not done."""
+    """Return a number and what it is compared with; ``scores`` is None where the row was not done."""
     dataset = plan.dataset(part)
     if scores is None or dataset is None:
         return Cell(None, published)
@@ -152,7 +152,7 @@ def describe(plan: Plan, part: Part, scores: Mapping[str, Mapping[str, Scores]])
 
 
 def markdown(filled: Filled, stamp: str = "") -> str:
-    """The table as Markdown: three lines for each system."""
+    """Return the table as Markdown: three lines for each system."""
     header = [f"{metric}, {anatomy}" for _, metric, anatomy in filled.columns]
     if len(filled.table.parts) > 1:
         header = [f"{benchmark}: {text}" for (benchmark, _, _), text in zip(filled.columns, header, strict=True)]
@@ -170,7 +170,7 @@ def markdown(filled: Filled, stamp: str = "") -> str:
 
 
 def table_html(filled: Filled) -> str:
-    """The table as HTML, with the paper's three header lines."""
+    """Return the table as HTML, with the paper's three header lines."""
     parts = [f"<h2 id='{filled.table.name}'>{html.escape(filled.table.title)}</h2>", "<div class='wide'><table>"]
     for level, heading in enumerate(("Task", "Metric", "Anatomy")):
         groups = grouped([tuple(column[: level + 1]) for column in filled.columns])
@@ -194,7 +194,7 @@ def table_html(filled: Filled) -> str:
 
 
 def grouped(names: list[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
-    """Runs of equal names, with their lengths."""
+    """Return runs of equal names, with their lengths."""
     runs: list[tuple[tuple[str, ...], int]] = []
     for name in names:
         if runs and runs[-1][0] == name:

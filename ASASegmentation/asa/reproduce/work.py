@@ -1,4 +1,4 @@
-"""Doing one unit of a reproduction; each can be stopped and goes on where it was."""
+"""Run one unit of a reproduction; each can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def do_unit(plan: Plan, unit: str, world: World, say: Say = print) -> None:
 
     Raises:
         AsaError: whatever stands in its way.
-        Cancelled: it was stopped; the same call goes on.
+        Cancelled: it was stopped; the same call resumes it.
     """
     if plan.finished(unit):
         say(f"{unit}: finished before")
@@ -64,18 +64,18 @@ def begin(folder: Path, digest: str) -> None:
     """Note with what settings a unit is done.
 
     Raises:
-        InputError: it was begun with others, and would go on from what they made.
+        InputError: it was started with different settings.
     """
     path = folder / BEGUN
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("digest") != digest:
-        raise InputError(f"{folder} was begun with other settings; choose another folder, or delete this one")
+        raise InputError(f"{folder} was started with different settings; choose another folder, or delete this one.")
     write_json(path, {"digest": digest})
 
 
 def check(outcome: str) -> None:
     """Raise Cancelled where a training was stopped."""
     if outcome == "stopped":
-        raise Cancelled("Stopped; the same command goes on from here.")
+        raise Cancelled("Stopped. Run the same command to resume.")
 
 
 def make_cases(plan: Plan, name: str, folder: Path, say: Say) -> None:

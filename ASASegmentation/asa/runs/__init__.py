@@ -1,1 +1,1 @@
-"""Run folders, the queue of runs on this machine, and the devices they wait for."""
+"""Run folders, the local queue of runs, and the available devices."""

@@ -1,4 +1,4 @@
-"""What a run can do, as its own run.yaml says: be resumed by which command, and become a model that segments.
+"""Capabilities of a run according to its run.yaml: how it is resumed, and whether it can become a model.
 
 The standard library only: the panel in Slicer asks this too, also where no YAML reader is installed.
 """

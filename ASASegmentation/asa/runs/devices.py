@@ -1,4 +1,4 @@
-"""What a run can be trained on here, how much memory is free, and which runs have it."""
+"""Devices available for training, their free memory, and the runs on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """The GPUs that PyTorch sees, then the processor."""
+    """Return the GPUs that PyTorch sees, then the processor."""
     found = []
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)

@@ -1,4 +1,4 @@
-"""A run is a folder: settings, events, checkpoints, previews, log. Everything else reads it, nothing talks to it.
+"""Run folders: settings, events, checkpoints, previews and log, the only interface to a run.
 
 Which files it holds: :mod:`asa.runs.layout`.
 """
@@ -107,28 +107,30 @@ class Run:
         if description.exists():
             old = yaml.safe_load(description.read_text()) or {}
             if old.get("format", 0) > FORMAT:
-                raise InputError(f"{folder} was written by a newer version of ASA (format {old['format']}); update ASA")
+                raise InputError(
+                    f"{folder} was written by a newer version of ASA (format {old['format']}). Update ASA to use it."
+                )
             if old.get("kind") != kind:
                 raise InputError(
-                    f"{folder} holds a run of kind '{old.get('kind')}', not '{kind}'; choose another folder"
+                    f"{folder} contains a run of kind '{old.get('kind')}', not '{kind}'; choose another folder."
                 )
             changes = changed(old.get("settings") or {}, settings)
         try:
             for sub in (CHECKPOINTS, PREVIEWS):
                 (run.folder / sub).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{folder} cannot be made: {(error.strerror or str(error)).lower()}") from error
+            raise OutputError(f"{folder} cannot be created: {(error.strerror or str(error)).lower()}") from error
         record: dict[str, Any] = {"format": FORMAT, "kind": kind}
         record |= {"command": command, "segments": model is not None} if command else {}
         record |= {"model": model} if model is not None else {}
         record |= {"settings": settings, "data": data, "versions": versions()}
         write_text(description, yaml.safe_dump(record, sort_keys=False))
         if changes:
-            run.log(f"goes on with other settings: {changes}")
+            run.log(f"Resumed with different settings: {changes}.")
         return run
 
     def describe(self) -> dict[str, Any]:
-        """Contents of run.yaml."""
+        """Return the contents of run.yaml."""
         record: dict[str, Any] = yaml.safe_load((self.folder / DESCRIPTION).read_text())
         return record
 
@@ -139,7 +141,7 @@ class Run:
             with self.events_path.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
         except OSError as error:
-            print(f"event not written: {error.strerror}", flush=True)
+            print(f"Event not written: {error.strerror}.", flush=True)
         for listener in self.listeners:
             listener(kind, values)
 
@@ -154,16 +156,16 @@ class Run:
             pass  # printed already
 
     def heartbeat(self, phase: str, step: int, steps: int = 0, **more: str) -> None:
-        """Say that the process is alive, what it does, and that ``step`` of ``steps`` are done (0: nobody knows)."""
+        """Record that the process is alive, its phase, and ``step`` of ``steps`` (0: unknown)."""
         who = {"pid": os.getpid(), "host": socket.gethostname()}
         state = {"phase": phase, **who, "step": step, "steps": steps, "time": time.time(), **more}
         try:
             write_json(self.folder / STATE, state)
         except Exception as error:
-            print(f"heartbeat not written: {error}", flush=True)
+            print(f"Heartbeat not written: {error}", flush=True)
 
     def ended_here(self) -> bool:
-        """Whether this very process has told that the run is over."""
+        """Return whether this process has recorded the end of the run."""
         try:
             state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):

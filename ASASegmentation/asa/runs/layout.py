@@ -1,13 +1,13 @@
-"""What lies in a run folder: names, format and phases, for the engine and for whoever looks at its runs.
+"""Layout of a run folder: file names, format and phases, for the engine and the panel.
 
 run.yaml        what the run can do (the command that resumes it, whether it segments, what model can be made of it),
                 resolved settings, versions, seeds, data fingerprint
 events.jsonl    one JSON object a line, append-only
 checkpoints/    last.safetensors, best.safetensors, and where they are kept step_<step>.safetensors
 previews/       pictures
-log.txt         what a person wants to read when it failed
+log.txt         log, including errors
 state.json      pid, host, heartbeat, device, phase (queued, starting, running, finished, early, stopped, failed)
-stop            put there by whoever wants the run to write a checkpoint and stop
+stop            created by a user or panel to make the run write a checkpoint and stop
 console.txt     what its program said, where the panel started it
 
 Standard library only: the panel imports it.

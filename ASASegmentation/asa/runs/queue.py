@@ -1,8 +1,8 @@
-"""Turns: one run at a time on a device, one process at a time in a run folder.
+"""Queue of runs: one run at a time per device, one process at a time per run folder.
 
-Whoever wants a device draws a ticket, a file that stays locked as long as its process lives; the oldest ticket has the
-device. The system lets go of a lock however the process ends, so nobody waits for the dead, and no program has to be
-there to manage the queue. Tickets are of this machine and this user, because devices are.
+Each process draws a ticket for a device, a file that stays locked as long as the process lives; the oldest ticket has
+the device. The system releases a lock however the process ends, so no process waits for a dead one, and no server has
+to manage the queue. Tickets are local to this machine and user, like the devices.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asa.errors import InputError
-from asa.files import hold
+from asa.files import try_lock
 from asa.models import user_models
 
-LOOK_S = 0.5  # between two looks at the queue
-LEAVING_S = 5.0  # from a run's last word to the end of its process, at most
+LOOK_S = 0.5  # polling interval of the queue
+LEAVING_S = 5.0  # maximum time from the recorded end of a run to the end of its process
 
 
 def turns_folder() -> Path:
@@ -47,20 +47,20 @@ def holders(device: str) -> list[Path]:
 
 
 @contextmanager
-def turn(device: str, run: Path, waiting: Callable[[Path], None] | None = None) -> Iterator[None]:
+def device_queue(device: str, run: Path, waiting: Callable[[Path], None] | None = None) -> Iterator[None]:
     """Have a device, once every run that came before has ended.
 
     Args:
         device: ``cpu`` or ``cuda:N``.
-        run: the folder that the others are told.
+        run: the folder reported to other processes.
         waiting: called from time to time with the run that has the device; what it raises ends the wait. Without it
             nothing is waited for, but those who come later wait.
     """
     folder = turns_folder() / device.replace(":", "-")
     folder.mkdir(exist_ok=True)
     ticket = folder / f"{time.time_ns():020d}-{os.getpid()}.json"
-    with _gate():  # nobody may find the ticket before it is locked
-        stream = hold(ticket)
+    with _gate():  # the ticket must not be visible before it is locked
+        stream = try_lock(ticket)
         assert stream is not None
         ticket.with_suffix(".run").write_text(json.dumps(str(run)), encoding="utf-8")
     try:
@@ -79,10 +79,10 @@ def turn(device: str, run: Path, waiting: Callable[[Path], None] | None = None) 
 
 
 @contextmanager
-def alone(run: Path) -> Iterator[None]:
+def exclusive_run(run: Path) -> Iterator[None]:
     """Be the only process of this machine that trains in a run folder.
 
-    One that has told its end is given a moment to leave, so that a run can be resumed right after it was stopped.
+    A process that has recorded its end gets a moment to exit, so that a stopped run can be resumed immediately.
 
     Raises:
         InputError: another one does.
@@ -90,10 +90,10 @@ def alone(run: Path) -> Iterator[None]:
     name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:24]
     path = turns_folder() / f"{name}.lock"
     deadline = time.monotonic() + LEAVING_S
-    while (stream := hold(path)) is None and time.monotonic() < deadline:
+    while (stream := try_lock(path)) is None and time.monotonic() < deadline:
         time.sleep(0.1)
     if stream is None:
-        raise InputError(f"another process trains in {run} already; stop it first, or choose another folder")
+        raise InputError(f"Another process is already training in {run}. Stop it first, or choose another folder.")
     try:
         yield
     finally:
@@ -104,7 +104,7 @@ def alone(run: Path) -> Iterator[None]:
 def _gate() -> Iterator[None]:
     """Only one process at a time looks at the tickets or changes them."""
     path = turns_folder() / "gate.lock"
-    while (stream := hold(path)) is None:
+    while (stream := try_lock(path)) is None:
         time.sleep(0.01)
     try:
         yield
@@ -118,7 +118,7 @@ def _living(device: str, own: Path | None = None) -> Iterator[tuple[Path, Path]]
     ``own``: the ticket of this process, which its own lock does not keep from.
     """
     for ticket in sorted((turns_folder() / device.replace(":", "-")).glob("*.json")):
-        stream = hold(ticket) if ticket != own else None
+        stream = try_lock(ticket) if ticket != own else None
         if stream is not None:
             stream.close()
             _remove(ticket)

@@ -1,4 +1,4 @@
-"""Events of a run as TensorBoard shows them."""
+"""Write the events of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class TensorBoard:
 
 
 def add_tensorboard(run: Run) -> None:
-    """Mirror the events of ``run``; without the package the run says so and goes on."""
+    """Mirror the events of ``run``; without the package a log line says so and the run continues."""
     try:
         run.listeners.append(TensorBoard(run))
     except ImportError:
-        run.log("tensorboard is not installed: no curves for it; events.jsonl holds the same numbers")
+        run.log("TensorBoard is not installed, so no curves are written for it; events.jsonl contains the same values.")

@@ -158,7 +158,7 @@ class DiseasedHeads:
         return 3 * torch.from_numpy(np.argwhere(_TISSUE.numpy()[small])) - self.margin
 
     def sample(self, seed: int) -> Sample:
-        """Images (C, T, H, W), labels and origin of the crop that belongs to ``seed``."""
+        """Return images (C, T, H, W), labels and origin of the crop that belongs to ``seed``."""
         rng = generator(seed)
         maker = self.maker
         number = int(torch.randint(len(maker.heads), (), generator=rng))
@@ -191,7 +191,7 @@ class DiseasedHeads:
         return corner
 
     def statistics(self, counts: Tensor, contrasts: Contrasts, painted: Painted) -> tuple[Tensor, Tensor]:
-        """Mean and SD (4,) of the whole brain, the disease included."""
+        """Return the mean and SD (4,) of the whole brain, the disease included."""
         classes = painted.table.shape[1]
         voxels = torch.bincount(painted.labels.flatten().long(), minlength=classes + 1)[1 : classes + 1]
         return brain_statistics(counts, contrasts, voxels * self.disease.spread, painted.table)
@@ -213,7 +213,7 @@ def scan_anchors(image: Tensor, modalities: Sequence[str]) -> Tensor:
 
 
 def vary_contrast(rng: Generator, image: Tensor, modalities: Sequence[str]) -> Tensor:
-    """Draw anew how far grey and white matter of a real, z-scored crop (C, T, H, W) lie apart in FLAIR: 0 to 1 SD.
+    """Draw a new FLAIR contrast of grey and white matter for a real, z-scored crop (C, T, H, W): 0 to 1 SD.
 
     A share of T1, which tells the two apart, is added to FLAIR; white matter stays where it is. Scanners differ in this
     more than the few patients of one site show. Without T1 and FLAIR, or enough of both tissues, nothing changes.
@@ -235,7 +235,7 @@ def vary_contrast(rng: Generator, image: Tensor, modalities: Sequence[str]) -> T
 
 
 def implant_tumour(rng: Generator, image: Tensor, labels: Tensor, modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Grow a synthetic tumour in a real, stripped, z-scored crop, beside what it has; T1 says where tissue is.
+    """Grow a synthetic tumour in a real, stripped, z-scored crop, in addition to its own; T1 defines the tissue.
 
     Args:
         image: (C, T, H, W) with T1 among its channels.

@@ -1,4 +1,4 @@
-"""Label map -> image: endless training pairs from a few labelled heads."""
+"""Synthesise images from label maps: endless training pairs from a few labelled heads."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class HeadGenerator:
     def deform(
         self, rng: Generator, head: npt.NDArray[np.uint8], corner: list[int], push: Tensor | None = None
     ) -> Tensor:
-        """Affine and smooth random warp of one crop: structures (T, H, W) int64.
+        """Return the affine and smooth random warp of one crop: structures (T, H, W) int64.
 
         ``push``: (3, T, H, W) voxels by which a mass has displaced the tissue that is now there.
         """

@@ -1,4 +1,4 @@
-"""Labelled heads brought into the brain frame once, for the generator to draw from."""
+"""Labelled heads, aligned to the brain frame once for the generator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARGIN = 16  # voxels beyond the frame on every side, so that a rotated or shift
 
 
 def margin_grid() -> Grid:
-    """The brain frame with :data:`MARGIN` voxels more on every side."""
+    """Return the brain frame with :data:`MARGIN` voxels more on every side."""
     affine = FRAME.affine.copy()
     affine[:3, 3] = FRAME.to_world([-MARGIN] * 3)
     t, h, w = (n + 2 * MARGIN for n in FRAME.shape)
@@ -26,7 +26,7 @@ def margin_grid() -> Grid:
 
 
 def plain_t1(structures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """A brain as T1 shows it, without noise and skull, from structure indices: what the alignment looks at."""
+    """Return a brain as T1 shows it, without noise and skull, from structure indices: what the alignment looks at."""
     table = np.zeros(len(STRUCTURES), np.float32)
     for index, structure in enumerate(STRUCTURES):
         if IN_BRAIN[index] and structure.fraction is not None:
@@ -45,7 +45,7 @@ def prepare_heads(
         OutputError: no room or no permission.
     """
     if not label_maps:
-        raise InputError("no label maps (*.nii.gz) found to train from; name a folder that holds some")
+        raise InputError("No label maps (*.nii.gz) found for training. Choose a folder that contains label maps.")
     heads = []
     grid = margin_grid()
     for number, path in enumerate(label_maps, start=1):

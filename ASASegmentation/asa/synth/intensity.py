@@ -12,7 +12,7 @@ from asa.synth.structures import CEREBRAL_WHITE, CORTEX, CSF, IN_BRAIN, STRUCTUR
 
 
 def uniform(rng: Generator, low: float, high: float) -> float:
-    """One number from [low, high)."""
+    """Return one number from [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=rng))
 
 
@@ -101,7 +101,7 @@ def acquire(rng: Generator, image: Tensor, noise: float) -> Tensor:
 
 
 def foreground_scale(counts: Tensor, contrast: Contrast, stripped: bool, noise: float) -> tuple[float, float]:
-    """Mean and SD that :func:`asa.preprocessing.normalise.zscore` would find on the whole head.
+    """Return the mean and SD that :func:`asa.preprocessing.normalise.zscore` would find on the whole head.
 
     Computed from the head's voxel ``counts`` per structure, so that a crop is scaled as the whole would be.
     """

@@ -23,7 +23,7 @@ def near(mask: Tensor, reach: float) -> Tensor:
 
 
 def grow_lesions(rng: Generator, white: Tensor, ventricles: Tensor, cortex: Tensor, share: float) -> Tensor:
-    """Labels (T, H, W) uint8, 1 in lesions.
+    """Return labels (T, H, W) uint8, 1 in lesions.
 
     Blobs are where random fields of two grains, raised near the ventricles or below the cortex, exceed the level that
     leaves ``share`` of the white matter.

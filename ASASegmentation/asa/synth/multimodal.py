@@ -1,7 +1,7 @@
 """A brain as T1, T1 with contrast agent, T2 and FLAIR show it, from one structure map (domain randomisation).
 
 The order of CSF, grey and white matter in each modality is that of clinical scans; where they lie is drawn at random,
-for each scan anew. What lesions look like is said relative to these three.
+for each scan. The appearance of lesions is defined relative to these three.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def scan(rng: Generator, images: Tensor, brain: Tensor, statistics: tuple[Tensor
 def brain_statistics(
     counts: Tensor, contrasts: Contrasts, lesion_voxels: Tensor, lesion_means: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean and SD of each modality (4,) over the stripped brain, from voxel counts.
+    """Return the mean and SD of each modality (4,) over the stripped brain, from voxel counts.
 
     Args:
         counts: voxels of each structure in the whole head.

@@ -1,4 +1,4 @@
-"""Synthetic heads whose voxels hold several tissues, as those of a scan do: intensities and targets are mixtures."""
+"""Synthetic heads with partial volume: intensities and targets are mixtures of tissues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLASSES = 5
 
 
 def fine_grid() -> Grid:
-    """The frame and its margin in voxels of half a millimetre."""
+    """Return the frame and its margin in voxels of half a millimetre."""
     coarse = margin_grid()
     affine = coarse.affine.copy()
     affine[:3, :3] /= FINE
@@ -49,7 +49,7 @@ def fine_structures(labels: Volume, grid: Grid) -> npt.NDArray[np.uint8]:
     matrix = align_to_frame(structures.with_array(plain_t1(structures.array)), stripped=True).matrix
     outside = np.array([one.fraction is None for one in STRUCTURES])
     beyond = structures.with_array(np.where(outside[structures.array], structures.array, 0).astype(np.uint8))
-    found = resample(beyond, grid, 0, matrix).array  # whose borders nobody learns
+    found = resample(beyond, grid, 0, matrix).array  # whose borders are not learned
     best = np.where(found > 0, np.float32(0.5), np.float32(0.05))
     sigma = [SMOOTHING / mm for mm in labels.spacing]
     for number, box in enumerate(ndimage.find_objects(structures.array), start=1):
@@ -77,7 +77,7 @@ def prepare_fine_heads(
         OutputError: no room or no permission.
     """
     if not label_maps:
-        raise InputError("no label maps (*.nii.gz) found to train from; name a folder that holds some")
+        raise InputError("No label maps (*.nii.gz) found for training. Choose a folder that contains label maps.")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, path in enumerate(label_maps, start=1):
@@ -119,7 +119,7 @@ class PartialVolumeHeads(HeadGenerator):
         self.centred, self.swapped_share = centred, swapped_share
 
     def sample(self, *seed: int) -> Sample:
-        """The crop that belongs to ``seed``."""
+        """Return the crop that belongs to ``seed``."""
         rng = generator(*seed)
         head, other = (int(torch.randint(len(self.fine), (), generator=rng)) for _ in range(2))
         free = [f - c for f, c in zip(self.frame, self.crop, strict=True)]

@@ -1,4 +1,4 @@
-"""The structures of a labelled head: what the generator paints and what the tissue model learns.
+"""Structures of a labelled head, painted by the generator and learned by the tissue model.
 
 FreeSurfer numbers for the brain; 5xx are the extra-cerebral classes of the SynthSeg label maps. Left and right
 share one structure, so that they share one intensity.

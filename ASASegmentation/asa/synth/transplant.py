@@ -1,4 +1,4 @@
-"""Real disease of one patient grown into the brain of another: shapes and textures that no generator draws."""
+"""Transplant real lesions of one patient into the brain of another, with realistic shapes and textures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOVED = AugmentSettings(rotation_deg=40, rotation_p=1.0, scale=(0.6, 1.3), scale
 def donor_part(
     rng: Generator, image: npt.NDArray[np.float16], labels: npt.NDArray[np.uint8], places: npt.NDArray[np.int16]
 ) -> tuple[Tensor, Tensor]:
-    """The disease of a stored case with its surroundings, turned, scaled and mirrored at random.
+    """Return the disease of a stored case with its surroundings, turned, scaled and mirrored at random.
 
     Args:
         image: (C, T, H, W) of the whole frame.

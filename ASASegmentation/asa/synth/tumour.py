@@ -1,4 +1,4 @@
-"""Tumours: where they grow, what they push aside and what they look like.
+"""Synthetic tumours: location, mass effect and appearance.
 
 A mass with a necrotic core, an enhancing rim and an oedema that follows white matter; it displaces the tissue around
 it by a smooth deformation. Shape and appearance are drawn at random over wide ranges: solid, ring-shaped, patchy or
@@ -44,7 +44,7 @@ class Mass:
 
 
 def draw_mass(rng: Generator, centre: Tensor) -> Mass:
-    """A tumour around ``centre`` (3,)."""
+    """Return a tumour around ``centre`` (3,)."""
     radius = math.exp(uniform(rng, math.log(4), math.log(30)))
     extent = 0.0 if chance(rng, 0.1) else math.exp(uniform(rng, math.log(3), math.log(32)))
     kind = KINDS[int(torch.multinomial(torch.tensor(KIND_SHARES), 1, generator=rng))]
@@ -85,7 +85,7 @@ def displacement(mass: Mass, shape: tuple[int, ...]) -> Tensor:
 
 
 def grow(rng: Generator, mass: Mass, white: Tensor, tissue: Tensor) -> Tensor:
-    """Labels (T, H, W) uint8 of the tumour: 1 necrotic or not enhancing core, 2 oedema, 3 enhancing.
+    """Return labels (T, H, W) uint8 of the tumour: 1 necrotic or not enhancing core, 2 oedema, 3 enhancing.
 
     Args:
         white: (T, H, W) in [0, 1], how much white matter: oedema spreads along it.

@@ -1,1 +1,1 @@
-"""The training loop, its settings, checkpoints and losses; each kind of run in a folder of its own."""
+"""Training loop, settings, checkpoints and losses; one subpackage per kind of run."""

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with weights, optimiser and progress. Nothing is ever unpickled."""
+"""Checkpoints: one safetensors file with weights, optimiser state and progress. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
             parameter = parameters[int(index)] if int(index) < len(parameters) else None
             if parameter is None or key not in keys or (value.ndim and value.shape != parameter.shape):
                 raise ModelError(
-                    f"{source} is of another optimiser, or of other frozen layers; choose another run folder"
+                    f"{source} belongs to a different optimiser or different frozen layers; choose another run folder."
                 )
             state.setdefault(int(index), {})[key] = shared_like(value, parameter) if value.ndim else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -74,18 +74,18 @@ def apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and record of a checkpoint.
+    """Return tensors and record of a checkpoint.
 
     Raises:
         ModelError: missing, damaged, or not one of ours.
     """
     if not path.is_file():
-        raise ModelError(f"no checkpoint at {path}")
+        raise ModelError(f"No checkpoint at {path}.")
     try:
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise ModelError(f"{path} is not a checkpoint of this program (format '{metadata.get('format')}')")
+                raise ModelError(f"{path} is not a checkpoint of this program (format '{metadata.get('format')}').")
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
         return tensors, json.loads(metadata["record"])
     except (SafetensorError, ValueError, KeyError, OSError) as error:
@@ -103,7 +103,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     wrong = sorted(set(own) ^ set(weights)) + [k for k in own if k in weights and own[k].shape != weights[k].shape]
     if wrong:
         raise ModelError(
-            f"{source} belongs to another network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ..."
+            f"{source} belongs to a different network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ..."
         )
     check_weights(weights, source)
     module.load_state_dict({k: shared_like(v, own[k]) for k, v in weights.items()})

@@ -1,4 +1,4 @@
-"""Labelled heads that scans are synthesised from, aligned once for a run."""
+"""Labelled heads for image synthesis, aligned once per run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.u
     store = folder / "heads.npy"
     if not store.exists() and world.main:
         if not (found := sorted(label_maps.glob("*.nii.gz"))):
-            raise InputError(f"{label_maps} holds no label map (*.nii.gz) to make heads of; name a folder that does")
+            raise InputError(
+                f"{label_maps} contains no label map (*.nii.gz) to make heads of; name a folder that does."
+            )
         prepare_heads(found, store)
     barrier()
     heads: npt.NDArray[np.uint8] = np.load(store, mmap_mode="r")

@@ -34,7 +34,7 @@ def dice_cross_entropy(logits: Tensor, target: Tensor, smooth: float = 1.0) -> t
 
 
 def deep_supervision(outputs: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
-    """Dice + cross-entropy at every resolution, weights halving by level and summing to 1.
+    """Return the Dice + cross-entropy at every resolution, weights halving by level and summing to 1.
 
     Args:
         outputs: logits (B, K, ...) at 1/1, 1/2, 1/4, ..., or all at 1/1.

@@ -1,4 +1,4 @@
-"""What a run records of the model that can be made of it, as model.json will say it: task, channels, output, data."""
+"""Facts that a run records for a later model.json: task, channels, output, data."""
 
 from __future__ import annotations
 

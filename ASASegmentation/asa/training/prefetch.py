@@ -1,4 +1,4 @@
-"""Batches made ahead of time by threads (processes hang under Slicer's launcher; tensor work releases the GIL)."""
+"""Prefetch batches in threads (processes hang under Slicer's launcher; tensor operations release the GIL)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss of a network with one sigmoid output for each region of a task, where regions overlap."""
+"""Loss of a network with one sigmoid output per region, for tasks with overlapping regions."""
 
 from __future__ import annotations
 

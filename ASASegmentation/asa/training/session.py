@@ -1,4 +1,4 @@
-"""What every training command does around its run: alone in its folder, in its turn, on its device."""
+"""Context of every training command: exclusive access to its folder, queueing, and device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from asa.devices import choose_device
 from asa.errors import InputError, OutputError
 from asa.runs.folder import Run
-from asa.runs.queue import alone, turn
+from asa.runs.queue import device_queue, exclusive_run
 from asa.training.parallel.distributed import World, join, leave
 
 BEAT_S = 5.0
@@ -23,7 +23,7 @@ BEAT_S = 5.0
 def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool = False) -> Iterator[World]:
     """This process among its peers, for as long as the run lasts.
 
-    What goes wrong before the trainer has begun is told in a run folder that is there already, so that whoever made it
+    Errors before the trainer starts are recorded in an existing run folder, so that whoever created it
     learns of it.
 
     Args:
@@ -42,20 +42,20 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
         torch.set_num_threads(threads)
     single, first = int(os.environ.get("WORLD_SIZE", 1)) == 1, int(os.environ.get("RANK", 0)) == 0
     if queue and not single:
-        raise InputError("a run on several devices cannot queue")
+        raise InputError("A run on several devices cannot be queued.")
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
-        raise OutputError(f"{there} is a file; a run needs a folder")
+        raise OutputError(f"{there} is a file; choose a folder for the run.")
     choose_device(device)
     run = Run(folder)
     with ExitStack() as stack:
         if first:
-            stack.enter_context(alone(folder))
+            stack.enter_context(exclusive_run(folder))
             stack.enter_context(_told(run))
             run.stop_path.unlink(missing_ok=True)
         if single:
             chosen = _device_name(device)
-            stack.enter_context(turn(chosen, folder.resolve(), _patience(run, chosen) if queue else None))
+            stack.enter_context(device_queue(chosen, folder.resolve(), _patience(run, chosen) if queue else None))
             if run.folder.is_dir():
                 run.heartbeat("starting", 0, device=chosen)
         try:
@@ -65,19 +65,19 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
 
 
 def _patience(run: Run, device: str) -> Callable[[Path], None]:
-    """Tells that the run waits, and gives up when it is stopped."""
-    told = 0.0
+    """Report that the run is waiting, and give up when it is stopped."""
+    reported = 0.0
 
     def waiting(first: Path) -> None:
-        nonlocal told
+        nonlocal reported
         if run.stop_path.exists():
             run.stop_path.unlink(missing_ok=True)
             raise KeyboardInterrupt
-        if time.monotonic() - told > BEAT_S:
-            if not told:
+        if time.monotonic() - reported > BEAT_S:
+            if not reported:
                 run.folder.mkdir(parents=True, exist_ok=True)
-                run.log(f"waits for {device}, which {first.name} has")
-            told = time.monotonic()
+                run.log(f"Waiting for {device}, which is in use by {first.name}.")
+            reported = time.monotonic()
             run.heartbeat("queued", 0, device=device, behind=first.name)
 
     return waiting
@@ -91,7 +91,7 @@ def _device_name(device: str) -> str:
 
 @contextmanager
 def _told(run: Run) -> Iterator[None]:
-    """An end that no trainer has told of."""
+    """Record the end of a run that no trainer has recorded."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Settings that every training run shares; filled from YAML, command-line options or the GUI."""
+"""Settings shared by all training runs, from YAML, command-line options or the panel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Settings(BaseModel):
 
 
 def unit(name: str) -> dict[str, JsonValue]:
-    """For ``Field(json_schema_extra=...)``: the unit that a form shows beside the value."""
+    """For ``Field(json_schema_extra=...)``: the unit shown next to the value in a form."""
     return {"unit": name}
 
 
@@ -40,7 +40,7 @@ def expand_variables(path: str) -> str:
 
     def value(found: re.Match[str]) -> str:
         if not (text := os.environ.get(found[1], "")):
-            raise ValueError(f"the environment variable {found[1]} is not set; set it to the folder of your data")
+            raise ValueError(f"The environment variable {found[1]} is not set. Set it to the folder of your data.")
         return text
 
     return re.sub(r"\$\{(\w+)\}", value, path)
@@ -64,17 +64,17 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         reason = f"no valid YAML in line {mark.line + 1}: {problem}" if mark else "no valid YAML"
-    raise InputError(f"settings {path} cannot be read: {reason}")
+    raise InputError(f"Settings {path} cannot be read: {reason}.")
 
 
 def names_task(path: Path) -> bool:
-    """Whether a settings file is of a run that is told its task (the tissue model's is not)."""
+    """Return whether a settings file names its task (that of the tissue model does not)."""
     values = read_yaml(path)
     return isinstance(values, dict) and "task" in values
 
 
 def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
-    """Settings from a YAML file.
+    """Return the settings from a YAML file.
 
     Raises:
         InputError: not readable, or with unknown or unfit values; all of them are named.
@@ -83,27 +83,27 @@ def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"settings {path} do not fit: {_faults(error, kind)}") from error
+        raise InputError(f"Invalid settings in {path}: {_faults(error, kind)}.") from error
 
 
 def _faults(error: ValidationError, kind: type[Settings]) -> str:
-    """What is wrong with settings; of those that are unknown, which known one is near."""
-    said, unknown = [], []
+    """Return the faults of settings, with the nearest known name of unknown ones."""
+    faults, unknown = [], []
     for fault in error.errors():
         name = ".".join(map(str, fault["loc"]))
         if fault["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, _names(kind), 1)
             unknown.append(f"{name} (is it {near[0]}?)" if near else name)
         elif fault["type"] == "missing":
-            said.append(f"{name} is missing")
+            faults.append(f"{name} is missing")
         else:
-            reason = fault["msg"].removeprefix("Value error, ")
-            said.append(f"{name}: {reason}" if name else "they must be lines of the form NAME: VALUE")
-    return "; ".join([*said, *([f"unknown: {', '.join(unknown)}"] if unknown else [])])
+            reason = fault["msg"].removeprefix("Value error, ").rstrip(".")
+            faults.append(f"{name}: {reason}" if name else "they must be lines of the form NAME: VALUE")
+    return "; ".join([*faults, *([f"unknown: {', '.join(unknown)}"] if unknown else [])])
 
 
 def _names(kind: type[Settings], prefix: str = "") -> list[str]:
-    """Every setting by its dotted name."""
+    """Return every setting by its dotted name."""
     names = []
     for key, field in kind.model_fields.items():
         names.append(prefix + key)
@@ -123,45 +123,48 @@ class Optimisation(Settings):
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
     momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum of sgd")
-    weight_decay: float = Field(0.05, ge=0, description="pull of weights towards 0; biases and norms are spared")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay; not applied to biases and norms")
     schedule: Literal["cosine", "polynomial", "constant", "trapezoid"] = Field(
-        "cosine", description="how the learning rate falls after the warm-up"
+        "cosine", description="learning rate decay after the warm-up"
     )
     power: float = Field(0.9, gt=0, description="exponent of the polynomial schedule")
-    fall: float = Field(
-        0.3, gt=0, le=1, description="share of the steps in which the rate of a trapezoid falls to its end"
-    )
-    warmup_steps: int = Field(0, ge=0, description="the learning rate rises for this long", json_schema_extra=STEPS)
+    fall: float = Field(0.3, gt=0, le=1, description="share of the steps in which a trapezoid schedule decays")
+    warmup_steps: int = Field(0, ge=0, description="length of the warm-up", json_schema_extra=STEPS)
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate of the first warm-up step")
-    final_lr: float = Field(0.0, ge=0, description="what the learning rate falls towards")
+    final_lr: float = Field(0.0, ge=0, description="final learning rate")
     steps: int = Field(10_000, gt=0, description="length of the whole run", json_schema_extra=STEPS)
-    batch: int = Field(2, gt=0, description="global batch, whatever the number of devices", json_schema_extra=SAMPLES)
+    batch: int = Field(
+        2, gt=0, description="global batch size, independent of the number of devices", json_schema_extra=SAMPLES
+    )
     micro_batch: int = Field(
-        2, gt=0, description="what a device takes at a time; smaller needs less memory", json_schema_extra=SAMPLES
+        2, gt=0, description="samples per device and pass; smaller values need less memory", json_schema_extra=SAMPLES
     )
     clip: float = Field(12.0, gt=0, description="gradient norm is clipped to this")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 turns it off")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 if the device supports it")
     # PyTorch's generator keeps 32 bits of what the first weights are seeded with
     seed: int = Field(
-        0, ge=0, lt=1 << 32, description="of the first weights and of every sample; the same gives the same run"
+        0, ge=0, lt=1 << 32, description="seed of the initial weights and all samples; equal seeds give equal runs"
     )
 
 
 class Schedule(Settings):
     """When things happen, in optimiser steps; 0 means never."""
 
-    log_every: int = Field(10, gt=0, description="between two points of the curves", json_schema_extra=STEPS)
+    log_every: int = Field(10, gt=0, description="interval between points of the curves", json_schema_extra=STEPS)
     checkpoint_every: int = Field(
-        200, ge=0, description="between two checkpoints; a crash loses what came after", json_schema_extra=STEPS
+        200, ge=0, description="interval between checkpoints; a crash loses later progress", json_schema_extra=STEPS
     )
     keep_every: int = Field(
-        0, ge=0, description="also keep a checkpoint of its own this often, to look back at", json_schema_extra=STEPS
+        0, ge=0, description="interval at which checkpoints are kept permanently", json_schema_extra=STEPS
     )
-    validate_every: int = Field(500, ge=0, description="between two looks at what is held out", json_schema_extra=STEPS)
-    patience: int = Field(0, ge=0, description="validations without improvement before the run stops early")
+    validate_every: int = Field(500, ge=0, description="interval between validations", json_schema_extra=STEPS)
+    patience: int = Field(0, ge=0, description="validations without improvement before early stopping")
     max_seconds: float = Field(
-        0, ge=0, description="stop with a checkpoint after this long; 0 means no limit", json_schema_extra=SECONDS
+        0,
+        ge=0,
+        description="time limit after which the run stops with a checkpoint; 0: no limit",
+        json_schema_extra=SECONDS,
     )
 
 

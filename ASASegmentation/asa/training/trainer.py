@@ -1,4 +1,4 @@
-"""The training loop that supervised training, pre-training and fine-tuning share."""
+"""Training loop shared by supervised training, pre-training and fine-tuning."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from asa.training.parallel.sharding import shard, shared_like, whole
 from asa.training.prefetch import prefetch
 from asa.training.settings import Optimisation, Schedule, learning_rate
 
-BEAT_S = 30.0  # seconds without a sign of life, at most, where steps are quick and seldom logged
+BEAT_S = 30.0  # maximum seconds between heartbeats where steps are quick and rarely logged
 
 
 class Source(Protocol):
-    """Where samples come from: sample ``index`` is always the same, so that a resumed run sees what it would have."""
+    """Source of samples; sample ``index`` is always the same, so that a resumed run sees the same data."""
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Micro-batch of these samples; tensors have the batch axis first."""
+        """Return a micro-batch of these samples; tensors have the batch axis first."""
 
 
 class TrainingDiverged(AsaError):
-    """The loss is not a number any more."""
+    """The loss is not finite."""
 
 
 class Trainer:
@@ -83,8 +83,8 @@ class Trainer:
         self.sharded = sharded and world.size > 1
         if self.sharded:
             shard(self.objective, world)
-        self.source, self.o, self.schedule, self.run, self.world = source, optimisation, schedule, run, world
-        self.describe, self.validate, self.on_step = describe, validate, on_step
+        self.source, self.optimisation, self.schedule, self.run, self.world = source, optimisation, schedule, run, world
+        self.describe, self.validation, self.on_step = describe, validate, on_step
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.optimiser = make_optimiser(self.objective, optimisation, lr_scale)
         self.average: dict[str, Tensor] = {}
@@ -92,13 +92,14 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         self.stale = 0
-        self.judged = 0  # step of the last validation
+        self.validated_step = 0  # step of the last validation
         self.stop_requested = False
         self.bf16 = wants_bf16(optimisation.precision, world.device)
 
     def restart_average(self) -> None:
         """Begin the moving average with the weights as they are; needed after weights were loaded from elsewhere."""
-        self.average = {k: v.clone() for k, v in self.objective.network.state_dict().items()} if self.o.ema else {}
+        weights = self.objective.network.state_dict() if self.optimisation.ema else {}
+        self.average = {name: value.clone() for name, value in weights.items()}
 
     # ---- checkpoints
 
@@ -113,12 +114,13 @@ class Trainer:
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
         if not self.world.main:
             return
-        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale, "judged": self.judged}
+        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale}
+        record["judged"] = self.validated_step
         record["network"] = self.describe
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
         except AsaError as error:
-            self.run.log(f"checkpoint not written, training goes on: {error}")
+            self.run.log(f"Checkpoint not written, training continues: {error}")
 
     def resume(self) -> bool:
         """Continue from ``last`` if there is one."""
@@ -127,16 +129,18 @@ class Trainer:
             return False
         tensors, record = checkpoint.load(path)
         if record["network"] != checkpoint.as_json(self.describe):
-            raise ModelError(f"{path} is of another preset or method than these settings; choose another run folder")
+            raise ModelError(f"{path} belongs to a different preset or method. Choose another run folder.")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
         if self.average and f"average.{next(iter(self.average))}" not in tensors:
-            raise ModelError(f"{path} has no moving average of weights, which ema asks for; choose another run folder")
+            raise ModelError(
+                f"{path} has no moving average of weights, which the setting ema needs. Choose another run folder."
+            )
         self.average = {
             k: shared_like(tensors[f"average.{k}"].to(self.world.device), v) for k, v in self.average.items()
         }
         checkpoint.restore_optimiser(self.optimiser, tensors, str(path))
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
-        self.judged = record.get("judged", self.step)
+        self.validated_step = record.get("judged", self.step)
         if self.world.main:
             self.run.event("resume", step=self.step)
         return True
@@ -155,12 +159,14 @@ class Trainer:
 
         Raises:
             TrainingDiverged: a loss or gradient is not a number; nothing is saved after it.
-            InputError: the data cannot be read any more; the steps done so far are saved.
+            InputError: the data can no longer be read; the steps done so far are saved.
         """
-        if self.o.batch < self.world.size:
-            raise InputError(f"a batch of {self.o.batch} cannot be shared by {self.world.size} processes")
-        if self.sharded and self.o.batch % self.world.size:
-            raise InputError(f"FSDP needs a multiple of {self.world.size} (processes) as batch, not {self.o.batch}")
+        if self.optimisation.batch < self.world.size:
+            raise InputError(f"A batch of {self.optimisation.batch} cannot be shared by {self.world.size} processes.")
+        if self.sharded and self.optimisation.batch % self.world.size:
+            raise InputError(
+                f"FSDP needs a multiple of {self.world.size} (processes) as batch, not {self.optimisation.batch}."
+            )
         try:
             return self.loop()
         except BaseException as error:
@@ -171,7 +177,7 @@ class Trainer:
             raise
 
     def loop(self) -> str:
-        """The steps of :meth:`fit`."""
+        """Run the steps of :meth:`fit`."""
         keep_freed_memory()
         started = last_log = last_beat = time.monotonic()
         model: nn.Module = self.objective
@@ -180,7 +186,9 @@ class Trainer:
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
         first = self.step
-        outcome, last = ("early", first) if self.tired() else ("finished", self.o.steps)  # it may have ended before
+        outcome, last = "finished", self.optimisation.steps
+        if self.patience_exhausted():  # a resumed run may have ended before
+            outcome, last = "early", first
         with self.signals():
             for batch in prefetch(self.micro_batches, first, last):
                 losses = self.optimise(model, batch)
@@ -192,10 +200,10 @@ class Trainer:
                     last_log = now
                 elif self.world.main and time.monotonic() - last_beat > BEAT_S:
                     last_beat = time.monotonic()
-                    self.beat("running")
+                    self.heartbeat("running")
                 if self.on_step:
                     self.on_step(self.step)
-                if self.due(self.schedule.validate_every) and self.judge():
+                if self.due(self.schedule.validate_every) and self.validate():
                     outcome = "early"
                     break
                 if self.due(self.schedule.checkpoint_every):
@@ -204,39 +212,40 @@ class Trainer:
                     self.save(kept_name(self.step))
                 over = 0 < self.schedule.max_seconds < time.monotonic() - started
                 asked = self.stop_requested or (self.world.main and self.run.stop_path.exists())
-                if self.anyone(asked or over) and self.step < self.o.steps:
+                if self.any_rank(asked or over) and self.step < self.optimisation.steps:
                     outcome = "stopped"
                     break
         validates = self.schedule.validate_every > 0
-        if outcome == "finished" and validates and self.judged < self.step:
-            self.judge()  # the last steps may be the best ones
+        if outcome == "finished" and validates and self.validated_step < self.step:
+            self.validate()  # the last steps may be the best ones
         self.save("last")
         if self.world.main:
             self.end(outcome)
         return outcome
 
-    def beat(self, phase: str) -> None:
-        """Say that this process is alive, and how far it is."""
-        self.run.heartbeat(phase, self.step, self.o.steps, device=str(self.world.device))
+    def heartbeat(self, phase: str) -> None:
+        """Record that this process is alive, and its progress."""
+        self.run.heartbeat(phase, self.step, self.optimisation.steps, device=str(self.world.device))
 
     def end(self, outcome: str, **why: str) -> None:
-        """Tell the run's readers that it is over."""
-        self.beat(outcome)
+        """Record the end of the run."""
+        self.heartbeat(outcome)
         self.run.stop_path.unlink(missing_ok=True)
         self.run.event("end", step=self.step, outcome=outcome, **why)
-        self.run.log(f"{outcome} at step {self.step}")
+        self.run.log(f"{outcome.capitalize()} at step {self.step}.")
 
     def micro_batches(self, step: int) -> list[tuple[float, Batch]]:
         """This process's share of step ``step``: (weight of its mean loss in the global mean, micro-batch) pairs."""
-        mine = range(step * self.o.batch + self.world.rank, (step + 1) * self.o.batch, self.world.size)
-        parts = [mine[i : i + self.o.micro_batch] for i in range(0, len(mine), self.o.micro_batch)]
-        return [(len(part) / self.o.batch, self.source.collate(part)) for part in parts]
+        batch, size = self.optimisation.batch, self.optimisation.micro_batch
+        mine = range(step * batch + self.world.rank, (step + 1) * batch, self.world.size)
+        parts = [mine[i : i + size] for i in range(0, len(mine), size)]
+        return [(len(part) / batch, self.source.collate(part)) for part in parts]
 
     def optimise(self, model: nn.Module, batch: list[tuple[float, Batch]]) -> dict[str, float]:
-        """One optimiser step; returns losses averaged over the global batch."""
-        torch.manual_seed(step_seed(self.o.seed, self.step, self.world.rank))
+        """Run one optimiser step and return losses averaged over the global batch."""
+        torch.manual_seed(step_seed(self.optimisation.seed, self.step, self.world.rank))
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.o, self.step) * group.get("lr_scale", 1.0)
+            group["lr"] = learning_rate(self.optimisation, self.step) * group.get("lr_scale", 1.0)
         self.objective.frozen_norm |= self.step >= self.objective.freeze_at
         model.train()
         totals: dict[str, Tensor] = {}  # on the device: to read them would wait for it after each micro-batch
@@ -256,13 +265,13 @@ class Trainer:
                 share = value.detach().double() * (weight * self.world.size)
                 totals[name] = totals[name] + share if name in totals else share
         sums = mean_over_world({name: float(total) for name, total in totals.items()}, self.world)
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.o.clip))
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.optimisation.clip))
         if not (math.isfinite(sums["loss"]) and math.isfinite(norm)):
-            names = self.culprits([part for _, part in batch])
+            names = self.nonfinite_samples([part for _, part in batch])
             self.run.event("diverged", step=self.step, names=names)
             raise TrainingDiverged(
-                f"the loss became {sums['loss']} (gradient {float(norm)}) at step {self.step} with "
-                f"{', '.join(names) or 'samples of another process'}; the last good checkpoint is kept. "
+                f"The loss became {sums['loss']} (gradient {float(norm)}) at step {self.step} with "
+                f"{', '.join(names) or 'samples of another process'}. The last good checkpoint is kept. "
                 "Lower the learning rate or remove the scan."
             )
         self.optimiser.step()
@@ -271,12 +280,12 @@ class Trainer:
         return {**sums, "gradient_norm": float(norm)}
 
     def on_device(self, part: Batch) -> Batch:
-        """Tensors moved to this process's device, everything else as it is."""
+        """Move tensors to this process's device and leave everything else as it is."""
         return {k: v.to(self.world.device) if torch.is_tensor(v) else v for k, v in part.items()}
 
     @torch.no_grad()
-    def culprits(self, parts: list[Batch]) -> list[str]:
-        """Names of the samples whose own loss is not a number; if each is fine alone, of all of them."""
+    def nonfinite_samples(self, parts: list[Batch]) -> list[str]:
+        """Return the names of the samples whose own loss is not a number; if each is fine alone, of all of them."""
         self.objective.eval()
         everything, bad = [], []
         for part in parts:
@@ -291,18 +300,18 @@ class Trainer:
         """Exponential moving average of weights and buffers; quicker at the start."""
         if not self.average:
             return
-        decay = min(self.o.ema, (1 + self.step) / (10 + self.step))
+        decay = min(self.optimisation.ema, (1 + self.step) / (10 + self.step))
         state = self.objective.network.state_dict()
         floats = [k for k, v in state.items() if v.is_floating_point()]
         torch._foreach_lerp_([self.average[k] for k in floats], [state[k] for k in floats], 1 - decay)
         for name in state.keys() - set(floats):
             self.average[name].copy_(state[name])
 
-    def judge(self) -> bool:
-        """Validate; keep the best; True when patience ran out."""
-        if self.validate is None:
+    def validate(self) -> bool:
+        """Validate, save the best weights, and return whether patience is exhausted."""
+        if self.validation is None:
             return False
-        self.judged = self.step
+        self.validated_step = self.step
         network = self.objective.network
         trained = {k: v.clone() for k, v in network.state_dict().items()} if self.average else None
         if trained is not None:
@@ -311,7 +320,7 @@ class Trainer:
         network.eval()
         try:
             with torch.no_grad(), torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
-                scores = mean_over_world(self.validate(network), self.world)
+                scores = mean_over_world(self.validation(network), self.world)
         finally:  # a case may vanish; what is saved then must not be the average
             if trained is not None:
                 network.load_state_dict(trained)
@@ -320,41 +329,38 @@ class Trainer:
         self.stale = 0 if better else self.stale + 1
         if self.world.main:
             self.run.event("validation", step=self.step, best=better, **scores)
-            self.run.log(
-                f"step {self.step}: "
-                + ", ".join(f"{k} {v:.4f}" for k, v in scores.items())
-                + (" (best)" if better else "")
-            )
+            listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
+            self.run.log(f"Step {self.step}: {listed}{' (best)' if better else ''}")
         if better:
             self.best = scores["score"]
             self.save("best")
-        return self.tired()
+        return self.patience_exhausted()
 
-    def tired(self) -> bool:
-        """Whether as many validations as patience allows brought nothing better."""
+    def patience_exhausted(self) -> bool:
+        """Return whether the last ``patience`` validations brought no improvement."""
         return 0 < self.schedule.patience <= self.stale
 
     def report(self, losses: dict[str, float], seconds: float) -> None:
-        """One event for the run's readers."""
-        left = seconds * (self.o.steps - self.step)
+        """Write the event of a step."""
+        left = seconds * (self.optimisation.steps - self.step)
         memory = peak_memory(self.world.device) / 2**30
         self.run.event(
             "step",
             step=self.step,
-            lr=learning_rate(self.o, self.step - 1),
+            lr=learning_rate(self.optimisation, self.step - 1),
             seconds=round(seconds, 4),
-            samples_per_second=round(self.o.batch / seconds, 4),
+            samples_per_second=round(self.optimisation.batch / seconds, 4),
             remaining_s=round(left),
             memory_gib=round(memory, 2),
             **{k: round(v, 6) for k, v in losses.items()},
         )
-        self.beat("running")
+        self.heartbeat("running")
 
     def due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def anyone(self, here: bool) -> bool:
-        """True in every process if it is true in one of them."""
+    def any_rank(self, here: bool) -> bool:
+        """Return True in every process if it is true in any of them."""
         return here if self.world.size == 1 else mean_over_world({"stop": float(here)}, self.world)["stop"] > 0
 
     @contextlib.contextmanager
@@ -366,7 +372,7 @@ class Trainer:
 
         try:
             old = {s: signal.signal(s, request) for s in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # not the main thread: whoever owns it decides
+        except ValueError:  # not the main thread: its owner decides
             old = {}
         try:
             yield
@@ -376,7 +382,7 @@ class Trainer:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Most bytes that this process has had: on the GPU what tensors took, else all of it; 0 where nobody counts."""
+    """Return the peak memory of this process in bytes: of tensors on the GPU, otherwise in total; 0 if unknown."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
@@ -388,7 +394,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def wants_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: where it is asked for, or where the hardware multiplies it natively."""
+    """Return whether to compute in bfloat16: on request, or if the hardware supports it natively."""
     if precision != "auto":
         return precision == "bf16"
     return native_bf16(device)

@@ -1,4 +1,4 @@
-"""The only image type that crosses floors: an array (T, H, W) and the grid it lies on.
+"""Image type shared by all packages: an array (T, H, W) with its grid.
 
 T runs inferior→superior, H posterior→anterior, W left→right, whatever order the file had; the affine maps indices
 (t, h, w) to RAS+ millimetres. Files are read and written in their own order.

@@ -1,4 +1,4 @@
-"""Background of a scan, found rather than assumed to be 0, and intensities on a scale of their own.
+"""Detect the background of a scan, and scale its intensities.
 
 Scanners and converters store air as 0, as -1024, as NaN, as whatever a z-score made of it, or as noise. A positive
 affine change of a scan's intensities (``a * x + b``, a > 0) gives the same standardised scan.

@@ -1,4 +1,4 @@
-"""What an image must be before anything is computed from it: each failure is one sentence."""
+"""Checks of an image before processing; each failure is one sentence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THICK_SLICE_MM = 2.5
 
 
 def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
-    """The three sizes of an image with one frame, from what its header claims. Raises InputError."""
+    """Return the three sizes of an image with one frame, from what its header claims. Raises InputError."""
     if any(n < 1 for n in shape):
         raise InputError(f"{path} has an axis of {min(shape)} voxels; the file is damaged.")
     if (voxels := _product(shape)) > MAX_VOXELS:
@@ -41,7 +41,7 @@ def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def check_affine(path: Path, affine: npt.NDArray[Any]) -> Affine:
-    """The affine in float64. Raises InputError when it does not place voxels in space."""
+    """Return the affine in float64. Raises InputError when it does not place voxels in space."""
     matrix: Affine = np.asarray(affine, dtype=np.float64)
     if not np.isfinite(matrix).all():
         raise InputError(f"{path} has NaN or infinite numbers in its affine; its geometry is unknown.")
@@ -53,7 +53,7 @@ def check_affine(path: Path, affine: npt.NDArray[Any]) -> Affine:
 
 
 def check_extent(path: Path, grid: Grid) -> None:
-    """Raises InputError when the field of view cannot hold a brain, or could hold a whole body."""
+    """Raise InputError when the field of view cannot hold a brain, or could hold a whole body."""
     extent = np.asarray(grid.spacing) * grid.shape
     sizes = "×".join(f"{mm:.3g}" for mm in extent[::-1])
     if extent.min() < MIN_EXTENT_MM:
@@ -63,7 +63,7 @@ def check_extent(path: Path, grid: Grid) -> None:
 
 
 def check_finite(path: Path, array: npt.NDArray[Any]) -> None:
-    """Raises InputError when there is a NaN or an infinity."""
+    """Raise InputError when there is a NaN or an infinity."""
     if np.issubdtype(array.dtype, np.floating):
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
@@ -71,7 +71,7 @@ def check_finite(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def check_contrast(path: Path, array: npt.NDArray[Any]) -> None:
-    """Raises InputError when an image (T, H, W) shows nothing, or is a label map."""
+    """Raise InputError when an image (T, H, W) shows nothing, or is a label map."""
     low, high = float(array.min()), float(array.max())
     if low == high:
         raise InputError(f"{path} is empty: every voxel is {low:g}.")
@@ -83,7 +83,7 @@ def check_contrast(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def check_labels(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The label map as integers. Raises InputError when its values are not whole numbers."""
+    """Return the label map as integers. Raises InputError when its values are not whole numbers."""
     if np.issubdtype(array.dtype, np.integer):
         return array
     labels = array.astype(np.int32)
@@ -108,7 +108,7 @@ def _product(sizes: Sequence[int]) -> int:
 
 
 def _few_values(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """The distinct values if all are whole numbers and not too many for labels, else None."""
+    """Return the distinct values if all are whole numbers and not too many for labels, else None."""
     # A thin sample settles it for nearly every image, before all voxels are looked at.
     for step in (5, 1):
         sample = array[::step, ::step, ::step]

@@ -1,4 +1,4 @@
-"""Where voxels lie: a shape and an affine."""
+"""Voxel grid: shape and affine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Grid:
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or len(self.shape) != 3:
-            raise ValueError(f"a grid needs three sizes and a 4×4 affine, not {self.shape} and {affine.shape}")
+            raise ValueError(f"A grid needs three sizes and a 4×4 affine, not {self.shape} and {affine.shape}.")
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -58,17 +58,17 @@ class Grid:
         return points + self.affine[:3, 3]
 
     def to_index(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Fractional voxel indices of points (..., 3) in RAS mm."""
+        """Return fractional voxel indices of points (..., 3) in RAS mm."""
         inverse = np.linalg.inv(self.affine)
         indices: npt.NDArray[np.float64] = np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T
         return indices + inverse[:3, 3]
 
     def contains(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Which points (..., 3) in RAS mm lie inside the field of view (outer voxel faces)."""
+        """Return which points (..., 3) in RAS mm lie inside the field of view (outer voxel faces)."""
         indices = self.to_index(points)
         inside: npt.NDArray[np.bool_] = np.all((indices >= -0.5) & (indices <= np.asarray(self.shape) - 0.5), axis=-1)
         return inside
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
-        """Whether both have the same shape and no corner differs by more than ``tolerance_mm``."""
+        """Return whether both have the same shape and no corner differs by more than ``tolerance_mm``."""
         return self.shape == other.shape and bool(np.abs(self.corners - other.corners).max() <= tolerance_mm)

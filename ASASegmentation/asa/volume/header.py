@@ -1,4 +1,4 @@
-"""The grid of a file without its voxels."""
+"""Read the grid of a file without its voxels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asa.volume.reading import NIBABEL_SUFFIXES, read_volume
 
 
 def read_grid(path: str | os.PathLike[str]) -> Grid:
-    """Grid (T, H, W) of an image or label map, from its header where the format allows.
+    """Return the grid (T, H, W) of an image or label map, from its header where the format allows.
 
     Raises InputError when there is no such file, or its header does not describe a volume.
     """
@@ -29,5 +29,5 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
         image: Any = nib.load(source)
         shape, affine = check_shape(source, image.shape), check_affine(source, image.affine)
     except (ImageFileError, HeaderDataError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"{source} is missing, or not an image with a readable header.") from error
+        raise InputError(f"{source} is missing, or is not an image with a readable header.") from error
     return StorageOrder.of(affine).grid(shape, affine)

@@ -1,4 +1,4 @@
-"""The image itself, and how its file ordered the axes."""
+"""Image with its grid, and the axis order of its file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StorageOrder:
 
     @classmethod
     def of(cls, affine: Affine, header: Any = None) -> StorageOrder:
-        """The order that a file affine (4×4, file indices → RAS mm, not singular) describes.
+        """Return the order that a file affine (4×4, file indices → RAS mm, not singular) describes.
 
         Each array axis takes the file axis closest to it, so oblique and sheared scans are ordered too.
         """
@@ -53,7 +53,7 @@ class StorageOrder:
         return np.flip(array, self._flipped_axes).transpose(np.argsort(self.axes))
 
     def grid(self, stored_shape: tuple[int, ...], stored_affine: Affine) -> Grid:
-        """The grid (T, H, W) of a file's shape and affine."""
+        """Return the grid (T, H, W) of a file's shape and affine."""
         shape = tuple(stored_shape[axis] for axis in self.axes)
         return Grid((shape[0], shape[1], shape[2]), stored_affine @ self._array_to_stored(shape))
 
@@ -91,7 +91,7 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
-            raise ValueError(f"array {self.array.shape} does not fit its grid {self.grid.shape}")
+            raise ValueError(f"Array {self.array.shape} does not fit its grid {self.grid.shape}.")
 
     @property
     def spacing(self) -> tuple[float, float, float]:

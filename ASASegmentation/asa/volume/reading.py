@@ -1,4 +1,4 @@
-"""Reading images and label maps: NIfTI-1/2 and FreeSurfer's MGH through nibabel, NRRD through SimpleITK."""
+"""Read images and label maps: NIfTI-1/2 and FreeSurfer's MGH through nibabel, NRRD through SimpleITK."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_DEFLATE_RATIO = 1032
 
 
 def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:
-    """Reads an image, or a label map, into (T, H, W).
+    """Read an image, or a label map, into (T, H, W).
 
     path: .nii, .nii.gz (NIfTI-1 or 2), .mgz, .mgh, .nrrd or .seg.nrrd; any storage order, oblique or sheared. A fourth
     axis of one frame is dropped.
@@ -49,7 +49,7 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume
     elif name.endswith(ITK_SUFFIXES):
         stored, affine, header = *_read_itk(source, labels), None
     else:
-        raise InputError(f"{source} is not an image this reads: .nii, .nii.gz, .mgz, .mgh or .nrrd.")
+        raise InputError(f"{source} is not a supported image format: .nii, .nii.gz, .mgz, .mgh or .nrrd.")
 
     storage = StorageOrder.of(affine, header)
     grid = storage.grid(stored.shape, affine)
@@ -64,7 +64,7 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume
 
 
 def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, Any]:
-    """Stored array (three axes), affine, and the header if it is NIfTI. Raises InputError."""
+    """Return the stored array (three axes), affine, and the header if it is NIfTI. Raises InputError."""
     try:
         image: Any = nib.load(path)
         kind = image.get_data_dtype()
@@ -72,7 +72,7 @@ def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, A
         raise InputError(f"{path} is not a {_format_name(path)} file, or its header is damaged.") from error
     shape = check_shape(path, image.shape)
     if kind.fields is not None or kind.kind == "c":
-        raise InputError(f"{path} holds colours or complex numbers; an image with one number a voxel is needed.")
+        raise InputError(f"{path} contains colours or complex numbers. Use an image with one value per voxel.")
     affine = check_affine(path, image.affine)
     _check_size(path, math.prod(image.shape) * kind.itemsize)
     try:
@@ -93,7 +93,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
-    """Stored array (three axes) and affine. Raises InputError."""
+    """Return the stored array (three axes) and affine. Raises InputError."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
@@ -102,7 +102,7 @@ def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
         reader.ReadImageInformation()
         if reader.GetNumberOfComponents() > 1:
             what = "overlapping segments" if labels else "several numbers a voxel"
-            raise InputError(f"{path} has {what}; a volume with one number a voxel is needed.")
+            raise InputError(f"{path} has {what}. Use a volume with one value per voxel.")
         shape = check_shape(path, reader.GetSize())
         image = reader.Execute()
     except RuntimeError as error:
@@ -119,7 +119,7 @@ def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
 
 
 def _check_size(path: Path, claimed: int) -> None:
-    """Raises InputError when a file cannot hold the bytes that its header claims, before memory is taken for them."""
+    """Raise InputError when a file cannot hold the bytes that its header claims, before memory is taken for them."""
     ratio = MAX_DEFLATE_RATIO if path.suffix.lower() in GZIP_SUFFIXES else 1
     if claimed > path.stat().st_size * ratio:
         raise InputError(f"{path} is truncated: it is too short for the image that its header describes.")

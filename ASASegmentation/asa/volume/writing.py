@@ -1,4 +1,4 @@
-"""Writing volumes in the order of the file they came from."""
+"""Write volumes in the axis order of their source file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCANNER = 1
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], dtype: npt.DTypeLike | None = None) -> None:
-    """Writes a volume as .nii, .nii.gz or .nrrd, atomically, on the grid and in the axis order of its file.
+    """Write a volume as .nii, .nii.gz or .nrrd, atomically, on the grid and in the axis order of its file.
 
     dtype: type of the voxels in the file; by default the array's own (booleans as uint8, 64-bit integers as 32).
     A NIfTI source keeps its sform, qform and codes. No text of the source header is written: it can name a patient.
@@ -43,7 +43,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], dtype: npt.DTypeL
         elif name.endswith(".nrrd"):
             _write_nrrd(stored, affine, temporary)
         else:
-            raise ValueError(f"{target.name}: volumes are written as .nii, .nii.gz or .nrrd")
+            raise ValueError(f"{target.name}: volumes are written as .nii, .nii.gz or .nrrd.")
 
 
 def _write_nifti(stored: npt.NDArray[Any], affine: Affine, source: Any, path: Path) -> None:

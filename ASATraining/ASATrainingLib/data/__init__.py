@@ -1,1 +1,1 @@
-"""The tab Data."""
+"""Tab Data."""

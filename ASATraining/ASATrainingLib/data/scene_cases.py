@@ -1,7 +1,7 @@
-"""Labelled cases of the scene: label maps and segmentations with the images they were drawn on, written for the engine.
+"""Export labelled cases of the scene for the engine: label maps and segmentations with their images.
 
-What belongs together lies under one item of the subject hierarchy, a study or a folder. Where several labels lie under
-one item, only the image that a segmentation says it was drawn on is certain to be its own.
+Nodes of a case share one parent in the subject hierarchy, a study or a folder. If several label nodes share a parent,
+only the reference image of a segmentation is known to belong to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SEGMENTATION, _LABEL_MAP = "vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNod
 class SceneCase:
     """`labels`, a label map or a segmentation, and its `images`: modality key -> volume.
 
-    `subject` is the same for cases of one patient. `problem`: a sentence why it cannot be used, "" when it can.
+    `subject` is the same for cases of one patient. `problem`: why the case cannot be used, as a sentence, or "".
     """
 
     labels: Any
@@ -40,12 +40,12 @@ class SceneCase:
 
     @property
     def reference(self) -> slicer.vtkMRMLScalarVolumeNode:
-        """The image whose space all are written in."""
+        """The image whose space is used for all files."""
         return next(iter(self.images.values()))
 
 
 def scene_cases(scene: slicer.vtkMRMLScene, task: Task) -> list[SceneCase]:
-    """Every label map and segmentation of the scene, in its order, as a case of a task."""
+    """Return every label map and segmentation of the scene as a case of a task."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     nodes = [
         node
@@ -69,10 +69,10 @@ def scene_cases(scene: slicer.vtkMRMLScene, task: Task) -> list[SceneCase]:
 
 
 def write_cases(cases: Sequence[SceneCase], task: Task, folder: Path) -> Steps[None]:
-    """Writes <folder>/case-NNN/{t1,...,labels}.nii and the table TABLE of them, piece by piece.
+    """Write <folder>/case-NNN/{t1,...,labels}.nii and the table TABLE, in steps.
 
-    Cases and subjects are numbered, because names of nodes may be names of patients. Raises OSError, and ChangedError
-    when voxels change meanwhile.
+    Cases and subjects are numbered, because node names may contain patient names. Raises OSError, or ChangedError if
+    voxels change meanwhile.
     """
     subjects = list(dict.fromkeys(case.subject for case in cases))
     keys = [modality.key for modality in task.modalities]
@@ -108,8 +108,10 @@ def _write_labels(case: SceneCase, task: Task, folder: Path) -> Steps[Path]:
 
 
 def _values(node: slicer.vtkMRMLSegmentationNode, task: Task) -> dict[str, int]:
-    """Segment id -> value of the task, in the order to write them: of labels, or of nested regions the outer ones first
-    where no label that is no region has a segment."""
+    """Return segment id -> label value, in writing order.
+
+    Uses the labels, or the nested regions from outer to inner if only regions have segments.
+    """
     segmentation = node.GetSegmentation()
     named = {}
     for key in segmentation.GetSegmentIDs():
@@ -129,7 +131,7 @@ def _values(node: slicer.vtkMRMLSegmentationNode, task: Task) -> dict[str, int]:
 
 
 def _named(named: Mapping[str, str], *names: str) -> str:
-    """The segment id under one of the names, "" where there is none."""
+    """Return the segment id for one of the names, or ""."""
     return next((named[name.lower()] for name in names if name.lower() in named), "")
 
 
@@ -140,15 +142,15 @@ def _problem(
     task: Task,
 ) -> str:
     if missing := [_(m.title) for m in task.modalities if m.required and m.key not in images]:
-        said = _("{labels} has no {modalities} beside it.")
+        text = _("{labels} has no matching {modalities}.")
         if not candidates:
-            said = _("No image is certain to be that of {labels}.")
-        said += " " + _("Put the images and the labels of each case into one folder in the module Data.")
-        return said.format(labels=node.GetName(), modalities=", ".join(missing))
+            text = _("The image that belongs to {labels} could not be determined.")
+        text += " " + _("Put the images and the labels of each case into one folder in the module Data.")
+        return text.format(labels=node.GetName(), modalities=", ".join(missing))
     if reason := next(filter(None, map(unusable, images.values())), ""):
         return reason
     if node.IsA(_SEGMENTATION) and not _values(node, task):
-        return _("{labels} has no segment of this task; name them {names}.").format(
+        return _("{labels} has no segment of this task. Name its segments {names}.").format(
             labels=node.GetName(), names=", ".join(label.title for label in task.labels)
         )
     if node.IsA(_LABEL_MAP) and ((image := node.GetImageData()) is None or image.GetNumberOfPoints() == 0):
@@ -157,7 +159,7 @@ def _problem(
 
 
 def _drawn_on(node: Any) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The image that a segmentation refers to."""
+    """Return the reference image of a segmentation."""
     if not node.IsA(_SEGMENTATION):
         return None
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -166,7 +168,7 @@ def _drawn_on(node: Any) -> slicer.vtkMRMLScalarVolumeNode | None:
 
 
 def _parent(hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None, node: slicer.vtkMRMLNode) -> int:
-    """The item that a node lies under; that of the scene where it has none."""
+    """Return the parent item of a node, or the scene item."""
     if hierarchy is None:
         return 0
     item = hierarchy.GetItemByDataNode(node)
@@ -174,7 +176,7 @@ def _parent(hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None, node: slicer.v
 
 
 def _subject(hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None, node: slicer.vtkMRMLNode) -> str:
-    """What is the same for all cases of a patient, as far as the subject hierarchy tells."""
+    """Return a key shared by all cases of a patient, as far as the subject hierarchy defines it."""
     if hierarchy is None:
         return str(node.GetID())
     level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()

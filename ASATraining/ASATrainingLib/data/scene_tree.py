@@ -1,4 +1,4 @@
-"""Volumes of the scene as a tree of scans on disk, for the engine to prepare."""
+"""Export volumes of the scene as a tree of scans for the engine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ASASlicerLib.volumes import array_of, ijk_to_ras
 
 
 def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
-    """Writes each volume as <folder>/sub-NNN_T1w.nii, piece by piece.
+    """Write each volume as <folder>/sub-NNN_T1w.nii, in steps.
 
-    Subjects are numbered, because names of volumes may be names of patients. Raises OSError.
+    Subjects are numbered, because volume names may contain patient names. Raises OSError.
     """
     for old in folder.glob("sub-*_T1w.nii"):
         old.unlink()

@@ -1,4 +1,4 @@
-"""The tab that finds data, shows what is there before anything starts, and prepares it."""
+"""Tab Data: list the available cases and prepare a store from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ASATrainingLib.engine_call import EngineCall
 from ASATrainingLib.logic import TrainingLogic
 
 _POLL_MS, _STEPS = 100, 1000
-_LIST_AFTER_MS = 300  # a volume gets its voxels after it was added; and a scene comes and goes node by node
+_LIST_AFTER_MS = 300  # volumes get their voxels after they are added, and scenes load and close node by node
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 FOLDER, SCENE = "folder", "scene"
 _RED, _ROW_PX = (217, 69, 61), 22
@@ -29,7 +29,7 @@ _CHECKED = 2  # Qt.Checked, as a number in PythonQt and elsewhere
 
 
 class DataTab:
-    """Looks at a folder or at volumes of the scene, and prepares a store of them, each in a process of its own.
+    """Scans a folder or the scene and prepares a store, each in a separate process.
 
     `widget` is the loaded DataTab.ui.
     """
@@ -41,9 +41,9 @@ class DataTab:
         self.logic = logic
         self._call: EngineCall | None = None
         self._datasets: list[Mapping[str, str]] = []
-        self._listed: list[Any] = []  # volumes or cases of the scene, one for each row of the list
-        self._filling = False  # while the data sets are being listed
-        self._found: list[Mapping[str, Any]] = []
+        self._listed: list[Any] = []  # volumes or cases of the scene, one per row
+        self._filling = False  # while the data sets are listed
+        self._cases: list[Mapping[str, Any]] = []
         self._sheet = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
@@ -55,29 +55,29 @@ class DataTab:
         self._fill_choices()
         self._connect()
         self._on_source()
-        self._show_found()
+        self._show_cases()
 
     def close(self) -> None:
-        """Ends a running preparation; what it has done stays, and it goes on from there the next time."""
+        """Cancel a running preparation; finished cases are kept and it can be resumed."""
         self._timer.stop()
         self._list_timer.stop()
         for event in self._observations:
             slicer.mrmlScene.RemoveObserver(event)
         if self._call is not None:
-            self.logic.let_go(self._call)
+            self.logic.release(self._call)
 
     @property
     def busy(self) -> bool:
-        """Whether a program looks or prepares."""
+        """Whether a program is running."""
         return self._call is not None
 
     def show_datasets(self, datasets: Sequence[Mapping[str, str]]) -> None:
-        """What the engine says it can read of labelled data."""
+        """Show the labelled data sets that the engine can read."""
         self._datasets = list(datasets)
         self._on_source()
 
     def _list_datasets(self) -> None:
-        """Of the scene the tasks alone: their label values are what the labels there have to have."""
+        """List the data sets; for the scene only the tasks, whose label values the labels must use."""
         box, chosen = self.ui.datasetComboBox, _chosen(self.ui.datasetComboBox)
         self._filling = True
         box.clear()
@@ -96,10 +96,10 @@ class DataTab:
             FINETUNE: _("Fine-tuning: labelled cases"),
         }
         sizes = {
-            "frame": _("Whole brain frame, 160 × 192 × 160"),
-            "128": _("The paper's cube, 128 × 128 × 128"),
+            "frame": _("Brain frame (160 × 192 × 160)"),
+            "128": _("Published cube (128 × 128 × 128)"),
         }
-        sources = {FOLDER: _("Folder or BIDS tree"), SCENE: _("The scene")}
+        sources = {FOLDER: _("Folder or BIDS tree"), SCENE: _("Current scene")}
         boxes = (ui.purposeComboBox, ui.sizeComboBox, ui.sourceComboBox)
         for box, choices in zip(boxes, (purposes, sizes, sources), strict=True):
             for value, title in choices.items():
@@ -113,17 +113,17 @@ class DataTab:
         for box in (ui.purposeComboBox, ui.sourceComboBox):
             box.connect("currentIndexChanged(int)", self._on_source)
         ui.datasetComboBox.connect("currentIndexChanged(int)", self._on_dataset)
-        for signal in ("currentPathChanged(QString)", "validInputChanged(bool)"):  # an emptied path is no valid one
-            ui.folderPathLineEdit.connect(signal, self._forget_found)
+        for signal in ("currentPathChanged(QString)", "validInputChanged(bool)"):  # an empty path is not valid
+            ui.folderPathLineEdit.connect(signal, self._clear_cases)
             ui.storePathLineEdit.connect(signal, self._refresh)
         ui.volumesList.connect("itemChanged(QListWidgetItem*)", self._refresh)
-        ui.lookButton.connect("clicked()", self.look)
+        ui.scanButton.connect("clicked()", self.scan_folder)
         ui.prepareButton.connect("clicked()", self.toggle)
         ui.sheetButton.connect("clicked()", self._open_sheet)
         events = (mrml.NodeAddedEvent, mrml.NodeRemovedEvent, mrml.EndCloseEvent)
         self._observations = [mrml.AddObserver(event, lambda *_: self._list_timer.start()) for event in events]
 
-    # --- what is chosen
+    # --- choices
 
     @property
     def purpose(self) -> str:
@@ -135,11 +135,11 @@ class DataTab:
 
     @property
     def _task(self) -> Task | None:
-        """Of the labelled cases of the scene."""
+        """The task of the labelled cases in the scene."""
         return TASKS.get(_chosen(self.ui.datasetComboBox))
 
     def _list_scene(self) -> None:
-        """Lists what the scene has for the purpose; what was ticked stays so. What cannot be used is said."""
+        """List the usable items of the scene and keep the selection. Unusable items show the reason."""
         if not self.from_scene:
             return
         box, task = self.ui.volumesList, self._task
@@ -161,7 +161,7 @@ class DataTab:
         self._refresh()
 
     def _ticked(self) -> list[Any]:
-        """The ticked volumes or cases of the scene that are still there."""
+        """Return the selected volumes or cases that still exist."""
         ticked = [item.checkState() == _CHECKED for item in _items(self.ui.volumesList)]
         chosen = [one for one, on in zip(self._listed, ticked, strict=False) if on]
         return [one for one in chosen if slicer.mrmlScene.GetNodeByID(_node_id(one)) is not None]
@@ -170,7 +170,7 @@ class DataTab:
         ui, tuning, scene = self.ui, self.purpose == FINETUNE, self.from_scene
         for control, shown in (
             ((ui.datasetLabel, ui.datasetComboBox), tuning),
-            ((ui.folderLabel, ui.folderPathLineEdit, ui.lookButton, ui.foundTable, ui.foundLabel), not scene),
+            ((ui.folderLabel, ui.folderPathLineEdit, ui.scanButton, ui.foundTable, ui.foundLabel), not scene),
             ((ui.volumesLabel, ui.volumesList), scene),
             ((ui.jobsLabel, ui.jobsSpinBox), not tuning),
         ):
@@ -180,21 +180,21 @@ class DataTab:
         ui.volumesLabel.setText(_("Cases:") if tuning else _("Volumes:"))
         self._list_datasets()
         self._list_scene()
-        self._forget_found()
+        self._clear_cases()
 
     def _on_dataset(self, *_args: object) -> None:
         if not self._filling:
             self._list_scene()
-            self._forget_found()
+            self._clear_cases()
 
-    # --- looking
+    # --- scanning
 
-    def look(self) -> None:
-        """Lists what is there, case by case as it is found."""
-        self._forget_found()
+    def scan_folder(self) -> None:
+        """List the cases in the folder as they are found."""
+        self._clear_cases()
         self.logic.remember("data/folder", str(self.ui.folderPathLineEdit.currentPath))
         words = [*self._source_words(), "-o", "unused", "--dry-run", "--json"]
-        self._start(EngineCall(self.logic.runner, words, on_event=self._on_found, asked=False), _("Looking…"))
+        self._start(EngineCall(self.logic.runner, words, on_event=self._on_case, expects_result=False), _("Scanning…"))
 
     def _source_words(self) -> list[str]:
         folder = str(self.ui.folderPathLineEdit.currentPath)
@@ -202,18 +202,18 @@ class DataTab:
             return ["prepare", FINETUNE, "--data", folder, "--dataset", _chosen(self.ui.datasetComboBox)]
         return ["prepare", PRETRAIN, "--bids", folder]
 
-    def _forget_found(self, *_args: object) -> None:
-        self._found = []
-        self._show_found()
+    def _clear_cases(self, *_args: object) -> None:
+        self._cases = []
+        self._show_cases()
         self._refresh()
 
-    def _on_found(self, event: Mapping[str, Any]) -> None:
+    def _on_case(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "found":
-            self._found.append(event)
+            self._cases.append(event)
 
-    def _show_found(self) -> None:
-        table, found = self.ui.foundTable, self._found
-        headings = [_("Case"), _("Images"), _("Voxels, or what is wrong")]
+    def _show_cases(self) -> None:
+        table, found = self.ui.foundTable, self._cases
+        headings = [_("Case"), _("Images"), _("Voxels or problem")]
         table.setColumnCount(len(headings))
         table.setHorizontalHeaderLabels(headings)
         table.setRowCount(len(found))
@@ -232,15 +232,15 @@ class DataTab:
             last = column == len(headings) - 1
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch if last else qt.QHeaderView.ResizeToContents)
         bad = sum(bool(case["problems"]) for case in found)
-        said = _("{cases} cases, {bad} with problems.").format(cases=len(found), bad=bad) if found else ""
-        self.ui.foundLabel.setText(said)
+        text = _("{cases} cases, {bad} with problems.").format(cases=len(found), bad=bad) if found else ""
+        self.ui.foundLabel.setText(text)
 
     # --- preparing
 
     def toggle(self) -> None:
-        """Prepares, or ends what is running."""
+        """Start preparing, or cancel the running program."""
         if self._call is not None:
-            self._end(_("Stopped; what is done stays. Prepare again to go on."))
+            self._end(_("Stopped. Finished cases are kept; click Prepare to resume."))
             return
         store = Path(str(self.ui.storePathLineEdit.currentPath))
         self.logic.remember("data/store", str(store))
@@ -249,17 +249,17 @@ class DataTab:
             try:
                 words, first = self._from_scene(store.parent / f"{store.name}-scans")
             except OSError as error:
-                said = _("{folder} cannot be written to: {why}.").format(folder=store.parent, why=error.strerror)
-                self.ui.statusLabel.setText(said)
+                text = _("{folder} cannot be written to: {why}.").format(folder=store.parent, why=error.strerror)
+                self.ui.statusLabel.setText(text)
                 return
         words += ["-o", str(store), "--size", _chosen(self.ui.sizeComboBox), "--json"]
         words += ["--aligned"] if self.ui.alignedCheckBox.isChecked() else []
         words += ["--stripped"] if self.ui.strippedCheckBox.isChecked() else []
         words += ["--jobs", str(self.ui.jobsSpinBox.value)] if self.purpose == PRETRAIN else []
-        self._start(EngineCall(self.logic.runner, words, asked=False, first=first), _("Preparing…"))
+        self._start(EngineCall(self.logic.runner, words, expects_result=False, preparation=first), _("Preparing…"))
 
     def _from_scene(self, tree: Path) -> tuple[list[str], Steps[None]]:
-        """Words for the engine, and the work to be done before: writing what is ticked. Raises OSError."""
+        """Return the engine arguments and the preparation step that writes the selected items. Raises OSError."""
         tree.mkdir(parents=True, exist_ok=True)
         if self.purpose == PRETRAIN:
             return ["prepare", PRETRAIN, "--bids", str(tree)], write_tree(self._ticked(), tree)
@@ -267,22 +267,22 @@ class DataTab:
         words = ["prepare", FINETUNE, "--data", str(tree / TABLE), "--dataset", self._task.name]
         return words, write_cases(self._ticked(), self._task, tree)
 
-    def _start(self, call: EngineCall, said: str) -> None:
+    def _start(self, call: EngineCall, text: str) -> None:
         self._call = call
         self.ui.progressBar.setValue(0)
-        self.ui.statusLabel.setText(said)
+        self.ui.statusLabel.setText(text)
         self._timer.start()
         self._refresh()
 
     def poll(self) -> None:
-        """Takes in what the program said since the last call."""
+        """Process the output since the last call."""
         call = self._call
         if call is None:
             return
-        before = len(self._found)
+        before = len(self._cases)
         call.poll()
-        if len(self._found) != before:
-            self._show_found()
+        if len(self._cases) != before:
+            self._show_cases()
         if call.progress.fraction > 0:
             self.ui.progressBar.setValue(int(_STEPS * call.progress.fraction))
             self.ui.statusLabel.setText(call.progress.stage)
@@ -293,37 +293,39 @@ class DataTab:
 
     def _finish(self, call: EngineCall) -> None:
         done = next((event for event in call.events if event["event"] == "done"), None)
-        if done is None:  # it only looked
+        if done is None:  # it was only a scan
             self._end("")
             return
         self._sheet = str(done.get("sheet", ""))
         self._end(str(done["said"]))
         self.logic.store_ready(self.purpose, Path(str(self.ui.storePathLineEdit.currentPath)))
 
-    def _end(self, said: str) -> None:
+    def _end(self, text: str) -> None:
         if self._call is not None:
-            self.logic.let_go(self._call)
+            self.logic.release(self._call)
         self._call = None
         self._timer.stop()
-        self.ui.statusLabel.setText(said)
+        self.ui.statusLabel.setText(text)
         self._refresh()
 
     def _refresh(self, *_args: object) -> None:
-        """Enables what can be done now, and says why not."""
+        """Update which actions are available, and why not."""
         ui, running = self.ui, self._call is not None
         reason = self._reason()
-        ui.lookButton.setEnabled(not running and bool(str(ui.folderPathLineEdit.currentPath)))
+        ui.scanButton.setEnabled(not running and bool(str(ui.folderPathLineEdit.currentPath)))
         ui.prepareButton.setText(_("Cancel") if running else _("Prepare"))
         ui.prepareButton.setEnabled(running or not reason)
-        ui.prepareButton.setToolTip(reason or _("Align, strip, crop and store what was found."))
+        ui.prepareButton.setToolTip(reason or _("Align, skull-strip, crop and store the cases."))
         ui.progressBar.setVisible(running)
         ui.sheetButton.setVisible(bool(self._sheet))
         ui.sourceSection.setEnabled(not running)
 
     def _reason(self) -> str:
-        """Why nothing can be prepared, in a sentence; "" when it can."""
+        """Return why preparing cannot start, as a sentence, or "" if it can."""
         if self.from_scene and not self._ticked():
-            return _("Tick the volumes to prepare.") if self.purpose == PRETRAIN else _("Tick the cases to prepare.")
+            return (
+                _("Select the volumes to prepare.") if self.purpose == PRETRAIN else _("Select the cases to prepare.")
+            )
         if not self.from_scene and not str(self.ui.folderPathLineEdit.currentPath):
             return _("Choose a folder.")
         if not str(self.ui.storePathLineEdit.currentPath):
@@ -339,12 +341,12 @@ def _chosen(box: Any) -> str:
 
 
 def _node_id(one: Any) -> str:
-    """Of a volume, or of the labels of a case."""
+    """Return the node id of a volume, or of the labels of a case."""
     return str((one.labels if isinstance(one, SceneCase) else one).GetID())
 
 
 def _row_text(one: Any) -> str:
-    """What the list says of a volume or a case."""
+    """Return the list text of a volume or a case."""
     if not isinstance(one, SceneCase):
         return str(one.GetName())
     images = ", ".join(f"{key} {volume.GetName()}" for key, volume in one.images.items())

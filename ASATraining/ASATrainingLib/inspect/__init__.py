@@ -1,1 +1,1 @@
-"""The tab Inspect."""
+"""Tab Inspect."""

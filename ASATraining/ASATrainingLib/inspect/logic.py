@@ -1,4 +1,4 @@
-"""Looking into models, without Qt: one program at a time, and what was answered before is there at once."""
+"""Inspection logic without Qt: one program at a time, with cached results."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ from ASASlicerLib import volumes
 from ASASlicerLib.engine_job import CleanUp, JobState
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.signals import Signal
-from ASASlicerLib.steps import Steps, go_on
+from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.volumes import Snapshot
-from ASATrainingLib.inspect.look import Answer, LookJob, Question
+from ASATrainingLib.inspect.inspection import Inspection, InspectionJob, InspectionRequest
 from ASATrainingLib.runs.checkpoints import Checkpoint
 
-Key = tuple[str, int, bytes, Question]
+Key = tuple[str, int, bytes, InspectionRequest]
 
 
-class LookLogic:
-    """Asks the engine and keeps its answers, on disk, until it is closed.
+class InspectionLogic:
+    """Runs inspections and caches the results on disk until it is closed.
 
-    `poll` has to be called some ten times a second; it never waits.
+    Call `poll` about ten times a second; it never blocks.
 
-    Signals: `changed()` when a program starts or ends, `progressed(Progress)`, `answered(Answer)` for the checkpoint
-    that is to be shown, `kept(Checkpoint)` when the answer of any is there, `failed(str)` with a sentence.
+    Signals: `changed()` when a program starts or ends, `progressed(Progress)`, `completed(Inspection)` for the
+    checkpoint that is to be shown, `cached(Checkpoint)` when the inspection of any is there, `failed(str)` with a
+    sentence.
     """
 
     def __init__(self, runner: ProcessRunner) -> None:
         self.changed, self.progressed = Signal(), Signal()
-        self.answered, self.kept, self.failed = Signal(), Signal(), Signal()
+        self.completed, self.cached, self.failed = Signal(), Signal(), Signal()
         self._runner = runner
         self._folder: Path | None = None
-        self._answers: dict[tuple[Key, tuple[str, float]], tuple[Path, Path]] = {}
-        self._job: LookJob | None = None
-        self._wanted: tuple[Key, tuple[str, float]] | None = None  # what is to be shown once it is there
-        self._loading: Steps[Answer] | None = None
+        self._cache: dict[tuple[Key, tuple[str, float]], tuple[Path, Path]] = {}
+        self._job: InspectionJob | None = None
+        self._wanted: tuple[Key, tuple[str, float]] | None = None  # what to show once it is available
+        self._loading: Steps[Inspection] | None = None
         self._ended = CleanUp()
 
     def close(self) -> None:
-        """Ends a running program and takes its answers off the disk: they show a patient."""
+        """End a running program and delete the cached results, which show a patient."""
         self.cancel()
         self._ended.finish()
         self._loading = None
@@ -56,46 +57,46 @@ class LookLogic:
         return self._job is not None
 
     def problem(self, volume: slicer.vtkMRMLVolumeNode | None, models: Sequence[Checkpoint]) -> str:
-        """Why nothing can be looked at, in a sentence; "" when it can."""
+        """Return why an inspection cannot start, as a sentence, or "" if it can."""
         if volume is None:
             return _("Choose a T1-weighted volume.")
         if reason := volumes.unusable(volume):
             return reason
         return "" if models else _("Choose a run with checkpoints, or open a checkpoint or a model.")
 
-    def known(self, volume: slicer.vtkMRMLVolumeNode, question: Question, model: Checkpoint) -> bool:
-        """Whether the answer is there already."""
-        return (_key(volume, question), model.stamp) in self._answers
+    def known(self, volume: slicer.vtkMRMLVolumeNode, request: InspectionRequest, model: Checkpoint) -> bool:
+        """Return whether the result is cached."""
+        return (_key(volume, request), model.stamp) in self._cache
 
-    def show(self, volume: slicer.vtkMRMLVolumeNode, question: Question, model: Checkpoint) -> bool:
-        """Brings an answer that is there already; False when there is none."""
-        self._wanted = (_key(volume, question), model.stamp)
+    def show(self, volume: slicer.vtkMRMLVolumeNode, request: InspectionRequest, model: Checkpoint) -> bool:
+        """Load a cached result; return False if there is none."""
+        self._wanted = (_key(volume, request), model.stamp)
         return self._load()
 
     def show_nothing(self) -> None:
-        """What is on its way is kept when it comes, but not brought: it is of another volume than the one chosen."""
+        """Stop showing pending results, which belong to another volume; they are still cached."""
         self._wanted = self._loading = None
 
-    def look(
+    def start(
         self,
         volume: slicer.vtkMRMLVolumeNode,
-        question: Question,
+        request: InspectionRequest,
         shown: Checkpoint,
         models: Sequence[Checkpoint],
         drawn: np.ndarray | None = None,
     ) -> None:
-        """Asks for the answers of `models`, of which that of `shown` is brought as soon as it is there.
+        """Inspect `models` and load the result of `shown` as soon as it is available.
 
-        `drawn` (K, J, I) marks what to hide, on the grid of the volume. Raises ValueError with a sentence when it
-        cannot be done.
+        `drawn` (K, J, I) marks what to hide, on the grid of the volume. Raises ValueError with a sentence if it
+        cannot start.
         """
         if self._job is not None:
-            raise ValueError(_("A look is on its way already."))
+            raise ValueError(_("An inspection is already running."))
         if reason := self.problem(volume, models):
             raise ValueError(reason)
-        key = _key(volume, question)
+        key = _key(volume, request)
         self._wanted = (key, shown.stamp)
-        missing = [model for model in models if (key, model.stamp) not in self._answers]
+        missing = [model for model in models if (key, model.stamp) not in self._cache]
         self._load()
         if not missing:
             return
@@ -104,25 +105,25 @@ class LookLogic:
         mask = Snapshot("mask", lambda: drawn.astype(np.uint8), affine) if drawn is not None else None
         try:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="asa-look-"))
+                self._folder = Path(tempfile.mkdtemp(prefix="asa-inspection-"))
             output = Path(tempfile.mkdtemp(dir=self._folder))
-            self._job = LookJob(
+            self._job = InspectionJob(
                 self._runner,
                 scan,
                 mask,
-                question,
+                request,
                 missing,
                 output,
                 self._folder / "kept",
                 lambda model, shared, own: self._keep(key, model, shared, own),
             )
         except OSError as error:
-            text = _("No temporary folder could be made: {reason}.")
+            text = _("The temporary folder could not be created: {reason}.")
             raise ValueError(text.format(reason=error.strerror or error)) from error
         self.changed()
 
     def cancel(self) -> None:
-        """Ends the running program; what was answered so far stays."""
+        """Cancel the running program; finished results are kept."""
         if self._job is not None:
             self._job.cancel()
             self._ended.add(self._job)
@@ -130,14 +131,14 @@ class LookLogic:
             self.changed()
 
     def poll(self) -> None:
-        """Takes in what the program said, and an answer that has been read."""
-        self._ended.go_on()
+        """Process the program's output and loaded results."""
+        self._ended.advance()
         if self._loading is not None:
-            self._go_on_loading(self._loading)
+            self._advance_loading(self._loading)
         if self._job is not None:
             self._follow(self._job)
 
-    def _follow(self, job: LookJob) -> None:
+    def _follow(self, job: InspectionJob) -> None:
         before = job.progress
         job.poll()
         if job.progress != before:
@@ -150,31 +151,31 @@ class LookLogic:
                 self.failed(job.error)
 
     def _keep(self, key: Key, model: Checkpoint, shared: Path, own: Path) -> None:
-        self._answers[key, model.stamp] = shared, own
-        self.kept(model)
+        self._cache[key, model.stamp] = shared, own
+        self.cached(model)
         if self._wanted == (key, model.stamp):
             self._load()
 
     def _load(self) -> bool:
-        places = self._answers.get(self._wanted) if self._wanted is not None else None
-        # What was being read was wanted before, and is not any more.
-        self._loading = Answer.read(*places) if places is not None else None
+        places = self._cache.get(self._wanted) if self._wanted is not None else None
+        # Drop a result that is no longer wanted.
+        self._loading = Inspection.read(*places) if places is not None else None
         return places is not None
 
-    def _go_on_loading(self, loading: Steps[Answer]) -> None:
+    def _advance_loading(self, loading: Steps[Inspection]) -> None:
         try:
-            answer = go_on(loading)
+            inspection = advance(loading)
         except (OSError, ValueError, LookupError) as error:
             self._loading = None
-            self.failed(_("The answer could not be read: {reason}").format(reason=error))
+            self.failed(_("The result of the inspection could not be read: {reason}").format(reason=error))
             return
-        if answer is not None:
+        if inspection is not None:
             self._loading = None
-            self.answered(answer)
+            self.completed(inspection)
 
 
-def _key(volume: slicer.vtkMRMLVolumeNode, question: Question) -> Key:
-    """Changes with the voxels of a volume, with its place and with the question."""
+def _key(volume: slicer.vtkMRMLVolumeNode, request: InspectionRequest) -> Key:
+    """Return a key that changes with the voxels and position of a volume and with the request."""
     image = volume.GetImageData()
     changed = image.GetMTime() if image is not None else 0
-    return volume.GetID(), changed, volumes.ijk_to_ras(volume).tobytes(), question
+    return volume.GetID(), changed, volumes.ijk_to_ras(volume).tobytes(), request

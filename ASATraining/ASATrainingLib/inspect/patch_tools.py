@@ -1,4 +1,4 @@
-"""Clicks on patches: which to hide, and whose attention to show. Look-ups in the engine's answer, nothing more."""
+"""Mouse tools for patches: which to hide, and whose attention to show."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from slicer.i18n import tr as _
 
 from ASASlicerLib import volumes
 from ASASlicerLib.steps import finish
-from ASATrainingLib.inspect.look import Answer
+from ASATrainingLib.inspect.inspection import Inspection
 from ASATrainingLib.inspect.patches import Patches
 from ASATrainingLib.inspect.points import Points
-from ASATrainingLib.inspect.scene import LookScene
+from ASATrainingLib.inspect.scene import InspectionScene
 
 _CHOSEN, _PARTNER, _DRAWN = (0.1, 0.9, 1.0), (1.0, 0.35, 0.9), (0.95, 0.85, 0.2)
 
@@ -25,14 +25,16 @@ class PatchTools:
     `drawn` is called after the hidden patches were changed by a click, `attended` when there is attention to be seen.
     """
 
-    def __init__(self, ui: Any, shown: LookScene, drawn: Callable[[], object], attended: Callable[[], object]) -> None:
+    def __init__(
+        self, ui: Any, shown: InspectionScene, drawn: Callable[[], object], attended: Callable[[], object]
+    ) -> None:
         self.ui = ui
         self.chosen = Points(slicer.mrmlScene, _("chosen patch"), _CHOSEN)
         self.partner = Points(slicer.mrmlScene, _("mirror partner"), _PARTNER)
         self.clicked = Points(slicer.mrmlScene, _("patches to hide"), _DRAWN)
         self._shown, self._drawn, self._attended = shown, drawn, attended
-        self._answer: Answer | None = None
-        self._volume_id = ""  # that the answer is about
+        self._inspection: Inspection | None = None
+        self._volume_id = ""  # that the inspection is about
         self._patch: int | None = None
         self._hidden: np.ndarray | None = None  # of the label map as it was at the time `_hidden_at`
         self._hidden_at = 0
@@ -44,31 +46,31 @@ class PatchTools:
             box.connect("currentIndexChanged(int)", self._on_attention_changed)
         self._fill_attention(0, 0)
 
-    def take(self, answer: Answer | None, volume: slicer.vtkMRMLVolumeNode | None) -> None:
-        """Works on another answer, None after the scene was closed."""
-        self._answer, self._volume_id = answer, volume.GetID() if volume is not None else ""
-        attention = answer.attention if answer is not None else None
+    def take(self, inspection: Inspection | None, volume: slicer.vtkMRMLVolumeNode | None) -> None:
+        """Use another inspection, None after the scene was closed."""
+        self._inspection, self._volume_id = inspection, volume.GetID() if volume is not None else ""
+        attention = inspection.attention if inspection is not None else None
         self._fill_attention(*((attention.blocks, attention.heads) if attention is not None else (0, 0)))
-        self._hidden = answer.hidden if answer is not None else None
-        self._hidden_at = self._changed() if answer is not None else 0
-        if answer is None or (self._patch is not None and self._patch >= len(answer.patches)):
+        self._hidden = inspection.hidden if inspection is not None else None
+        self._hidden_at = self._changed() if inspection is not None else 0
+        if inspection is None or (self._patch is not None and self._patch >= len(inspection.patches)):
             self._patch = None
         self.show_attention()
 
     def patches(self, volume: slicer.vtkMRMLVolumeNode | None) -> Patches | None:
-        """As they lie in a volume, None when the answer is about another one."""
+        """Return the patches in a volume, None if the inspection is of another volume."""
         there = volume is not None and volume.GetID() == self._volume_id and self._shown.node("hidden") is not None
-        return self._answer.patches if there and self._answer is not None else None
+        return self._inspection.patches if there and self._inspection is not None else None
 
     def label_map(self, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-        """What is to be hidden, on the grid of a volume (K, J, I); another tool may have drawn into it."""
+        """Return the mask to hide on the grid of a volume (K, J, I); other tools may have edited it."""
         hidden = self._shown.node("hidden")
         if hidden is None or self.patches(volume) is None:
             return np.zeros(volumes.array_of(volume).shape, np.uint8)
         return slicer.util.arrayFromVolume(hidden)
 
     def hidden(self, volume: slicer.vtkMRMLVolumeNode | None) -> np.ndarray | None:
-        """Which patches that hides: (N,) bool, None while they are not known."""
+        """Return the hidden patches as (N,) bool, None while unknown."""
         patches = self.patches(volume)
         if volume is None or patches is None:
             return None
@@ -78,7 +80,7 @@ class PatchTools:
         return self._hidden.copy()
 
     def poll(self, volume: slicer.vtkMRMLVolumeNode | None, drawing: bool) -> None:
-        """Takes in the clicks since the last call; those for hiding count while `drawing`."""
+        """Process clicks since the last call; clicks to hide patches count while `drawing`."""
         patches = self.patches(volume)
         if volume is None or patches is None:
             return
@@ -97,16 +99,16 @@ class PatchTools:
                 button.setChecked(False)
 
     def _changed(self) -> int:
-        """Grows whenever the label map is drawn into."""
+        """Return the modification time of the label map."""
         hidden = self._shown.node("hidden")
         return int(hidden.GetImageData().GetMTime()) if hidden is not None else 0
 
     # --- hiding
 
     def hide_nothing(self) -> None:
-        """Shows every patch."""
-        if self._answer is not None:
-            self._set_hidden(np.zeros(len(self._answer.patches), bool))
+        """Show all patches."""
+        if self._inspection is not None:
+            self._set_hidden(np.zeros(len(self._inspection.patches), bool))
 
     def _toggle(self, patch: int) -> None:
         hidden = self.hidden(self._volume())
@@ -115,9 +117,9 @@ class PatchTools:
             self._set_hidden(hidden)
 
     def _set_hidden(self, hidden: np.ndarray) -> None:
-        answer, volume = self._answer, self._volume()
-        if answer is not None and volume is not None:
-            self._shown.paint("hidden", hidden, answer, volume)
+        inspection, volume = self._inspection, self._volume()
+        if inspection is not None and volume is not None:
+            self._shown.paint("hidden", hidden, inspection, volume)
             self._hidden, self._hidden_at = hidden, self._changed()
             self._drawn()
 
@@ -142,7 +144,7 @@ class PatchTools:
     # --- attention
 
     def _fill_attention(self, blocks: int, heads: int) -> None:
-        """The choices of block and head; the first of each is the mean of all."""
+        """Fill the choices of block and head; the first choice is the mean."""
         self._filling = True
         for box, count, each in ((self.ui.blockComboBox, blocks, _("block")), (self.ui.headComboBox, heads, _("head"))):
             if box.count != count + 1:
@@ -157,30 +159,32 @@ class PatchTools:
             self.show_attention()
 
     def show_attention(self) -> None:
-        """Brings the attention of the chosen patch into the scene, and says what it is."""
-        answer, patch, volume = self._answer, self._patch, self._volume()
-        if answer is None or volume is None:
+        """Show the attention of the selected patch in the scene."""
+        inspection, patch, volume = self._inspection, self._patch, self._volume()
+        if inspection is None or volume is None:
             self.ui.patchLabel.setText("")
             return
-        if answer.attention is None or patch is None:
-            why = _("Choose a patch to see where it looks.") if answer.attention else _("There is no attention here.")
+        if inspection.attention is None or patch is None:
+            why = (
+                _("Choose a patch to see what it attends to.") if inspection.attention else _("No attention available.")
+            )
             self.ui.patchLabel.setText(why)
             return
         block, head = (int(box.itemData(box.currentIndex)) for box in (self.ui.blockComboBox, self.ui.headComboBox))
-        values = answer.attention.of(patch, block if block >= 0 else None, head if head >= 0 else None)
-        self._shown.paint("attention", values, answer, volume)
-        mirror = answer.patches.mirror(patch)
-        centre = volumes.to_world(volume) @ [*answer.patches.centre(mirror), 1.0]
+        values = inspection.attention.of(patch, block if block >= 0 else None, head if head >= 0 else None)
+        self._shown.paint("attention", values, inspection, volume)
+        mirror = inspection.patches.mirror(patch)
+        centre = volumes.to_world(volume) @ [*inspection.patches.centre(mirror), 1.0]
         self.partner.put(centre[:3], _("mirror"))
-        self.ui.patchLabel.setText(_sentence(answer.patches, values, patch, mirror))
+        self.ui.patchLabel.setText(_sentence(inspection.patches, values, patch, mirror))
         self._attended()
 
 
 def _sentence(patches: Patches, values: np.ndarray, patch: int, mirror: int) -> str:
-    said = _("Patch {place} takes {own} from itself, {other} from its mirror partner {partner}").format(
+    text = _("Patch {place} attends {own} to itself and {other} to its mirror partner {partner}").format(
         place=patches.place(patch),
         own=f"{100 * values[patch]:.1f} %",
         other=f"{100 * values[mirror]:.1f} %",
         partner=patches.place(mirror),
     )
-    return said + (_(", which carries the same position code (SPE).") if patches.symmetric else ".")
+    return text + (_(", which carries the same position code (SPE).") if patches.symmetric else ".")

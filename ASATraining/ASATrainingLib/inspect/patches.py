@@ -1,4 +1,4 @@
-"""The patches of a model on the grid of a scan: which lies where, which is its mirror partner, who attends to whom."""
+"""Patch grid of a model in a scan: positions, mirror partners, attention."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ class Patches:
 
     @staticmethod
     def of(numbers: np.ndarray, summary: Mapping[str, Any]) -> Patches:
-        """From what `asa inspect` wrote. Raises LookupError or ValueError when it is not that."""
+        """Read the output of `asa inspect`. Raises LookupError or ValueError if it is invalid."""
         t, h, w = (int(n) for n in summary["grid"])
         matrix = np.asarray(summary["patches_to_ras"], dtype=float)
         if matrix.shape != (4, 4):
-            raise ValueError("the place of the patches is damaged")
+            raise ValueError("The patch positions in inspect.json are damaged.")
         return Patches(numbers, (t, h, w), matrix, summary["position"] in ("symmetric", "literal"))
 
     def __len__(self) -> int:
         return int(np.prod(self.grid))
 
     def fill(self, array: np.ndarray, values: np.ndarray) -> None:
-        """Writes values of all patches (N,) to their voxels in the scan (K, J, I), 0 elsewhere."""
+        """Write values of all patches (N,) to their voxels in the scan (K, J, I), 0 elsewhere."""
         table = np.concatenate([[0], values]).astype(array.dtype)
-        for plane, numbers in zip(array, self.numbers, strict=True):  # of a whole scan the indices would not be cached
+        # per plane, because the indices of a whole scan exceed the cache
+        for plane, numbers in zip(array, self.numbers, strict=True):
             np.take(table, numbers, out=plane, mode="clip")
 
     def marked(self, array: np.ndarray) -> Steps[np.ndarray]:
-        """Patches of whose voxels in the scan (K, J, I) more than half are not 0: (N,) bool."""
+        """Return the patches with more than half of their voxels marked in the scan (K, J, I): (N,) bool."""
         size = len(self) + 1
         balance = np.zeros(size, np.int64)  # marked voxels less the others
         for slab in slabs(array.shape, self.numbers.itemsize):
@@ -56,7 +57,7 @@ class Patches:
         return balance[1:] > 0
 
     def at(self, ras: np.ndarray) -> int | None:
-        """The patch at a point in mm, None outside of all."""
+        """Return the patch at a point in mm, None outside the grid."""
         place = np.linalg.inv(self.to_ras) @ [*ras, 1.0]
         index = np.rint(place[:3]).astype(int)
         if (index < 0).any() or (index >= self.grid).any():
@@ -64,41 +65,41 @@ class Patches:
         return int(np.ravel_multi_index(tuple(index), self.grid))
 
     def centre(self, patch: int) -> np.ndarray:
-        """Its centre in mm."""
+        """Return the centre of a patch in mm."""
         return (self.to_ras @ [*self.place(patch), 1.0])[:3]
 
     def place(self, patch: int) -> tuple[int, int, int]:
-        """Its (t, h, w)."""
+        """Return the position (t, h, w) of a patch."""
         t, h, w = np.unravel_index(patch, self.grid)
         return int(t), int(h), int(w)
 
     def mirror(self, patch: int) -> int:
-        """The patch at the same place of the other hemisphere."""
+        """Return the patch at the mirrored position."""
         t, h, w = self.place(patch)
         return int(np.ravel_multi_index((t, h, self.grid[2] - 1 - w), self.grid))
 
 
 class Attention:
-    """Who attends to whom in the encoder, as `asa inspect --attention` wrote it; read from the file when asked."""
+    """Attention between patches in the encoder, written by `asa inspect --attention`; read on demand."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OSError or ValueError when there is none."""
+        """Open the attention files. Raises OSError or ValueError if they are missing or invalid."""
         self._path = folder / "attention.npy"
         self._keys = np.load(folder / "attention_keys.npy", allow_pickle=False)
         shape = self._weights().shape
         if len(shape) != 4 or self._keys.shape[1:] != shape[2:]:
-            raise ValueError("it is no attention that this version knows")
+            raise ValueError("The attention files have an unsupported format.")
         self.blocks, self.heads = int(shape[0]), int(shape[1])
 
     def _weights(self) -> np.ndarray:
-        """Opened when it is needed: on Windows a file that is open cannot be removed."""
+        """Open the weights on demand: on Windows an open file cannot be removed."""
         weights: np.ndarray = np.load(self._path, mmap_mode="r", allow_pickle=False)
         return weights
 
     def of(self, patch: int, block: int | None, head: int | None) -> np.ndarray:
-        """How much a patch takes from each patch: (N,) float32, of one block and head or, None, of their mean.
+        """Return the attention of a patch to all patches: (N,) float32, for one block and head, or their mean for None.
 
-        Sums to 1 but for what goes to padding.
+        Sums to 1 minus the attention to padding.
         """
         stored = self._weights()
         taken = np.zeros(stored.shape[2], np.float32)

@@ -1,7 +1,6 @@
-"""Clicks into the views, over Slicer's own markups: the same tool, the same keys, in every kind of view.
+"""Clicks in the views through Slicer's markups: the same tool and keys in every kind of view.
 
-Nothing is observed: whoever uses this asks from time to time, which is the same in every version and cannot get into
-the way of a placement that is going on.
+Nothing is observed: the caller polls, which works in all versions and does not interfere with an active placement.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ _ATTRIBUTE = "ASA.points"
 
 
 class Points:
-    """A point list of the scene with a purpose. `name` is what it is called and recognised by, `colour` is 0..1."""
+    """A point list of the scene with a purpose. `name` identifies the list, `colour` is in 0..1."""
 
     def __init__(self, scene: slicer.vtkMRMLScene, name: str, colour: tuple[float, float, float]) -> None:
         self._scene, self._name, self._colour = scene, name, colour
 
     @property
     def node(self) -> slicer.vtkMRMLMarkupsFiducialNode | None:
-        """The list, None before its first use and after the scene was closed."""
+        """The point list, None before its first use and after the scene was closed."""
         found = slicer.util.getNodesByClass(_CLASS, self._scene)
         return next((node for node in found if node.GetAttribute(_ATTRIBUTE) == self._name), None)
 
     def make(self) -> slicer.vtkMRMLMarkupsFiducialNode:
-        """The list, made when there is none."""
+        """Return the point list, creating it if needed."""
         node = self.node
         if node is None:
             node = self._scene.AddNewNodeByClass(_CLASS, self._name)
@@ -42,7 +41,7 @@ class Points:
         return node
 
     def take(self) -> list[np.ndarray]:
-        """Where was clicked since the last call, in mm of the world; the points are gone afterwards."""
+        """Return and remove the clicks since the last call, in world mm."""
         node = self.node
         taken: list[np.ndarray] = []
         if node is None:
@@ -54,7 +53,7 @@ class Points:
         return taken[::-1]
 
     def newest(self) -> np.ndarray | None:
-        """Where the newest point is, in mm of the world; older ones are removed."""
+        """Return the newest point in world mm and remove older ones."""
         node = self.node
         if node is None:
             return None
@@ -68,7 +67,7 @@ class Points:
         return _position(node, numbers[-1] - len(numbers) + 1) if numbers else None
 
     def put(self, ras: np.ndarray, label: str) -> None:
-        """Makes this the only point, locked: it shows, it is not for dragging."""
+        """Replace all points by this one, locked."""
         node = self.make()
         modified = node.StartModify()
         node.RemoveAllControlPoints()
@@ -77,12 +76,12 @@ class Points:
         node.EndModify(modified)
 
     def remove(self) -> None:
-        """Takes the list out of the scene."""
+        """Remove the list from the scene."""
         if (node := self.node) is not None:
             self._scene.RemoveNode(node)
 
     def start_placing(self, *, again: bool) -> None:
-        """Clicks place points from now on: one, or `again` until `stop_placing`."""
+        """Start placing points by click: one, or repeatedly (`again`) until `stop_placing`."""
         node = self.make()
         selection, interaction = (self._scene.GetNodeByID(name) for name in (_SELECTION, _INTERACTION))
         if selection is None or interaction is None:  # an application without views
@@ -93,20 +92,20 @@ class Points:
         interaction.SetCurrentInteractionMode(interaction.Place)
 
     def stop_placing(self) -> None:
-        """Clicks do what they did before."""
+        """Stop placing points."""
         interaction = self._scene.GetNodeByID(_INTERACTION)
         if interaction is not None:
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
 
     @property
     def placing(self) -> bool:
-        """Whether clicks place points; the user may have ended it with the right button. True without views."""
+        """Whether clicks place points; the user may have ended it by right-click. True without views."""
         interaction = self._scene.GetNodeByID(_INTERACTION)
         return interaction is None or interaction.GetCurrentInteractionMode() == interaction.Place
 
 
 def vtk_vector(ras: np.ndarray) -> list[float]:
-    """Three floats as VTK takes them."""
+    """Return a list of three floats for VTK."""
     return [float(value) for value in ras]
 
 

@@ -1,4 +1,4 @@
-"""Answers of the engine in the scene: volumes on the scan's grid, their colours, and which view shows which."""
+"""Show inspections in the scene: volumes on the scan's grid, colours, and views."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from slicer.i18n import tr as _
 
 from ASASlicerLib.hierarchy import place_beside
 from ASASlicerLib.proposal.propose import DERIVED_ATTRIBUTE
-from ASATrainingLib.inspect.look import Answer
+from ASATrainingLib.inspect.inspection import Inspection
 from ASATrainingLib.layouts import SLICE_VIEWS, slice_view
 
 _COLOURS = "ASA.colours"
 _PARTS = ("image", "hidden", "reconstruction", "error", "importance", "attention")
-# Dark violet, red, orange, pale yellow: brightness grows all the way, so that it reads in grey too.
+# Dark violet, red, orange, pale yellow: monotonic brightness, readable in greyscale.
 _HEAT = ((0.0, 0.12, 0.03, 0.30), (0.25, 0.46, 0.09, 0.43), (0.5, 0.80, 0.25, 0.30), (0.75, 0.97, 0.55, 0.08), (1.0, 0.99, 0.97, 0.66))  # fmt: skip  # noqa: E501
 _HIDDEN = (0.33, 0.40, 0.58)
 ERROR_SD = 2.0  # upper end of the error's colours, in standard deviations of the input; the same for all checkpoints
 OVERLAYS = ("importance", "attention", "error")
 
 
-class LookScene:
-    """Keeps one volume node for each part of an answer, and what the four views show of them.
+class InspectionScene:
+    """Maintains one volume node per part of an inspection, and the contents of the four views.
 
-    The nodes are used again for the next answer, and found again in a scene that was saved with them.
+    The nodes are reused for the next inspection and recognised in saved scenes.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self._scene = scene
 
     def node(self, name: str) -> slicer.vtkMRMLVolumeNode | None:
-        """The volume of a part: image, hidden, reconstruction, error, importance or attention."""
+        """Return the volume of a part: image, hidden, reconstruction, error, importance or attention."""
         found = slicer.util.getNodesByClass("vtkMRMLVolumeNode", self._scene)
         return next((node for node in found if node.GetAttribute(DERIVED_ATTRIBUTE) == name), None)
 
-    def show(self, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
-        """Brings an answer into the scene, beside its scan and under its transforms; the GUI may go on in between."""
-        for name, array in answer.volumes.items():
-            self.set(name, array, answer.ijk_to_ras, volume)
+    def show(self, inspection: Inspection, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
+        """Add an inspection to the scene, next to its scan and under its transforms.
+
+        The GUI stays responsive between steps.
+        """
+        for name, array in inspection.volumes.items():
+            self.set(name, array, inspection.ijk_to_ras, volume)
             yield
-        image, importance = (_above_zero(answer.volumes[name]) for name in ("image", "importance"))
+        image, importance = (_above_zero(inspection.volumes[name]) for name in ("image", "importance"))
         high = float(np.percentile(image, 99.5)) if image.size else 1.0
         for name in ("image", "reconstruction"):
             self._window(name, (0.0, high))
@@ -53,7 +56,7 @@ class LookScene:
     def set(
         self, name: str, array: np.ndarray, ijk_to_ras: np.ndarray, volume: slicer.vtkMRMLVolumeNode
     ) -> slicer.vtkMRMLVolumeNode:
-        """Sets the voxels (K, J, I) and the place of one part."""
+        """Set the voxels (K, J, I) and the position of one part."""
         node = self.node(name) or self._make(name)
         matrix = vtk.vtkMatrix4x4()
         matrix.DeepCopy(ijk_to_ras.ravel())
@@ -66,20 +69,21 @@ class LookScene:
         place_beside(node, volume)
         return node
 
-    def paint(self, name: str, values: np.ndarray, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> None:
-        """Sets the voxels of one part, `hidden` or `attention`, from values of all patches (N,)."""
+    def paint(self, name: str, values: np.ndarray, inspection: Inspection, volume: slicer.vtkMRMLVolumeNode) -> None:
+        """Set the voxels of one part, `hidden` or `attention`, from values of all patches (N,)."""
         node = self.node(name)
-        shape = answer.patches.numbers.shape
+        shape = inspection.patches.numbers.shape
         if node is None or slicer.util.arrayFromVolume(node).shape != shape:
-            node = self.set(name, np.zeros(shape, np.float32), answer.ijk_to_ras, volume)
-        answer.patches.fill(slicer.util.arrayFromVolume(node), values)
+            node = self.set(name, np.zeros(shape, np.float32), inspection.ijk_to_ras, volume)
+        inspection.patches.fill(slicer.util.arrayFromVolume(node), values)
         slicer.util.arrayFromVolumeModified(node)
         if name == "attention":
             self._window(name, (0.0, max(float(values.max()), 1e-6)))
 
     def arrange(self, volume: slicer.vtkMRMLVolumeNode, overlay: str, overlay_opacity: float, blend: float) -> None:
-        """What the four views show: the scan under an overlay ("" for none), what the encoder saw, the reconstruction
-        blended (0..1) over the input, the error over the input."""
+        """Show the scan with an overlay ("" for none), the masked input, the reconstruction blended (0..1) over the
+        input, and the error over the input.
+        """
         ids = {name: node.GetID() for name in _PARTS if (node := self.node(name)) is not None}
         image = ids.get("image")
         shown = (
@@ -91,7 +95,7 @@ class LookScene:
         for name, (background, foreground, opacity, label) in zip(SLICE_VIEWS, shown, strict=True):
             _view, composite = slice_view(self._scene, name)
             modified = composite.StartModify()
-            # Linked views would otherwise hand on what each of them shows.
+            # Otherwise linked views would all show the same volumes.
             composite.SetLinkedControl(False)
             composite.SetBackgroundVolumeID(background)
             composite.SetForegroundVolumeID(foreground)
@@ -102,7 +106,7 @@ class LookScene:
             composite.EndModify(modified)
 
     def remove(self) -> None:
-        """Takes all of it out of the scene."""
+        """Remove all nodes from the scene."""
         for name in _PARTS:
             if (node := self.node(name)) is not None:
                 self._scene.RemoveNode(node)
@@ -121,7 +125,7 @@ class LookScene:
         if name in OVERLAYS:
             display.SetAndObserveColorNodeID(self._colours("heat", _ramp()).GetID())
             display.SetAutoThreshold(False)
-            display.SetApplyThreshold(True)  # what is zero is not drawn
+            display.SetApplyThreshold(True)  # zero is transparent
             display.SetThreshold(1e-6, 1e9)
         return node
 
@@ -150,12 +154,12 @@ class LookScene:
 
 
 def _title(name: str) -> str:
-    """What a part is called after its scan."""
+    """Return the name suffix of a part."""
     return {
-        "image": _("as the network sees it"),
+        "image": _("network input"),
         "hidden": _("hidden patches"),
         "reconstruction": _("reconstruction"),
-        "error": _("error of the reconstruction"),
+        "error": _("reconstruction error"),
         "importance": _("importance (VHOG)"),
         "attention": _("attention"),
     }[name]
@@ -169,6 +173,6 @@ def _ramp() -> dict[int, tuple[float, float, float, float]]:
 
 
 def _above_zero(array: np.ndarray) -> np.ndarray:
-    """What is above zero in every third voxel along each axis."""
+    """Return the positive values of every third voxel along each axis."""
     sample = array[::3, ::3, ::3]
     return sample[sample > 0]

@@ -1,4 +1,4 @@
-"""What the tab Look inside keeps in the parameter node, so that it is saved with the scene."""
+"""State of the tab Inspect in the parameter node, saved with the scene."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class State:
 
 
 class InspectState:
-    """`parameter_node` gives the module's parameter node, which is another one after the scene was closed."""
+    """`parameter_node` returns the module's parameter node, which changes when the scene is closed."""
 
     def __init__(self, parameter_node: Callable[[], Any]) -> None:
         self._node = parameter_node
 
     def load(self) -> State:
-        """What is stored; for what is missing or cannot be understood, nothing."""
+        """Return the stored state, with defaults for missing or invalid parts."""
         node = self._node()
         try:
             found = json.loads(node.GetParameter(_NUMBERS) or "{}")

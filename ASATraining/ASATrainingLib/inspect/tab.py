@@ -1,4 +1,4 @@
-"""The tab that looks into a model: what it holds important, what is hidden from it, what it makes up."""
+"""The tab that inspections into a model: what it holds important, what is hidden from it, what it makes up."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.engine_job import Progress
 from ASASlicerLib.table import fill_table
 from ASATrainingLib import layouts
-from ASATrainingLib.inspect.logic import LookLogic
-from ASATrainingLib.inspect.look import Answer, Question
+from ASATrainingLib.inspect.inspection import Inspection, InspectionRequest
+from ASATrainingLib.inspect.logic import InspectionLogic
 from ASATrainingLib.inspect.patch_tools import PatchTools
-from ASATrainingLib.inspect.scene import LookScene
+from ASATrainingLib.inspect.scene import InspectionScene
 from ASATrainingLib.inspect.state import InspectState, State
 from ASATrainingLib.logic import TrainingLogic
 from ASATrainingLib.runs.checkpoints import Checkpoint, checkpoints, installed, opened
-from ASATrainingLib.wording import looking_text
+from ASATrainingLib.wording import inspection_text
 
 _POLL_MS = 50
 _STEPS = 1000
@@ -30,30 +30,30 @@ RANDOM, BRAIN, DRAWN = "random", "brain", "drawn"
 
 
 class InspectTab:
-    """Asks the engine about the chosen volume and checkpoint, and shows its answers in four linked views.
+    """Inspects the selected checkpoint on the selected volume and shows the results in four linked views.
 
-    `widget` is the loaded InspectTab.ui. Nothing is computed here but look-ups in what the engine wrote.
+    `widget` is the loaded InspectTab.ui. All computation is done by the engine.
     """
 
-    FILE, TITLE = "InspectTab.ui", "Look inside"
+    FILE, TITLE = "InspectTab.ui", "Inspect model"
 
     def __init__(self, widget: Any, logic: TrainingLogic, dialogs: Dialogs) -> None:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.logic = logic
-        self.looks = LookLogic(logic.runner)
-        self.shown = LookScene(slicer.mrmlScene)
+        self.inspections = InspectionLogic(logic.runner)
+        self.shown = InspectionScene(slicer.mrmlScene)
         self.tools = PatchTools(self.ui, self.shown, self._on_changed, self._on_attention)
-        self.answer: Answer | None = None
-        self._arrival: Iterator[None] | None = None  # an answer on its way into the scene
+        self.inspection: Inspection | None = None
+        self._arrival: Iterator[None] | None = None  # an inspection being added to the scene
         self._widget = widget
         self._dialogs = dialogs
         self._state = InspectState(logic.parameter_node)
         self._models: list[Checkpoint] = []
-        self._extra = installed()  # and those that were opened from other places than the run
+        self._extra = installed()  # and models opened from elsewhere
         self._scores: dict[str, tuple[str, ...]] = {}
         self._note = ""
         self._showing = False  # while the controls are being set
-        self._replacing = False  # while the scene is: the selector loses its volume, which is not the user's choice
+        self._replacing = False  # while the scene is replaced: the selector is cleared, which is not the user's choice
         self._fill_choices()
         self._connect()
         self._restore()
@@ -64,7 +64,7 @@ class InspectTab:
         self._timer.start()
 
     def close(self) -> None:
-        """Ends a running look; what is in the scene stays."""
+        """Cancel a running inspection; nodes in the scene are kept."""
         self._timer.stop()
         self._showing = True  # a selector without a scene has no volume: that is not the user's choice
         self.ui.volumeSelector.setMRMLScene(None)
@@ -72,16 +72,16 @@ class InspectTab:
         self.logic.run_state_changed.disconnect(self._on_run_state)
         for event in self._observations:
             slicer.mrmlScene.RemoveObserver(event)
-        self.looks.close()
+        self.inspections.close()
 
     def _fill_choices(self) -> None:
         ui = self.ui
-        masks = {RANDOM: _("At random"), BRAIN: _("At random, in the brain"), DRAWN: _("Drawn: click patches")}
+        masks = {RANDOM: _("Random"), BRAIN: _("Random, within the brain"), DRAWN: _("Drawn by hand")}
         overlays = {
             "importance": _("Importance (VHOG)"),
             "attention": _("Attention"),
             "error": _("Error"),
-            "": _("Nothing"),
+            "": _("None"),
         }
         for box, choices in ((ui.maskComboBox, masks), (ui.overlayComboBox, overlays)):
             for value, title in choices.items():
@@ -90,7 +90,7 @@ class InspectTab:
         ui.progressBar.setRange(0, _STEPS)
 
     def _connect(self) -> None:
-        ui, looks, mrml = self.ui, self.looks, slicer.mrmlScene
+        ui, inspections, mrml = self.ui, self.inspections, slicer.mrmlScene
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
         ui.checkpointComboBox.connect("currentIndexChanged(int)", self._on_checkpoint)
         ui.checkpointSlider.connect("valueChanged(int)", self._on_scrubbed)
@@ -100,17 +100,17 @@ class InspectTab:
         for box in (ui.strippedCheckBox, ui.alignCheckBox):
             box.connect("toggled(bool)", self._on_changed)
         ui.openModelButton.connect("clicked()", self._open_model)
-        ui.lookButton.connect("clicked()", self.toggle)
-        ui.lookAllButton.connect("clicked()", self.look_at_all)
+        ui.inspectButton.connect("clicked()", self.toggle)
+        ui.inspectAllButton.connect("clicked()", self.inspect_all)
         ui.overlayComboBox.connect("currentIndexChanged(int)", self._arrange)
         for slider in (ui.overlaySlider, ui.blendSlider):
             slider.connect("valueChanged(int)", self._arrange)
         ui.arrangeButton.connect("clicked()", self.show_views)
-        looks.changed.connect(self._refresh)
-        looks.progressed.connect(self._on_progress)
-        looks.answered.connect(self._on_answer)
-        looks.kept.connect(lambda _checkpoint: self._refresh())
-        looks.failed.connect(self._say)
+        inspections.changed.connect(self._refresh)
+        inspections.progressed.connect(self._on_progress)
+        inspections.completed.connect(self._on_inspection)
+        inspections.cached.connect(lambda _checkpoint: self._refresh())
+        inspections.failed.connect(self._say)
         self.logic.current_run_changed.connect(self._on_run)
         self.logic.run_state_changed.connect(self._on_run_state)
         replaced = (mrml.EndCloseEvent, mrml.EndImportEvent, mrml.EndRestoreEvent)
@@ -118,7 +118,7 @@ class InspectTab:
         begun = (mrml.StartCloseEvent, mrml.StartImportEvent, mrml.StartRestoreEvent)
         self._observations += [mrml.AddObserver(event, lambda *_: self._on_scene_being_replaced()) for event in begun]
 
-    # --- what is asked
+    # --- request
 
     @property
     def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -134,13 +134,13 @@ class InspectTab:
     def _mask(self) -> str:
         return str(self.ui.maskComboBox.itemData(self.ui.maskComboBox.currentIndex))
 
-    def question(self) -> Question:
-        """What the controls ask."""
+    def request(self) -> InspectionRequest:
+        """Return the request set by the widgets."""
         ui, mask = self.ui, self._mask
         hidden = self.tools.hidden(self.volume) if mask == DRAWN else None
         drawn = np.packbits(hidden).tobytes() if hidden is not None else b"" if mask == DRAWN else None
-        random = drawn is None  # what does not count must not make the same question another one
-        return Question(
+        random = drawn is None  # unused values must not change the request
+        return InspectionRequest(
             ratio=ui.ratioSpinBox.value / 100 if random else 0.0,
             seed=ui.seedSpinBox.value if random else 0,
             brain_only=mask == BRAIN,
@@ -150,35 +150,35 @@ class InspectTab:
         )
 
     def toggle(self) -> None:
-        """Looks at the chosen checkpoint, or ends the look that is on its way."""
-        if self.looks.running:
-            self.looks.cancel()
+        """Inspect the selected checkpoint, or cancel the running inspection."""
+        if self.inspections.running:
+            self.inspections.cancel()
             self._say(_("Cancelled."))
         elif self.checkpoint is not None:
-            self._look([self.checkpoint])
+            self._inspect([self.checkpoint])
 
-    def look_at_all(self) -> None:
-        """Looks at every checkpoint of the run, to go through them."""
-        self._look([model for model in self._models if model not in self._extra])
+    def inspect_all(self) -> None:
+        """Inspect every checkpoint of the run."""
+        self._inspect([model for model in self._models if model not in self._extra])
 
-    def _look(self, models: Sequence[Checkpoint]) -> None:
+    def _inspect(self, models: Sequence[Checkpoint]) -> None:
         shown = self.checkpoint if self.checkpoint in models else models[-1] if models else None
         self._say("")
         self.ui.progressBar.setValue(0)
         try:
             volume = self.volume
             if volume is None or shown is None:
-                raise ValueError(self.looks.problem(volume, models))
-            question = self.question()
-            drawn = self.tools.label_map(volume) if question.drawn is not None else None
-            self.looks.look(volume, question, shown, models, drawn)
+                raise ValueError(self.inspections.problem(volume, models))
+            request = self.request()
+            drawn = self.tools.label_map(volume) if request.drawn is not None else None
+            self.inspections.start(volume, request, shown, models, drawn)
         except ValueError as reason:
             self._say(str(reason))
 
-    # --- which checkpoints there are
+    # --- checkpoints
 
     def _on_run(self) -> None:
-        """Another run: its newest checkpoint is chosen."""
+        """Select the newest checkpoint of another run."""
         self._models = []
         self._list_checkpoints()
 
@@ -186,7 +186,7 @@ class InspectTab:
         run, before = self.logic.current_run, self.checkpoint
         usable = run is not None and not run.problem
         own = checkpoints(run) if run is not None and usable else []
-        first = bool(own) and all(model in self._extra for model in self._models)  # the run has its first ones now
+        first = bool(own) and all(model in self._extra for model in self._models)  # the first checkpoints of the run
         self._models = [*own, *self._extra]
         self._showing = True
         self.ui.checkpointComboBox.clear()
@@ -212,7 +212,7 @@ class InspectTab:
             self.open_model(Path(folder))
 
     def open_model(self, path: Path) -> None:
-        """Adds a checkpoint or a model folder from anywhere to the list, and chooses it."""
+        """Add a checkpoint or model folder to the list and select it."""
         try:
             model = opened(path)
         except ValueError as reason:
@@ -233,23 +233,23 @@ class InspectTab:
         if not self._showing and index != self.ui.checkpointComboBox.currentIndex:
             self.ui.checkpointComboBox.setCurrentIndex(index)
 
-    # --- from the controls to what is shown
+    # --- updating the view
 
     def _on_changed(self, *_args: object) -> None:
-        """Shows the answer to what is asked now, if it is there already."""
+        """Show the result for the current request, if cached."""
         if self._showing or self._replacing:
             return
         self._note = ""
-        self._state.save(State(self.volume, self.question_settings(), self._mask))
+        self._state.save(State(self.volume, self.request_settings(), self._mask))
         volume, model = self.volume, self.checkpoint
-        if volume is not None and model is not None and not self.looks.problem(volume, [model]):
-            self.looks.show(volume, self.question(), model)
+        if volume is not None and model is not None and not self.inspections.problem(volume, [model]):
+            self.inspections.show(volume, self.request(), model)
         else:
-            self.looks.show_nothing()
+            self.inspections.show_nothing()
         self._refresh()
 
-    def question_settings(self) -> dict[str, int]:
-        """What is remembered in the scene."""
+    def request_settings(self) -> dict[str, int]:
+        """Return the settings stored in the scene."""
         ui = self.ui
         return {
             "ratio": ui.ratioSpinBox.value,
@@ -275,21 +275,21 @@ class InspectTab:
 
     def _on_scene_replaced(self) -> None:
         self._replacing = False
-        self.looks.cancel()
-        self.answer, self._arrival, self._scores = None, None, {}
+        self.inspections.cancel()
+        self.inspection, self._arrival, self._scores = None, None, {}
         self.tools.take(None, None)
         self._restore()
         self._refresh()
 
     def _refresh(self) -> None:
-        """Enables and captions what depends on the job, the choices and the answer."""
-        ui, running = self.ui, self.looks.running
-        reason = self.looks.problem(self.volume, [self.checkpoint] if self.checkpoint is not None else [])
-        ui.lookButton.setText(_("Cancel") if running else _("Look"))
-        ui.lookButton.setEnabled(running or not reason)
-        tip = _("End the look; what was answered so far stays.") if running else reason
-        ui.lookButton.setToolTip(tip or _("Ask the chosen checkpoint about the volume."))
-        ui.lookAllButton.setEnabled(not running and not reason and len(self._models) - len(self._extra) > 1)
+        """Update the widgets that depend on the job, the choices and the inspection."""
+        ui, running = self.ui, self.inspections.running
+        reason = self.inspections.problem(self.volume, [self.checkpoint] if self.checkpoint is not None else [])
+        ui.inspectButton.setText(_("Cancel") if running else _("Inspect"))
+        ui.inspectButton.setEnabled(running or not reason)
+        tip = _("Cancel the inspection; finished results are kept.") if running else reason
+        ui.inspectButton.setToolTip(tip or _("Inspect the selected checkpoint on this volume."))
+        ui.inspectAllButton.setEnabled(not running and not reason and len(self._models) - len(self._extra) > 1)
         ui.checkpointSlider.setEnabled(len(self._models) - len(self._extra) > 1)
         ui.progressBar.setVisible(running)
         drawing = self._mask == DRAWN
@@ -300,32 +300,32 @@ class InspectTab:
         there = self.tools.patches(self.volume) is not None
         for control in (ui.drawButton, ui.clearButton, ui.patchButton):
             control.setEnabled(there)
-        ui.viewsSection.setEnabled(self.answer is not None)
+        ui.viewsSection.setEnabled(self.inspection is not None)
         if not running:
             ui.statusLabel.setText(self._note or reason or self._advice(drawing, there))
         hidden = self.tools.hidden(self.volume) if drawing else None
-        told = _("{count} of {total} hidden")
-        ui.hiddenLabel.setText(told.format(count=hidden.sum(), total=len(hidden)) if hidden is not None else "")
+        caption = _("{count} of {total} hidden")
+        ui.hiddenLabel.setText(caption.format(count=hidden.sum(), total=len(hidden)) if hidden is not None else "")
 
     def _advice(self, drawing: bool, there: bool) -> str:
         if drawing and not there:
-            return _("Look once with nothing hidden, to see the patches; then click those to hide.")
-        if self.answer is None:
+            return _("Inspect once without hidden patches to see the patch grid, then click patches to hide.")
+        if self.inspection is None:
             return _("Ready.")
         volume, checkpoint = self.volume, self.checkpoint
-        if volume is None or checkpoint is None or not self.looks.known(volume, self.question(), checkpoint):
-            return _("The views show another question; look again.")
+        if volume is None or checkpoint is None or not self.inspections.known(volume, self.request(), checkpoint):
+            return _("The views are out of date; run the inspection again.")
         return _("Done.")
 
     def _say(self, sentence: str) -> None:
         self._note = sentence
         self._refresh()
 
-    # --- what the looks report
+    # --- what the inspections report
 
     def poll(self) -> None:
-        """Lets the looks go on, and takes in clicks."""
-        self.looks.poll()
+        """Advance the inspection and process clicks."""
+        self.inspections.poll()
         if self._arrival is not None and next(self._arrival, self) is self:
             self._arrival = None
         if self._widget.isVisible():
@@ -333,31 +333,31 @@ class InspectTab:
 
     def _on_progress(self, progress: Progress) -> None:
         self.ui.progressBar.setValue(int(_STEPS * progress.fraction))
-        self.ui.statusLabel.setText(looking_text(progress))
+        self.ui.statusLabel.setText(inspection_text(progress))
 
-    def _on_answer(self, answer: Answer) -> None:
+    def _on_inspection(self, inspection: Inspection) -> None:
         volume = self.volume
         if volume is None:
             return
-        self._arrival = self._bring_in(answer, volume)
+        self._arrival = self._bring_in(inspection, volume)
 
-    def _bring_in(self, answer: Answer, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
-        """An answer into the scene, piece by piece."""
-        yield from self.shown.show(answer, volume)
-        first = self.answer is None
-        self.answer = answer
-        self._note = " ".join(answer.summary.get("warnings") or [])
-        if self.tools.patches(volume) is None:  # the first answer, or the first of another volume
+    def _bring_in(self, inspection: Inspection, volume: slicer.vtkMRMLVolumeNode) -> Iterator[None]:
+        """Add an inspection to the scene in steps."""
+        yield from self.shown.show(inspection, volume)
+        first = self.inspection is None
+        self.inspection = inspection
+        self._note = " ".join(inspection.summary.get("warnings") or [])
+        if self.tools.patches(volume) is None:  # the first inspection of this volume
             self._scores = {}
-        self.tools.take(answer, volume)
-        self._show_scores(answer)
+        self.tools.take(inspection, volume)
+        self._show_scores(inspection)
         if first:
             self.show_views()
         self._refresh()
 
-    def _show_scores(self, answer: Answer) -> None:
-        """A row for each checkpoint and mask that was looked at; the share of the variance that is not explained."""
-        summary = answer.summary
+    def _show_scores(self, inspection: Inspection) -> None:
+        """Show a row per checkpoint and mask, with the share of unexplained variance."""
+        summary = inspection.summary
         error, variance = summary.get("mse_hidden_brain"), summary.get("variance_hidden_brain")
         share = f"{100 * error / variance:.0f} %" if error is not None and variance else ""
         row = (
@@ -373,13 +373,13 @@ class InspectTab:
     # --- views
 
     def show_views(self) -> None:
-        """Arranges the four views and fits the volumes into them."""
+        """Show the four views and fit the volumes to them."""
         layouts.show_four(slicer.mrmlScene)
         self._arrange()
         slicer.app.applicationLogic().FitSliceToAll()
 
     def _on_attention(self) -> None:
-        """There is attention to be seen: shows it over the original."""
+        """Show the attention over the original."""
         self.ui.overlayComboBox.setCurrentIndex(self.ui.overlayComboBox.findData("attention"))
         self._arrange()
 

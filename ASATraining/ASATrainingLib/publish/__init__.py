@@ -1,1 +1,1 @@
-"""The tab Publish."""
+"""Tab Publish."""

@@ -1,4 +1,4 @@
-"""The tab that makes a model of a run, where ASASegmentation finds it at once."""
+"""Tab Publish: create a model from a run, available immediately in ASASegmentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEGMENTATION = "ASASegmentation"
 
 
 class PublishTab:
-    """Publishes `logic.current_run`, in a process of its own. `widget` is the loaded PublishTab.ui."""
+    """Publishes `logic.current_run` in a separate process. `widget` is the loaded PublishTab.ui."""
 
     FILE, TITLE = "PublishTab.ui", "Publish"
 
@@ -50,12 +50,12 @@ class PublishTab:
         self._on_run()
 
     def close(self) -> None:
-        """Lets go of the logic; a model that is being made is not left half made."""
+        """Disconnect from the logic; an incomplete model is never left behind."""
         self._timer.stop()
         self.logic.current_run_changed.disconnect(self._on_run)
         self.logic.run_state_changed.disconnect(self._on_state)
         if self._call is not None:
-            self.logic.let_go(self._call)
+            self.logic.release(self._call)
 
     # --- the run
 
@@ -71,51 +71,51 @@ class PublishTab:
         self._refresh()
 
     def reason(self) -> str:
-        """Why nothing can be published, in a sentence; "" when it can."""
+        """Return why publishing cannot start, as a sentence, or "" if it can."""
         run = self.logic.current_run
         if run is None:
-            return _("Open a run of fine-tuning first.")
+            return _("Open a fine-tuning run first.")
         if run.problem:
             return run.problem
         if not run.abilities.segments:
-            return _("The network of this run does not segment; fine-tune from it, then publish that run.")
+            return _("The network of this run cannot segment. Fine-tune from it, then publish that run.")
         if not run.checkpoints():
             return _("The run has no checkpoint yet.")
         name = str(self.ui.nameLineEdit.text)
         if not name:
             return _("Give the model a name.")
         if any(model.name == name for model in self._models):
-            return _("There is a model of this name already; choose another.")
+            return _("A model with this name already exists. Choose another name.")
         return ""
 
     def _refresh(self, *_args: object) -> None:
         ui, run, reason = self.ui, self.logic.current_run, self.reason()
         going_on = run is not None and run.status.alive and not reason
-        said = _("The run is going on; the model will have its best weights so far.") if going_on else reason
-        if not said and run is not None:
-            said = _("The best checkpoint of {run} becomes a model.").format(run=run.name)
-        ui.runLabel.setText(said)
+        text = _("The run is still active; the model will use its best weights so far.") if going_on else reason
+        if not text and run is not None:
+            text = _("The model will use the best checkpoint of {run}.").format(run=run.name)
+        ui.runLabel.setText(text)
         ui.publishButton.setEnabled(not reason and self._call is None)
-        ui.publishButton.setToolTip(reason or _("Write a model folder with its card, where it is found at once."))
+        ui.publishButton.setToolTip(reason or _("Write a model folder with its card, available immediately."))
         ui.cardButton.setEnabled(self._selected() is not None)
 
     # --- publishing
 
     def publish(self) -> None:
-        """Makes the model."""
+        """Create the model."""
         run = self.logic.current_run
         if run is None:
             return
         words = ["export", str(run.path), "--name", str(self.ui.nameLineEdit.text)]
         notes = str(self.ui.notesText.plainText).strip()
         words += ["--notes", notes] if notes else []
-        self._call = EngineCall(self.logic.runner, words, asked=False)
+        self._call = EngineCall(self.logic.runner, words, expects_result=False)
         self.ui.statusLabel.setText(_("Publishing…"))
         self._timer.start()
         self._refresh()
 
     def poll(self) -> None:
-        """Takes in what the program did since the last call."""
+        """Process the output since the last call."""
         call = self._call
         if call is None:
             return
@@ -123,7 +123,7 @@ class PublishTab:
         if call.ended:
             self._call = None
             self._timer.stop()
-            self.logic.let_go(call)
+            self.logic.release(call)
             self._on_end(call)
 
     def _on_end(self, call: EngineCall) -> None:
@@ -139,7 +139,7 @@ class PublishTab:
         self._refresh()
 
     def _tell_segmentation(self) -> None:
-        """Its panel, if it is there, lists the models again when its parameter node changes."""
+        """Modify the parameter node of the segmentation panel, so that it lists the models again."""
         node = slicer.mrmlScene.GetSingletonNode(_SEGMENTATION, "vtkMRMLScriptedModuleNode")
         if node is not None:
             node.Modified()
@@ -147,7 +147,7 @@ class PublishTab:
     # --- models
 
     def list_models(self) -> None:
-        """Shows every model that can be segmented with, then what is broken."""
+        """List all segmentation models, then the broken ones."""
         self._models = [model for model in list_models() if model.task in TASKS]
         broken = broken_models()
         table = self.ui.modelsTable
@@ -180,12 +180,14 @@ class PublishTab:
         try:
             user_models().mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self._dialogs.tell(_("{folder} cannot be made: {why}.").format(folder=user_models(), why=error.strerror))
+            self._dialogs.tell(
+                _("{folder} could not be created: {why}.").format(folder=user_models(), why=error.strerror)
+            )
             return
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(user_models())))
 
 
 def _scores(model: ModelFolder) -> str:
-    """Of the first data set that it was measured on."""
+    """Return the scores on the first evaluation data set."""
     first: Mapping[str, float] = next(iter(model.description.scores.values()), {})
     return ", ".join(f"{name} {dice:.2f}" for name, dice in first.items())

@@ -1,1 +1,1 @@
-"""The tab Run."""
+"""Tab Run."""

@@ -1,4 +1,4 @@
-"""One setting of a run, as the engine describes it: its text in a form, and what is wrong with a text."""
+"""One setting of a run, as described by the engine: formatting and validation of its text."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Setting:
 
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> Setting:
-        """From JSON; what a newer engine says beside is passed over."""
+        """Return a setting from JSON, ignoring unknown fields of newer engines."""
         known = {name: row[name] for name in Setting.__dataclass_fields__ if name in row}
         return Setting(**{**known, "choices": tuple(row.get("choices", ()))})
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What can be chosen, () where it is written."""
+        """The choices, () for free text."""
         if self.type == "boolean":
             return (_TRUE, _FALSE)
         return (("", *self.choices) if self.nullable else self.choices) if self.type == "choice" else ()
 
     @property
     def bounds(self) -> str:
-        """In words, "" without any."""
+        """The bounds in words, "" without any."""
         low, high = self.minimum, self.maximum
         below = _("more than {number:g}") if self.open_below else _("at least {number:g}")
         above = _("less than {number:g}") if self.open_above else _("at most {number:g}")
@@ -52,7 +52,7 @@ class Setting:
         return _(" and ").join(parts)
 
     def text(self, value: Any) -> str:
-        """A value as the form shows it."""
+        """Return a value as shown in the form."""
         if value is None:
             return ""
         if self.type == "boolean":
@@ -64,7 +64,7 @@ class Setting:
         return f"{value:.6g}" if isinstance(value, float) else str(value)
 
     def value(self, text: str) -> Any:
-        """What a text means. Raises ValueError with a clause that says what is wrong with it."""
+        """Return the value of a text. Raises ValueError with a phrase that completes "must be …"."""
         text = text.strip()
         if self.type == "string":
             return text
@@ -81,7 +81,7 @@ class Setting:
         if self.type in ("integers", "numbers"):
             parts = [part for part in text.replace(",", " ").replace("x", " ").split() if part]
             if len(parts) != self.length:
-                raise ValueError(_("{count} numbers, with commas between them").format(count=self.length))
+                raise ValueError(_("{count} numbers separated by commas").format(count=self.length))
             return [_number(part, self.type == "integers") for part in parts]
         return self._bounded(_number(text, self.type == "integer"))
 

@@ -1,4 +1,4 @@
-"""A table of settings: a name, a control, a unit; what is wrong is said as it is typed."""
+"""Table of settings (name, editor, unit) with validation while typing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROW_PX = 26
 
 
 class SettingsForm:
-    """Fills a QTableWidget with settings. `changed` is called when the user changed a value."""
+    """Fills a QTableWidget with settings. `changed` is called when the user changes a value."""
 
     def __init__(self, table: Any, changed: Callable[[], None]) -> None:
         self._table = table
@@ -25,7 +25,7 @@ class SettingsForm:
         self._showing = False
 
     def show(self, settings: Sequence[Setting], values: Mapping[str, Any]) -> None:
-        """One row a setting, with its value; settings without one are empty."""
+        """Show one row per setting; settings without a value are empty."""
         self._showing = True
         self._settings, self._controls = tuple(settings), {}
         table = self._table
@@ -48,13 +48,13 @@ class SettingsForm:
         self.set_values(values)
 
     def show_only(self, keys: Collection[str] | None) -> None:
-        """Hides the rows of all other keys; None shows every row. What is wrong is never hidden."""
+        """Hide the rows of all other keys; None shows every row. Invalid rows are never hidden."""
         wrong = {setting.key for setting in self._settings if self._fault(setting)}
         for row, setting in enumerate(self._settings):
             self._table.setRowHidden(row, keys is not None and setting.key not in keys and setting.key not in wrong)
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Shows other values; those not named stay."""
+        """Set the given values and keep the others."""
         self._showing = True
         for setting in self._settings:
             if setting.key in values:
@@ -63,7 +63,7 @@ class SettingsForm:
         self.faults()
 
     def values(self) -> dict[str, Any]:
-        """Key -> value of every row that is right."""
+        """Return key -> value of every valid row."""
         found = {}
         for setting in self._settings:
             try:
@@ -73,7 +73,7 @@ class SettingsForm:
         return found
 
     def faults(self) -> list[str]:
-        """A sentence for every row that is wrong; the rows are marked."""
+        """Return a sentence for every invalid row, and mark these rows."""
         found = []
         for setting in self._settings:
             control, fault = self._controls[setting.key], self._fault(setting)
@@ -100,7 +100,7 @@ class SettingsForm:
         if setting.options:
             box = qt.QComboBox()
             for option in setting.options:
-                box.addItem(option or _("by the method"), option)
+                box.addItem(option or _("method default"), option)
             box.connect("currentIndexChanged(int)", self._on_changed)
             return box
         line = qt.QLineEdit()

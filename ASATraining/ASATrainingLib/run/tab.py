@@ -1,4 +1,4 @@
-"""The tab that starts runs, and stops, kills and resumes the one that is looked at."""
+"""Tab Run: start runs, and stop, kill or resume the current one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ASATrainingLib.wording import device_text, estimate_text
 _POLL_MS = 100
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 PRETRAINING = "pretraining"  # kind of a run, and task of a model made of one
-# What people usually change. Those chosen in controls of their own are not in the table.
+# Common settings. Those with dedicated widgets are not in the table.
 FRONT = {
     PRETRAIN: ("method", "mask_ratio", "crop", "epochs", "batch", "micro_batch", "base_lr", "held_out"),
     FINETUNE: ("network", "output", "crop", "optimisation.steps", "optimisation.batch", "optimisation.micro_batch",
@@ -35,7 +35,7 @@ _OWN = ("store", "init")
 
 
 class RunTab:
-    """Settings on one side, `logic.control` on the other; what a run will need is asked of the engine.
+    """Edits settings, estimates requirements with the engine, and starts runs through `logic.control`.
 
     `widget` is the loaded RunTab.ui.
     """
@@ -51,10 +51,10 @@ class RunTab:
         self._form = SettingsForm(self.ui.settingsTable, self._on_changed)
         self._call: EngineCall | None = None
         self._devices: EngineCall | None = None
-        self._estimate: Mapping[str, Any] | None = None  # of what is shown now
-        self._asked: tuple[Any, ...] = ()  # what the running estimate is of
-        self._taken_by: Mapping[str, int] = {}  # device -> runs that have it or wait for it
-        self._start_after = False  # the estimate that runs was asked for by Start
+        self._estimate: Mapping[str, Any] | None = None  # for the settings shown
+        self._asked: tuple[Any, ...] = ()  # request of the running estimate
+        self._taken_by: Mapping[str, int] = {}  # device -> number of running and queued runs
+        self._start_after = False  # the running estimate was requested by Start
         self._showing = False
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
@@ -67,13 +67,13 @@ class RunTab:
         self._refresh()
 
     def close(self) -> None:
-        """Ends what is being asked; runs go on."""
+        """Cancel running queries; runs continue."""
         self._timer.stop()
         for signal, listener in self._listeners:
             signal.disconnect(listener)
         for call in (self._call, self._devices):
             if call is not None:
-                self.logic.let_go(call)
+                self.logic.release(call)
 
     def _connect(self) -> None:
         ui, logic = self.ui, self.logic
@@ -83,9 +83,9 @@ class RunTab:
             box.connect("currentIndexChanged(int)", self._on_changed)
         for edit in (ui.runStorePathLineEdit, ui.runFolderPathLineEdit):
             edit.connect("currentPathChanged(QString)", self._on_changed)
-            edit.connect("validInputChanged(bool)", self._on_changed)  # all that tells of an emptied path
+            edit.connect("validInputChanged(bool)", self._on_changed)  # the only signal for a cleared path
         ui.allCheckBox.connect("toggled(bool)", self._show_rows)
-        ui.devicesButton.connect("clicked()", self.look_for_devices)
+        ui.devicesButton.connect("clicked()", self.refresh_devices)
         ui.estimateButton.connect("clicked()", self.estimate)
         ui.startButton.connect("clicked()", self.start)
         ui.stopButton.connect("clicked()", self._stop)
@@ -103,7 +103,7 @@ class RunTab:
     # --- the forms
 
     def show_forms(self, forms: Sequence[Mapping[str, Any]]) -> None:
-        """What the engine says of the settings of each kind of run."""
+        """Show the settings schema of each kind of run."""
         self._forms = {form["kind"]: form for form in forms}
         self._on_kind()
 
@@ -113,7 +113,7 @@ class RunTab:
 
     @property
     def kind_known(self) -> bool:
-        """Whether the engine has said which settings this kind has."""
+        """Whether the settings schema of this kind is known."""
         return self.kind in self._forms
 
     def _on_kind(self, *_args: object) -> None:
@@ -142,7 +142,7 @@ class RunTab:
             self.set_values(self._forms[self.kind]["presets"][_chosen(self.ui.presetComboBox)])
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Puts values (by their flat keys) into the table; those not named stay."""
+        """Set values (by flat keys) in the table and keep the others."""
         self._form.set_values(values)
         self._on_changed()
 
@@ -150,7 +150,7 @@ class RunTab:
         self._form.show_only(None if self.ui.allCheckBox.isChecked() else FRONT[self.kind])
 
     def values(self) -> dict[str, Any]:
-        """Everything that was chosen, as the engine reads it; what is wrong is missing."""
+        """Return all settings in the engine's format, without invalid ones."""
         found = self._form.values()
         found["store"] = str(self.ui.runStorePathLineEdit.currentPath)
         if self.kind == FINETUNE:
@@ -161,7 +161,7 @@ class RunTab:
         box, chosen = self.ui.initComboBox, _chosen(self.ui.initComboBox)
         self._showing = True
         box.clear()
-        box.addItem(_("Scratch: no pre-trained encoder"), "")
+        box.addItem(_("From scratch (no pre-trained encoder)"), "")
         for run in self.logic.runs:
             if run.kind == PRETRAINING and not run.problem:
                 box.addItem(run.name, str(run.path))
@@ -181,16 +181,16 @@ class RunTab:
             self.ui.estimateLabel.setText("")
             self._refresh()
 
-    # --- what can be done
+    # --- validation
 
     def faults(self) -> list[str]:
-        """Sentences that say what keeps the run from being started."""
+        """Return the reasons why the run cannot be started, as sentences."""
         if not self.kind_known:
-            return [_("The settings are still being read.")]
+            return [_("The settings are still loading.")]
         found = self._form.faults()
         try:
             return [*found, *self._folder_faults()]
-        except OSError as error:  # not to be listed, or no name that this system can have
+        except OSError as error:  # not listable, or an invalid name on this system
             text = _("The folders cannot be read: {reason}.")
             return [*found, text.format(reason=error.strerror or error)]
 
@@ -198,35 +198,37 @@ class RunTab:
         found = []
         store = str(self.ui.runStorePathLineEdit.currentPath)
         if not store or not Path(store).is_dir():
-            found.append(_("Choose a store; make one in the tab Data."))
+            found.append(_("Choose a store. You can create one in the tab Data."))
         folder = str(self.ui.runFolderPathLineEdit.currentPath)
         if not folder:
             found.append(_("Choose a folder for the run."))
         elif Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
-            found.append(_("The run folder exists already and is not empty; choose a new one."))
+            found.append(_("The run folder already exists and is not empty. Choose a new one."))
         return found
 
     def _refresh(self, *_args: object) -> None:
         ui, faults, asking = self.ui, self.faults(), self._call is not None
         ui.faultLabel.setText("\n".join(faults[:3]) if self._forms else "")
         ui.faultLabel.setVisible(bool(faults) and bool(self._forms))
-        ui.startLabel.setText("" if self._forms else _("Reading the settings…"))
+        ui.startLabel.setText("" if self._forms else _("Loading the settings…"))
         ui.estimateButton.setEnabled(not faults and not asking)
         ui.startButton.setEnabled(not faults and not asking)
         ui.startButton.setText(_("Queue") if self._taken() else _("Start"))
         why = "\n".join(faults)
-        ui.estimateButton.setToolTip(why or _("Measure what the run will need; takes some seconds."))
-        ui.startButton.setToolTip(why or _("Start the run in a process of its own; it outlives Slicer."))
+        ui.estimateButton.setToolTip(why or _("Run a short benchmark to estimate time and memory."))
+        ui.startButton.setToolTip(
+            why or _("Start the run in a separate process that continues after Slicer is closed.")
+        )
         run = self.logic.current_run
         alive = run is not None and run.status.alive
         why_not = self.logic.control.why_not_resume(run) if run is not None else _("No run is open.")
         ui.stopButton.setEnabled(alive)
         ui.killButton.setEnabled(run is not None and alive and run.state.here)
         ui.resumeButton.setEnabled(not why_not)
-        ui.resumeButton.setToolTip(why_not or _("Go on from the last checkpoint."))
+        ui.resumeButton.setToolTip(why_not or _("Continue from the last checkpoint."))
 
     def _on_run_state(self, run: RunFolder) -> None:
-        if run.kind == PRETRAINING and self.ui.initComboBox.findData(str(run.path)) < 0:  # it was not known before
+        if run.kind == PRETRAINING and self.ui.initComboBox.findData(str(run.path)) < 0:  # a new run
             self._list_inits()
         if self.logic.current_run is not None and run.path == self.logic.current_run.path:
             if run.status is not Status.RUNNING:
@@ -235,8 +237,8 @@ class RunTab:
 
     # --- devices
 
-    def look_for_devices(self) -> None:
-        """Asks what there is to train on."""
+    def refresh_devices(self) -> None:
+        """Query the available devices."""
         if self._devices is None:
             self._devices = EngineCall(self.logic.runner, ["devices", "--json"])
             self._timer.start()
@@ -253,18 +255,18 @@ class RunTab:
         self._refresh()
 
     def _taken(self) -> bool:
-        """Whether the chosen device has a run already."""
+        """Return whether the selected device already has a run."""
         return self._taken_by.get(_chosen(self.ui.deviceComboBox), 0) > 0
 
-    # --- what it will need
+    # --- estimate
 
     def estimate(self) -> None:
-        """Asks the engine what the run will need."""
+        """Ask the engine for the requirements of the run."""
         folder, device = str(self.ui.runFolderPathLineEdit.currentPath), _chosen(self.ui.deviceComboBox)
         words = ["estimate", self.kind, SETTINGS, "-o", folder, "--device", device, "--json"]
         self._asked = self._question()
         self._call = EngineCall(self.logic.runner, words, self.values())
-        self.ui.estimateLabel.setText(_("Measuring for some seconds…"))
+        self.ui.estimateLabel.setText(_("Measuring…"))
         self._timer.start()
         self._refresh()
 
@@ -274,12 +276,12 @@ class RunTab:
         return (self.kind, self.values(), *where)
 
     def poll(self) -> None:
-        """Takes in what the engine answered since the last call."""
+        """Process the engine's replies since the last call."""
         if self._devices is not None:
             self._devices.poll()
             if self._devices.ended:
                 call, self._devices = self._devices, None
-                self.logic.let_go(call)
+                self.logic.release(call)
                 if call.state is JobState.DONE:
                     self._show_devices(call.result)
         if self._call is not None:
@@ -291,7 +293,7 @@ class RunTab:
 
     def _on_estimate(self, call: EngineCall) -> None:
         self._call = None
-        self.logic.let_go(call)
+        self.logic.release(call)
         start, self._start_after = self._start_after, False
         if self._asked != self._question():  # changed meanwhile
             self.ui.estimateLabel.setText("")
@@ -308,29 +310,29 @@ class RunTab:
     # --- runs
 
     def start(self) -> None:
-        """Starts the run; what it will need is asked first, and warned of."""
+        """Start the run after estimating its requirements and confirming warnings."""
         if self._estimate is None:
             self._start_after = True
             self.estimate()
             return
         warnings = "\n".join(self._estimate["warnings"])
-        if warnings and not self._dialogs.ask(f"{warnings}\n\n{_('Start the run all the same?')}"):
+        if warnings and not self._dialogs.ask(f"{warnings}\n\n{_('Start the run anyway?')}"):
             return
         folder = Path(str(self.ui.runFolderPathLineEdit.currentPath))
         self.logic.remember(f"run/store/{self.kind}", str(self.ui.runStorePathLineEdit.currentPath))
         if self._do(lambda: self.logic.control.start(self.kind, self.values(), folder, self._estimate["device"])):
             self.logic.open_run(folder)
-            self.look_for_devices()
+            self.refresh_devices()
             self._on_changed()
 
     def _stop(self) -> None:
         run = self.logic.current_run
         if run is not None and self._do(lambda: self.logic.control.stop(run)):
-            self.ui.controlLabel.setText(_("Stops after this step; the checkpoint is written first."))
+            self.ui.controlLabel.setText(_("Stopping after this step, once a checkpoint is written."))
 
     def _kill(self) -> None:
         run = self.logic.current_run
-        question = _("End the run at once? What came after the last checkpoint is lost.")
+        question = _("End the run immediately? Progress since the last checkpoint will be lost.")
         if run is not None and self._dialogs.ask(question):
             self._do(lambda: self.logic.control.kill(run))
 
@@ -340,7 +342,7 @@ class RunTab:
             self.logic.refresh(run.path)
 
     def _do(self, action: Any) -> bool:
-        """Whether it could be done; if not, the user is told why."""
+        """Run an action and return whether it succeeded; show the error otherwise."""
         try:
             action()
         except ControlError as error:

@@ -1,4 +1,4 @@
-"""Checkpoints and models to look into, told from their files' headers without reading a weight."""
+"""List checkpoints and models for inspection from file headers, without reading weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_HEADER = 1 << 26
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file or a model folder with weights; `step` is how long it was trained, 0 where that is not known."""
+    """A checkpoint file or model folder; `step` is the number of training steps, 0 if unknown."""
 
     path: Path
     title: str
@@ -29,7 +29,7 @@ class Checkpoint:
 
     @property
     def stamp(self) -> tuple[str, float]:
-        """What changes when it is written anew."""
+        """Path and modification time, which change when the file is rewritten."""
         try:
             return str(self.path), self.path.stat().st_mtime
         except OSError:
@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 def record(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself. Raises ValueError with a sentence when it is none, or damaged."""
+    """Return the record of a checkpoint. Raises ValueError if it is damaged or not a checkpoint."""
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -48,13 +48,13 @@ def record(path: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError
     except (OSError, ValueError, LookupError, TypeError, struct.error):
-        raise ValueError(_("{path} is damaged, or not a checkpoint of ASA.").format(path=path)) from None
+        raise ValueError(_("{path} is damaged or is not an ASA checkpoint.").format(path=path)) from None
     return found
 
 
 @functools.lru_cache(maxsize=1024)
 def _step(path: Path, _written: float) -> int | None:
-    """Steps of a checkpoint, None when it cannot be read. A running run is asked for its checkpoints all the time."""
+    """Return the step of a checkpoint, None if unreadable. Cached, because active runs are listed repeatedly."""
     try:
         return int(record(path).get("step", 0))
     except (ValueError, TypeError):
@@ -62,7 +62,7 @@ def _step(path: Path, _written: float) -> int | None:
 
 
 def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
-    """Those of a run that can be read, by step; "best" before "last" where they are of one step."""
+    """Return the readable checkpoints of a run by step; "best" precedes "last" at the same step."""
     found = []
     for path in run.checkpoints():
         if (step := _step(path, Checkpoint(path, "").stamp[1])) is None:
@@ -74,13 +74,13 @@ def checkpoints(run: RunFolder) -> Sequence[Checkpoint]:
 
 
 def installed() -> list[Checkpoint]:
-    """The installed models that reconstruct: those of a pre-training, which have their decoder still."""
+    """Return the installed models with a decoder, which can reconstruct."""
     models = [model for model in list_models() if "autoencoder" in model.description.network]
     return [Checkpoint(model.path, _("Model {name}").format(name=model.name)) for model in models]
 
 
 def opened(path: Path) -> Checkpoint:
-    """A checkpoint or an exported model from anywhere. Raises ValueError with a sentence when it is neither."""
+    """Return a checkpoint or exported model at a path. Raises ValueError if it is neither."""
     if (path / DESCRIPTION).is_file():
         return Checkpoint(path, path.name)
     if path.is_file():

@@ -1,7 +1,7 @@
-"""Runs are started, stopped, killed and resumed. Nothing here outlives a call: the run's own process does.
+"""Start, stop, kill and resume runs in detached processes.
 
-A run folder made here also holds settings.json and launch.json, with which its program was called, and console.txt,
-which that said.
+A run folder created here also contains settings.json and launch.json, which record the call, and console.txt, the
+output of the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from slicer.i18n import tr as _
 
 from asa.runs.layout import CONSOLE, DESCRIPTION, STATE, STOP
-from ASASlicerLib.process import end_tree
+from ASASlicerLib.process import kill_tree
 from ASATrainingLib.runs.run_folder import RunFolder, Status
 
 SETTINGS, LAUNCH = "settings.json", "launch.json"
@@ -27,7 +27,7 @@ _POSIX = os.name == "posix"
 
 
 class Detached(Protocol):
-    """A program that was let go of. `poll` collects it once it has ended."""
+    """A detached program. `poll` reaps it once it has ended."""
 
     pid: int
 
@@ -35,30 +35,30 @@ class Detached(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts programs that go on when this one ends."""
+    """Starts programs that outlive this one."""
 
     def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> Detached:
-        """Runs `python *arguments` in a folder, its output appended to a file. Raises OSError."""
+        """Run `python *arguments` in a folder, its output appended to a file. Raises OSError."""
 
 
 class ControlError(Exception):
-    """Something cannot be done; a sentence for the user."""
+    """An action failed; the message is for the user."""
 
 
 class RunControl:
-    """Acts on run folders through the engine's command line and the files it looks at."""
+    """Controls runs through the engine's command line and its control files."""
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
         self._children: list[Detached] = []
 
     def start(self, kind: str, settings: Mapping[str, Any], folder: Path, device: str) -> None:
-        """Starts a new run, or queues it where others have the device. `kind` is pretrain or finetune.
+        """Start a new run, or queue it if the device is busy. `kind` is pretrain or finetune.
 
         Raises ControlError: the folder is in use or cannot be written to.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            text = _("{folder} exists already and is not empty; choose a new folder for this run.")
+            text = _("{folder} already exists and is not empty. Choose a new folder for this run.")
             raise ControlError(text.format(folder=folder))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -69,13 +69,13 @@ class RunControl:
         self._launch(kind, folder, device)
 
     def resume(self, run: RunFolder, device: str = "") -> None:
-        """Goes on with a run whose process is gone, on the device it was on unless another is named.
+        """Resume a run whose process has ended, on its previous device unless another is given.
 
-        Raises ControlError: it runs, it is not one of ours, or its folder cannot be written to.
+        Raises ControlError: the run is active, not an ASA run, or its folder cannot be written to.
         """
         if reason := self.why_not_resume(run):
             raise ControlError(reason)
-        kind = run.abilities.command if run.kind else self._kind_of_unborn(run.path)
+        kind = run.abilities.command if run.kind else self._recorded_command(run.path)
         if run.settings:
             try:
                 (run.path / SETTINGS).write_text(json.dumps(run.settings, indent=2), encoding="utf-8")
@@ -84,24 +84,26 @@ class RunControl:
         self._launch(kind, run.path, device or run.state.device or "auto")
 
     def why_not_resume(self, run: RunFolder) -> str:
-        """A sentence, "" when it can be resumed."""
+        """Return why a run cannot be resumed, as a sentence, or "" if it can."""
         if run.problem:
             return run.problem
         if run.status.alive:
-            return _("The run is going on.")
+            return _("The run is still active.")
         if run.status is Status.FINISHED:
-            return _("The run has come to its end.")
+            return _("The run is finished.")
         if run.kind and not run.abilities.command:
-            text = _("{file} does not say which command resumes a run of kind '{kind}'.")
+            text = _("{file} does not record which command resumes a run of kind '{kind}'.")
             return text.format(file=run.path / DESCRIPTION, kind=run.kind)
         if not run.kind and not (run.path / LAUNCH).is_file():
-            return _("{folder} does not say how it was started.").format(folder=run.path)
+            return _("{folder} does not record how the run was started, so it cannot be resumed.").format(
+                folder=run.path
+            )
         if run.kind and not run.settings:
             return _("The settings in {file} cannot be read.").format(file=run.path / DESCRIPTION)
         return ""
 
     def stop(self, run: RunFolder) -> None:
-        """Asks a run to write a checkpoint and stop; also one on another machine that shares the folder.
+        """Ask a run to write a checkpoint and stop, also on another machine that shares the folder.
 
         Raises ControlError: its folder cannot be written to.
         """
@@ -111,13 +113,13 @@ class RunControl:
             raise _unwritable(run.path, error) from error
 
     def kill(self, run: RunFolder) -> None:
-        """Ends a run's process, and all that it started, at once.
+        """Kill a run's process and its children.
 
-        Raises ControlError: it is not a process of this machine, or not one of this user.
+        Raises ControlError: the process runs on another machine or belongs to another user.
         """
         state = run.state
         if state.host != socket.gethostname():
-            text = _("The run is on {host}; kill it there, or stop it here.")
+            text = _("The run is on {host}. Kill it there, or stop it from here.")
             raise ControlError(text.format(host=state.host))
         try:
             _kill(state.pid)
@@ -127,11 +129,11 @@ class RunControl:
             raise ControlError(_("The process belongs to another user.")) from error
 
     def reap(self) -> None:
-        """Collects the programs that have ended, so that nobody takes them for alive."""
+        """Reap ended programs, so that they do not appear alive."""
         self._children = [child for child in self._children if child.poll() is None]
 
-    def _kind_of_unborn(self, folder: Path) -> str:
-        """The command of a run that ended before it wrote run.yaml."""
+    def _recorded_command(self, folder: Path) -> str:
+        """Return the command of a run that ended before it wrote run.yaml."""
         try:
             return str(json.loads((folder / LAUNCH).read_text(encoding="utf-8"))["command"])
         except (OSError, ValueError, LookupError) as error:
@@ -158,7 +160,7 @@ def _unwritable(folder: Path, error: OSError) -> ControlError:
 
 
 def _tell(folder: Path, pid: int, device: str) -> None:
-    """The first state.json, until the run's program has come so far as to write its own."""
+    """Write the initial state.json, until the run writes its own."""
     state = {"phase": "starting", "pid": pid, "host": socket.gethostname(), "device": device, "time": time.time()}
     before = folder / STATE
     if before.is_file():
@@ -174,7 +176,7 @@ def _tell(folder: Path, pid: int, device: str) -> None:
 
 def _kill(pid: int) -> None:
     if not _POSIX:
-        end_tree(pid)
+        kill_tree(pid)
         return
     # A run started here has a session of its own, with the programs that started it and those it started. One that was
     # started from a terminal may share its group with others, and the session is the terminal's.

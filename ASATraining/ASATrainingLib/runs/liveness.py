@@ -1,4 +1,4 @@
-"""Whether a process of this machine is there. Standard library only, because Slicer has no psutil."""
+"""Test whether a local process is alive. Standard library only, because Slicer has no psutil."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _QUERY_LIMITED_INFORMATION = 0x1000
 
 
 def process_alive(pid: int) -> bool:
-    """Whether a process with this id runs here. One that has ended and waits to be collected does not."""
+    """Return whether a process with this id is running on this machine; zombies are not."""
     if pid <= 0:
         return False
     if sys.platform == "win32":
@@ -33,7 +33,7 @@ def _zombie(pid: int) -> bool:
 
 
 def _windows_alive(pid: int) -> bool:
-    """os.kill would end it there."""
+    """Return whether a process is running on Windows, where os.kill would end it."""
     if sys.platform == "win32":
         import ctypes
 

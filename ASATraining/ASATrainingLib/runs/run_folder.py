@@ -1,6 +1,6 @@
-"""A run folder as the panel sees it: read only, and whatever is missing, half written or foreign is put up with.
+"""Read run folders for the panel, tolerating missing, incomplete or foreign files.
 
-The training program writes run.yaml and state.json (see asa.runs.layout); nothing here talks to it.
+The training program writes run.yaml and state.json (see asa.runs.layout); there is no other communication with it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from asa.runs.abilities import Abilities, abilities
 from asa.runs.layout import CHECKPOINT_SUFFIX, CHECKPOINTS, DESCRIPTION, FORMAT, STATE
 from ASATrainingLib.runs.liveness import process_alive
 
-SILENCE_S = 1800.0  # after which a run on another machine, whose process cannot be asked for, is taken for dead
+SILENCE_S = 1800.0  # after which a run on another machine is considered crashed
 
 
 class Status(Enum):
-    """Where a run is."""
+    """Status of a run."""
 
     NEW = "not started"
     QUEUED = "queued"
@@ -40,7 +40,7 @@ class Status(Enum):
 
     @property
     def alive(self) -> bool:
-        """Whether a process works on it, or waits for its turn."""
+        """Whether a process is running or queued."""
         return self in (Status.QUEUED, Status.STARTING, Status.RUNNING)
 
 
@@ -57,10 +57,10 @@ _PHASES = {
 
 @dataclass(frozen=True)
 class RunState:
-    """What state.json says, and whether it is still true.
+    """Content of state.json, corrected for processes that have ended.
 
-    `step` of `steps` optimiser steps are done (`steps` is 0 where nobody knows); `heartbeat` is in s since 1970;
-    `device` is the one it waits for or runs on, "" if not told.
+    `step` of `steps` optimiser steps are done (`steps` is 0 if unknown); `heartbeat` is in s since 1970; `device` is
+    the one it is queued for or runs on, "" if unknown.
     """
 
     status: Status = Status.NEW
@@ -73,13 +73,13 @@ class RunState:
 
     @property
     def here(self) -> bool:
-        """Whether its process is, or was, one of this machine."""
+        """Whether its process runs or ran on this machine."""
         return self.host == socket.gethostname()
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run folder at the moment it was read.
+    """Snapshot of a run folder.
 
     `kind`: as run.yaml names it, "" where it is not known; `abilities`: what can be done with a run, as it says
     itself. `settings`: as in run.yaml, {} where they cannot be read. `problem`: a sentence why this folder is not to be
@@ -103,13 +103,13 @@ class RunFolder:
         return self.state.status
 
     def checkpoints(self) -> list[Path]:
-        """Checkpoint files, oldest first."""
+        """Return checkpoint files, oldest first."""
         found = self.path.joinpath(CHECKPOINTS).glob(f"[!.]*{CHECKPOINT_SUFFIX}")
         return sorted(found, key=lambda path: (_modified(path), path.name))
 
 
 def read_run(path: Path) -> RunFolder:
-    """Reads a folder; never raises for what is in it."""
+    """Read a folder; never raises for its contents."""
     path = Path(path)
     state = read_state(path)
     try:
@@ -125,9 +125,9 @@ def read_run(path: Path) -> RunFolder:
     version, kind = record.get("format"), str(record.get("kind") or "")
     problem = ""
     if isinstance(version, int) and version > FORMAT:
-        problem = _("{folder} was written by a newer version of ASA (format {version}); update ASA to work with it.")
+        problem = _("{folder} was written by a newer version of ASA (format {version}). Update ASA to open it.")
     elif not kind:
-        problem = _("{file} is damaged: it does not say what kind of run this is.")
+        problem = _("{file} is damaged: the kind of run is missing.")
     problem = problem.format(folder=path, file=path / DESCRIPTION, version=version)
     parts = {key: record[key] for key in ("settings", "data") if isinstance(record.get(key), dict)}
     return RunFolder(path, kind, problem=problem, state=state, abilities=abilities(record), **parts)
@@ -139,7 +139,7 @@ def read_state(
     host: Callable[[], str] = socket.gethostname,
     now: Callable[[], float] = time.time,
 ) -> RunState:
-    """What state.json of a folder says; a run whose process is gone without a word is DIED."""
+    """Read state.json of a folder; a run whose process ended unexpectedly is DIED."""
     values: Any = None
     with contextlib.suppress(OSError, ValueError):
         values = json.loads((path / STATE).read_text(encoding="utf-8", errors="replace"))
@@ -163,13 +163,12 @@ def _number(values: dict[str, Any], key: str) -> float:
 def _modified(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # replaced meanwhile
+    except OSError:  # replaced concurrently
         return 0.0
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """The mapping in a YAML text; without a YAML reader, as in a Slicer that was never set up to train, its plain
-    lines only."""
+    """Return the mapping in a YAML text; without the package yaml, as in a fresh Slicer, only plain lines are read."""
     try:
         yaml: Any = importlib.import_module("yaml")
     except ImportError:

@@ -1,4 +1,4 @@
-"""Collaborators for tests: an engine that says what it is told to, and a launcher that starts nothing."""
+"""Collaborators for tests: an engine that says what it is received to, and a launcher that starts nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ESTIMATE = {
 
 
 class FakeEngineProcess:
-    """A command of the engine that runs until it is told how it ends."""
+    """A command of the engine that runs until it is received how it ends."""
 
     def __init__(self, arguments: Sequence[str], folder: Path) -> None:
         self.arguments, self.folder = list(arguments), folder
@@ -98,13 +98,13 @@ class FakeEngine:
         return self.started[-1]
 
     def running(self, command: str) -> FakeEngineProcess | None:
-        """The newest process of `asa <command>` that was not told to end."""
+        """The newest process of `asa <command>` that was not received to end."""
         found = [one for one in self.started if one.arguments[2] == command and one._exit_code is None]
         return found[-1] if found else None
 
 
 class FakeChild:
-    """A detached program; its process id is one that nobody has."""
+    """A detached program with an unused process id."""
 
     pid = 2**22 + 1
 

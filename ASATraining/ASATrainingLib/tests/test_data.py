@@ -1,4 +1,4 @@
-"""The tab Data: what is looked at, shown and prepared."""
+"""Tab Data: scanning, listing and preparing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOUND = {"event": "found", "subject": "1", "modalities": ["t1"], "labels": False
 
 
 class TestData(PanelTestCase):
-    """Looking before anything is written, then preparing."""
+    """Scan first, then prepare."""
 
     def open(self) -> None:
         super().open()
@@ -44,7 +44,7 @@ class TestData(PanelTestCase):
         control.setCurrentIndex(control.findData(value))
 
     def test_what_is_there_is_listed_with_its_problems(self) -> None:
-        arguments = self.begin("lookButton")
+        arguments = self.begin("scanButton")
         self.assertEqual(arguments[2:6], ["prepare", "pretrain", "--bids", str(self.folder)])
         self.assertIn("--dry-run", arguments)
         self.finish({**FOUND, "name": "a", "problems": []}, {**FOUND, "name": "b", "problems": ["it is empty"]})
@@ -60,17 +60,17 @@ class TestData(PanelTestCase):
         self.controls.storePathLineEdit.setCurrentPath("")
         self.assertFalse(self.controls.prepareButton.enabled)
         self.controls.folderPathLineEdit.setCurrentPath("")
-        self.assertFalse(self.controls.lookButton.enabled)
+        self.assertFalse(self.controls.scanButton.enabled)
 
     def test_a_folder_without_scans_is_a_sentence(self) -> None:
-        self.begin("lookButton")
-        self.finish(error="there holds no T1-weighted scan")
-        self.assertEqual(self.controls.statusLabel.text, "there holds no T1-weighted scan")
+        self.begin("scanButton")
+        self.finish(error="there contains no T1-weighted scan")
+        self.assertEqual(self.controls.statusLabel.text, "there contains no T1-weighted scan")
         self.assertEqual(self.controls.foundTable.rowCount, 0)
 
     def test_preparing_shows_progress_and_hands_the_store_on(self) -> None:
-        told = []
-        self.logic.store_ready.connect(lambda kind, store: told.append((kind, store)))
+        received = []
+        self.logic.store_ready.connect(lambda kind, store: received.append((kind, store)))
         self.assertFalse(self.controls.prepareButton.enabled)  # no store yet
         self.controls.storePathLineEdit.setCurrentPath(str(self.folder / "store"))
         self.controls.strippedCheckBox.setChecked(True)
@@ -81,7 +81,7 @@ class TestData(PanelTestCase):
         wait_for(lambda: self.controls.progressBar.value == 500)
         self.assertEqual(self.controls.statusLabel.text, "a: ok")
         self.finish({"event": "done", "said": "2 scans", "sheet": "sheet.html"})
-        self.assertEqual(told, [("pretrain", self.folder / "store")])
+        self.assertEqual(received, [("pretrain", self.folder / "store")])
         self.assertEqual(self.controls.statusLabel.text, "2 scans")
         self.assertTrue(self.controls.sheetButton.isVisible())
 
@@ -90,7 +90,7 @@ class TestData(PanelTestCase):
         self.begin("prepareButton")
         self.controls.prepareButton.click()
         self.assertTrue(self.runner.process.stopped)
-        self.assertIn("what is done stays", self.controls.statusLabel.text)
+        self.assertIn("Finished cases are kept", self.controls.statusLabel.text)
         self.begin("prepareButton")
         self.finish(error="Cannot write store: no space left on device.")
         self.assertIn("no space left", self.controls.statusLabel.text)
@@ -99,7 +99,7 @@ class TestData(PanelTestCase):
         self.choose("purposeComboBox", "finetune")
         self.assertTrue(self.controls.datasetComboBox.isVisible())
         self.assertFalse(self.controls.jobsSpinBox.isVisible())
-        arguments = self.begin("lookButton")
+        arguments = self.begin("scanButton")
         self.assertEqual(arguments[2:8], ["prepare", "finetune", "--data", str(self.folder), "--dataset", "brats2021"])
         self.finish({**FOUND, "name": "a", "labels": True, "problems": []})
         self.assertEqual(self.controls.foundTable.item(0, 1).text(), "t1, labels")
@@ -110,7 +110,7 @@ class TestData(PanelTestCase):
         self.choose("sourceComboBox", "scene")
         self.controls.storePathLineEdit.setCurrentPath(str(self.folder / "store"))
         wait_for(lambda: self.controls.volumesList.count == 2)
-        self.assertIn("Tick", self.controls.prepareButton.toolTip)
+        self.assertIn("Select", self.controls.prepareButton.toolTip)
         self.controls.volumesList.item(0).setCheckState(2)
         slicer.app.processEvents()
         arguments = self.begin("prepareButton")

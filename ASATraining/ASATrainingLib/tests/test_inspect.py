@@ -1,4 +1,4 @@
-"""The tab that looks into a model: what it asks, what comes into the scene, clicks on patches, scrubbing, bad input."""
+"""Tab Inspect: requests, results in the scene, clicks on patches, scrubbing, invalid input."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ASASlicerLib.proposal.propose import usable_volumes
 from ASASlicerLib.tests.fakes import add_head
 from ASASlicerLib.tests.scene import wait_for
 from ASASlicerLib.volumes import ijk_to_ras
-from ASATrainingLib.inspect.look import Answer
+from ASATrainingLib.inspect.inspection import Inspection
 from ASATrainingLib.inspect.patches import Attention, Patches
 from ASATrainingLib.inspect.scene import ERROR_SD
 from ASATrainingLib.layouts import SLICE_VIEWS, slice_view
 from ASATrainingLib.tests.case import PanelTestCase, report, write_run
-from ASATrainingLib.tests.fake_looks import GRID, FakeLook, FakeLookRunner, write_checkpoint
+from ASATrainingLib.tests.fake_inspections import GRID, FakeInspection, FakeInspectionRunner, write_checkpoint
 
 TILTED = np.array([[-2.0, 0.1, 0, 40], [0.1, -2.0, 0.2, 30], [0, 0.2, 2.0, -50], [0, 0, 0, 1]])
 
@@ -33,29 +33,29 @@ class InspectTestCase(PanelTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.close()
-        self.runner = FakeLookRunner()
+        self.runner = FakeInspectionRunner()
         self.open()
         run = write_run(self.folder / "run")
         for step in (10, 20, 30):
             write_checkpoint(run / "checkpoints" / f"step_{step:06d}.safetensors", step)
         self.logic.open_run(run)
-        self.panel.ui.tabWidget.setCurrentIndex(list(self.panel.tabs).index("Look inside"))
-        self.tab = self.panel.tabs["Look inside"]
+        self.panel.ui.tabWidget.setCurrentIndex(list(self.panel.tabs).index("Inspect model"))
+        self.tab = self.panel.tabs["Inspect model"]
         self.controls = self.tab.ui
         self.volume = add_head("T1", TILTED)
         self.controls.volumeSelector.setCurrentNode(self.volume)
 
     def begin(self, button: Any = None) -> None:
         self.runner.process = None
-        (button or self.controls.lookButton).click()
+        (button or self.controls.inspectButton).click()
         wait_for(lambda: self.runner.process)
 
     def look(self, button: Any = None) -> None:
         """Clicks and lets the engine answer."""
-        before = self.tab.answer
+        before = self.tab.inspection
         self.begin(button)
         self.runner.process.finish()
-        wait_for(lambda: self.tab.answer is not before and not self.tab.looks.running)
+        wait_for(lambda: self.tab.inspection is not before and not self.tab.inspections.running)
 
     def choose_mask(self, value: str) -> None:
         self.controls.maskComboBox.setCurrentIndex(self.controls.maskComboBox.findData(value))
@@ -72,7 +72,7 @@ class InspectTestCase(PanelTestCase):
         return names[0], names[1], names[2]
 
     def count_of_run(self) -> int:
-        """How many checkpoints of the run can be chosen; installed models come beside."""
+        """Return the number of checkpoints of the run, without installed models."""
         return self.controls.checkpointComboBox.count - len(self.tab._extra)
 
     def click_patch(self, points: Any, patch: int) -> None:
@@ -81,7 +81,7 @@ class InspectTestCase(PanelTestCase):
         transform = self.volume.GetParentTransformNode()
         if transform is not None:
             transform.GetMatrixTransformToWorld(world)
-        centre = world.MultiplyPoint([*self.tab.answer.patches.centre(patch), 1.0])
+        centre = world.MultiplyPoint([*self.tab.inspection.patches.centre(patch), 1.0])
         points.make().AddControlPointWorld(list(centre[:3]))
 
 
@@ -139,23 +139,23 @@ class TestLooking(InspectTestCase):
         self.look()
         nodes = slicer.mrmlScene.GetNumberOfNodes()
         self.controls.seedSpinBox.setValue(1)
-        self.assertIn("look again", self.controls.statusLabel.text)
+        self.assertIn("run the inspection again", self.controls.statusLabel.text)
         self.look()
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodes)
 
     def test_cancel_and_close(self) -> None:
         self.begin()
-        self.assertEqual(self.controls.lookButton.text, "Cancel")
+        self.assertEqual(self.controls.inspectButton.text, "Cancel")
         self.runner.process.say(event="progress", stage="aligning", fraction=0.4)
         wait_for(lambda: self.controls.progressBar.value == 400)
         self.assertIn("Aligning", self.controls.statusLabel.text)
-        self.controls.lookButton.click()
+        self.controls.inspectButton.click()
         self.assertTrue(self.runner.process.stopped)
-        self.assertEqual(self.controls.lookButton.text, "Look")
+        self.assertEqual(self.controls.inspectButton.text, "Inspect")
         self.look()
-        folder = self.tab.looks._folder
+        folder = self.tab.inspections._folder
         self.assertTrue(folder.is_dir())
-        self.tab.looks.close()
+        self.tab.inspections.close()
         self.assertFalse(folder.exists())
 
     def test_the_scene_remembers_the_choices(self) -> None:
@@ -177,15 +177,15 @@ class TestScrubbing(InspectTestCase):
     """Through the checkpoints of a run."""
 
     def test_all_checkpoints_are_there_at_once(self) -> None:
-        self.look(self.controls.lookAllButton)
+        self.look(self.controls.inspectAllButton)
         self.assertEqual(len(self.runner.process.models), 3)
         self.runner.process = None
         means = []
         for index in (0, 1, 2):
-            before = self.tab.answer
+            before = self.tab.inspection
             self.controls.checkpointSlider.setValue(index)
             if index < 2:
-                wait_for(lambda before=before: self.tab.answer is not before)  # type: ignore[misc]
+                wait_for(lambda before=before: self.tab.inspection is not before)  # type: ignore[misc]
             means.append(self.array("error").max())
         self.assertIsNone(self.runner.process)
         np.testing.assert_allclose(means[:2], [1.0, 0.5])
@@ -195,18 +195,18 @@ class TestScrubbing(InspectTestCase):
     def test_what_was_not_looked_at_is_told(self) -> None:
         self.look()
         self.controls.checkpointSlider.setValue(0)
-        self.assertIn("look again", self.controls.statusLabel.text)
+        self.assertIn("run the inspection again", self.controls.statusLabel.text)
         self.begin()
         self.assertEqual([Path(model).stem for model in self.runner.process.models], ["step_000010"])
 
     def test_a_changed_volume_or_checkpoint_is_another_question(self) -> None:
         self.look()
-        question, checkpoint = self.tab.question(), self.tab.checkpoint
-        self.assertTrue(self.tab.looks.known(self.volume, question, checkpoint))
+        request, checkpoint = self.tab.request(), self.tab.checkpoint
+        self.assertTrue(self.tab.inspections.known(self.volume, request, checkpoint))
         write_checkpoint(checkpoint.path, 31)
         past = time.time() - 100
         os.utime(checkpoint.path, (past, past))
-        self.assertFalse(self.tab.looks.known(self.volume, question, checkpoint))
+        self.assertFalse(self.tab.inspections.known(self.volume, request, checkpoint))
 
     def test_new_checkpoints_of_a_running_run_are_listed(self) -> None:
         write_checkpoint(self.folder / "run" / "checkpoints" / "last.safetensors", 40)
@@ -227,7 +227,7 @@ class TestPatches(InspectTestCase):
         self.volume.SetAndObserveTransformNodeID(transform.GetID())
         self.choose_mask("drawn")
         self.assertFalse(self.controls.drawButton.enabled)
-        self.assertIn("nothing hidden", self.controls.statusLabel.text)
+        self.assertIn("without hidden patches", self.controls.statusLabel.text)
         self.look()
         self.assertFalse(self.array("hidden").any())
         self.controls.drawButton.setChecked(True)
@@ -237,7 +237,7 @@ class TestPatches(InspectTestCase):
         self.click_patch(self.tab.tools.clicked, 9)
         wait_for(lambda: "2 of 64" in self.controls.hiddenLabel.text)
         self.assertEqual(self.tab.tools.clicked.node.GetNumberOfControlPoints(), 0)
-        patches = self.tab.answer.patches
+        patches = self.tab.inspection.patches
         np.testing.assert_array_equal(self.array("hidden") > 0, np.isin(patches.numbers - 1, (5, 22)))
         self.look()
         self.assertTrue(self.runner.process.value("--mask"))
@@ -250,11 +250,11 @@ class TestPatches(InspectTestCase):
     def test_another_tool_may_draw_too(self) -> None:
         self.choose_mask("drawn")
         self.look()
-        before = self.tab.question()
+        before = self.tab.request()
         array = self.array("hidden")
-        array[self.tab.answer.patches.numbers == 12] = 1
+        array[self.tab.inspection.patches.numbers == 12] = 1
         slicer.util.arrayFromVolumeModified(self.tab.shown.node("hidden"))
-        after = self.tab.question()
+        after = self.tab.request()
         self.assertNotEqual(before.drawn, after.drawn)
         self.assertEqual(np.flatnonzero(np.unpackbits(np.frombuffer(after.drawn, np.uint8))).tolist(), [11])
 
@@ -270,13 +270,13 @@ class TestPatches(InspectTestCase):
         self.assertIn("Choose a patch", self.controls.patchLabel.text)
         self.click_patch(self.tab.tools.chosen, 20)
         wait_for(lambda: self.tab.shown.node("attention") is not None)
-        patches, attention = self.tab.answer.patches, self.array("attention")
+        patches, attention = self.tab.inspection.patches, self.array("attention")
         values = [attention[patches.numbers == patch + 1].max() for patch in range(64)]
         np.testing.assert_array_equal(np.flatnonzero(values), [20, 23, 27])  # its windows end at 23 and, shifted, at 27
         self.assertEqual(self.shows(0)[1], "attention")
         self.assertEqual(patches.place(20), (1, 1, 0))
         self.assertEqual(patches.mirror(20), 23)
-        self.assertIn("12.5 % from its mirror partner (1, 1, 3)", self.controls.patchLabel.text)
+        self.assertIn("12.5 % to its mirror partner (1, 1, 3)", self.controls.patchLabel.text)
         position = [0.0] * 3
         self.tab.tools.partner.node.GetNthControlPointPositionWorld(0, position)
         np.testing.assert_allclose(position, patches.centre(23), atol=1e-3)
@@ -289,10 +289,10 @@ class TestPatches(InspectTestCase):
         self.look()
         self.click_patch(self.tab.tools.chosen, 20)
         wait_for(lambda: "(1, 1, 0)" in self.controls.patchLabel.text)
-        centre = self.tab.answer.patches.centre(0)
+        centre = self.tab.inspection.patches.centre(0)
         self.tab.tools.chosen.node.SetNthControlPointPositionWorld(0, *map(float, centre))
         wait_for(lambda: "Patch (0, 0, 0)" in self.controls.patchLabel.text)
-        self.assertEqual(self.tab.answer.patches.grid, GRID)
+        self.assertEqual(self.tab.inspection.patches.grid, GRID)
 
     def test_a_large_scan_holds_nothing_up(self) -> None:
         """A click on a patch of a scan of 256 x 256 x 192 voxels."""
@@ -304,10 +304,10 @@ class TestPatches(InspectTestCase):
         patches = Patches(numbers, GRID, np.eye(4), True)
         volumes = dict.fromkeys(("image", "importance", "hidden", "reconstruction", "error"), array)
         (self.folder / "look").mkdir()
-        FakeLook([], self.folder).write_attention(self.folder / "look", 64)
-        answer = Answer(volumes, np.eye(4), patches, np.ones(64, bool), {}, Attention(self.folder / "look"))
-        self.timed("the answer of a large scan", lambda: self.tab._on_answer(answer))
-        self.assertIs(self.tab.answer, answer)
+        FakeInspection([], self.folder).write_attention(self.folder / "look", 64)
+        answer = Inspection(volumes, np.eye(4), patches, np.ones(64, bool), {}, Attention(self.folder / "look"))
+        self.timed("the answer of a large scan", lambda: self.tab._on_inspection(answer))
+        self.assertIs(self.tab.inspection, answer)
         for points in (self.tab.tools.clicked, self.tab.tools.chosen):
             self.tab.tools.hide_nothing()
             self.timed("a click on a patch of it", lambda points=points: self.click_patch(points, 21))
@@ -316,7 +316,7 @@ class TestPatches(InspectTestCase):
         self.assertIsNotNone(self.tab.shown.node("attention"))
 
     def timed(self, what: str, act: Any) -> None:
-        """Acts and polls: an answer comes in pieces. The longest piece is said."""
+        """Act and poll until the inspection is loaded, and print the longest step."""
         started = time.thread_time()
         act()
         longest = time.thread_time() - started
@@ -333,7 +333,7 @@ class TestBadInput(InspectTestCase):
     def test_volumes_and_models_that_are_none(self) -> None:
         self.controls.volumeSelector.setCurrentNode(None)
         self.assertIn("Choose a T1", self.controls.statusLabel.text)
-        self.assertFalse(self.controls.lookButton.enabled)
+        self.assertFalse(self.controls.inspectButton.enabled)
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
         self.controls.volumeSelector.setCurrentNode(empty)
         self.assertIn("no voxels", self.controls.statusLabel.text)
@@ -376,11 +376,11 @@ class TestBadInput(InspectTestCase):
             self.begin()
             self.runner.process.say(event="error", message=message, exit_code=5)
             self.runner.process.end(5)
-            wait_for(lambda: not self.tab.looks.running)
+            wait_for(lambda: not self.tab.inspections.running)
             self.assertEqual(self.controls.statusLabel.text, message)
         self.begin()
         self.runner.process.end(-9)
-        wait_for(lambda: not self.tab.looks.running)
+        wait_for(lambda: not self.tab.inspections.running)
         self.assertIn("memory ran out", self.controls.statusLabel.text)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
 

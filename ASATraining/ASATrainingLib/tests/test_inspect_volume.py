@@ -1,4 +1,4 @@
-"""The tab that looks into a model, when another volume is chosen while the engine is at work."""
+"""Tab Inspect, when another volume is selected while the engine is running."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ class TestAnotherVolume(InspectTestCase):
         self.begin()
         self.controls.volumeSelector.setCurrentNode(unusable)
         self.runner.process.finish()
-        wait_for(lambda: not self.tab.looks.running and self.tab.looks._loading is None and self.tab._arrival is None)
+        wait_for(
+            lambda: (
+                not self.tab.inspections.running and self.tab.inspections._loading is None and self.tab._arrival is None
+            )
+        )
         self.assertIsNone(self.tab.shown.node("image"))
         self.controls.volumeSelector.setCurrentNode(self.volume)  # the answer was kept
-        wait_for(lambda: self.tab.answer is not None)
+        wait_for(lambda: self.tab.inspection is not None)
         self.assertTrue(self.tab.shown.node("image").GetName().startswith("T1"))

@@ -1,4 +1,4 @@
-"""The panel around the tabs: which run is looked at, and that it is found again."""
+"""Panel around the tabs: the current run and its restoration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ASASlicerLib.tests.fakes import add_head
 from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.runs.run_folder import Status
 from ASATrainingLib.tests.case import PanelTestCase, write_run, write_state
-from ASATrainingLib.tests.fake_looks import write_checkpoint
+from ASATrainingLib.tests.fake_inspections import write_checkpoint
 from ASATrainingLib.tests.fakes import SETTINGS_FORM
 from ASATrainingLib.watch.tensorboard import TensorBoard
 
@@ -51,7 +51,7 @@ class TestChoosingARun(PanelTestCase):
             self.assertEqual(self.ui.packagesButton.isVisible(), bool(error))
             self.ui.packagesButton.click()
         self.assertTrue(self.panel.tabs["Run"].kind_known)
-        self.assertEqual((self.installer.installed, self.dialogs.said), ([], []))
+        self.assertEqual((self.installer.installed, self.dialogs.messages), ([], []))
 
     def test_tensorboard_can_be_opened_once_it_is_installed(self) -> None:
         button = self.panel.tabs["Watch"].ui.tensorboardButton
@@ -68,10 +68,10 @@ class TestChoosingARun(PanelTestCase):
 
     def test_closing_the_panel_leaves_the_choices_in_the_scene(self) -> None:
         volume = add_head("T1")
-        self.panel.tabs["Look inside"].ui.volumeSelector.setCurrentNode(volume)
+        self.panel.tabs["Inspect model"].ui.volumeSelector.setCurrentNode(volume)
         self.close()
         self.open()
-        self.assertEqual(self.panel.tabs["Look inside"].volume, volume)
+        self.assertEqual(self.panel.tabs["Inspect model"].volume, volume)
 
     def test_the_scene_remembers_the_run(self) -> None:
         self.open_run("first")
@@ -85,21 +85,21 @@ class TestChoosingARun(PanelTestCase):
 
     def test_a_changed_state_is_shown(self) -> None:
         self.open_run("first")
-        told = []
-        self.logic.run_state_changed.connect(lambda run: told.append(run.status))
+        received = []
+        self.logic.run_state_changed.connect(lambda run: received.append(run.status))
         write_state(self.folder / "first", "running")
         self.logic.poll()
         self.logic.poll()
-        self.assertEqual(told, [Status.RUNNING])
+        self.assertEqual(received, [Status.RUNNING])
         self.assertIn("Step 3 of 10", self.ui.runStatusLabel.text)
         self.assertIn("running", self.ui.runComboBox.itemText(0))
 
     def test_what_is_no_run_or_too_new_is_a_sentence(self) -> None:
         self.dialogs.file = str(self.folder)
         self.ui.openRunButton.click()
-        self.assertIn("not a run folder", self.dialogs.said[-1])
+        self.assertIn("not a run folder", self.dialogs.messages[-1])
         self.open_run("new", version=99)
-        self.assertIn("newer version", self.dialogs.said[-1])
+        self.assertIn("newer version", self.dialogs.messages[-1])
         self.assertIn("newer version", self.ui.runStatusLabel.text)
 
     def test_a_forgotten_run_stays_on_disk(self) -> None:
@@ -119,7 +119,7 @@ class TestChoosingARun(PanelTestCase):
         write_state(self.folder / "first", "running")
         for panel in (first, self.panel):
             panel.logic.poll()
-            self.assertIn("Runs.", panel.ui.runStatusLabel.text)
+            self.assertIn("Running.", panel.ui.runStatusLabel.text)
 
     def test_the_first_checkpoint_of_a_young_run_is_chosen(self) -> None:
         run = write_run(self.folder / "young")
@@ -128,4 +128,4 @@ class TestChoosingARun(PanelTestCase):
         write_checkpoint(run / "checkpoints" / "last.safetensors", 5)
         write_state(run, "running", step=5)
         self.logic.poll()
-        self.assertEqual(self.panel.tabs["Look inside"].checkpoint.path, run / "checkpoints" / "last.safetensors")
+        self.assertEqual(self.panel.tabs["Inspect model"].checkpoint.path, run / "checkpoints" / "last.safetensors")

@@ -25,7 +25,7 @@ class TestPublishing(PanelTestCase):
         self.controls = self.tab.ui
         self.tab.list_models()
 
-    def look_at(self, name: str, kind: str = "finetuning", checkpoint: bool = True) -> None:
+    def open_run(self, name: str, kind: str = "finetuning", checkpoint: bool = True) -> None:
         run = write_run(self.folder / name, kind)
         if checkpoint:
             (run / "checkpoints").mkdir()
@@ -41,13 +41,13 @@ class TestPublishing(PanelTestCase):
         (folder / "CARD.md").write_text("# The card", encoding="utf-8")
 
     def test_what_cannot_become_a_model_says_why(self) -> None:
-        self.assertIn("Open a run", self.controls.runLabel.text)
-        self.look_at("pretrained", "pretraining")
-        self.assertIn("fine-tune from it", self.controls.runLabel.text)
-        self.look_at("young", checkpoint=False)
+        self.assertIn("Open a fine-tuning run", self.controls.runLabel.text)
+        self.open_run("pretrained", "pretraining")
+        self.assertIn("Fine-tune from it", self.controls.runLabel.text)
+        self.open_run("young", checkpoint=False)
         self.assertIn("no checkpoint", self.controls.runLabel.text)
         self.assertFalse(self.controls.publishButton.enabled)
-        self.look_at("good one")
+        self.open_run("good one")
         self.assertEqual(self.controls.nameLineEdit.text, "good-one")
         self.assertTrue(self.controls.publishButton.enabled)
         self.controls.nameLineEdit.setText("")
@@ -55,13 +55,13 @@ class TestPublishing(PanelTestCase):
 
     def test_a_run_of_any_task_can_become_a_model(self) -> None:
         for kind in ("finetuning", "tissue", "tumour", "wmh"):
-            self.look_at(f"{kind} run", kind)  # a name that no installed model has
+            self.open_run(f"{kind} run", kind)  # a name that no installed model has
             self.assertTrue(self.controls.publishButton.enabled, kind)
 
     def test_a_name_that_is_taken_is_refused(self) -> None:
         self.write_model("mine")
         self.tab.list_models()
-        self.look_at("run")
+        self.open_run("run")
         self.controls.nameLineEdit.setText("mine")
         self.assertIn("already", self.controls.publishButton.toolTip)
 
@@ -70,9 +70,9 @@ class TestPublishing(PanelTestCase):
         node.UnRegister(None)
         node.SetSingletonTag("ASASegmentation")
         node = slicer.mrmlScene.AddNode(node)
-        told = []
-        node.AddObserver("ModifiedEvent", lambda *_: told.append(True))
-        self.look_at("run")
+        received = []
+        node.AddObserver("ModifiedEvent", lambda *_: received.append(True))
+        self.open_run("run")
         write_state(self.folder / "run", "running")
         self.logic.poll()
         self.assertIn("best weights so far", self.controls.runLabel.text)
@@ -89,14 +89,14 @@ class TestPublishing(PanelTestCase):
         names = [table.item(row, 0).text() for row in range(table.rowCount)]
         self.assertIn("mine", names)
         self.assertEqual(table.item(names.index("mine"), 3).text(), "WMH 0.61")
-        self.assertTrue(told)
+        self.assertTrue(received)
         self.assertFalse(self.controls.cardButton.enabled)
         table.selectRow(names.index("mine"))
         self.controls.cardButton.click()
-        self.assertEqual(self.dialogs.said[-1], "# The card")
+        self.assertEqual(self.dialogs.messages[-1], "# The card")
 
     def test_what_goes_wrong_is_a_sentence(self) -> None:
-        self.look_at("run")
+        self.open_run("run")
         self.controls.publishButton.click()
         wait_for(lambda: self.runner.process)
         self.runner.process.end(f"Cannot write {user_models()}: no space left on device.")

@@ -159,7 +159,7 @@ class TestStarting(RunTestCase):
         self.controls.estimateButton.click()
         self.answer("estimate", ESTIMATE)
         wait_for(lambda: "1.7 GB of memory" in self.controls.estimateLabel.text)
-        for words in ("18 s an epoch", "45 min in all", "450 steps", "160 MB of disk"):
+        for words in ("18 s per epoch", "45 min in total", "450 steps", "160 MB of disk"):
             self.assertIn(words, self.controls.estimateLabel.text)
         self.assertEqual(self.launcher.launched, [])
         self.control("mask_ratio").setText("0.5")
@@ -185,8 +185,8 @@ class TestStarting(RunTestCase):
     def test_a_small_disk_is_warned_of_before(self) -> None:
         self.dialogs.answer = False
         self.start(warnings=["The run needs about 9 GB of disk, and 1 GB are free."])
-        self.assertIn("9 GB of disk", self.dialogs.said[-1])
-        self.assertIn("all the same", self.dialogs.said[-1])
+        self.assertIn("9 GB of disk", self.dialogs.messages[-1])
+        self.assertIn("anyway", self.dialogs.messages[-1])
         self.assertEqual(self.launcher.launched, [])
         self.assertFalse((self.folder / "run").exists())
         self.dialogs.answer = True
@@ -199,7 +199,7 @@ class TestStarting(RunTestCase):
         self.answer("devices", [gpu, {"name": "cpu", "title": "Processor", "free": 1e9, "total": 8e9, "runs": []}])
         wait_for(lambda: self.controls.deviceComboBox.count == 2)
         self.assertIn("2.0 GB of 24 GB free", self.controls.deviceComboBox.itemText(0))
-        self.assertIn("1 run(s) before you", self.controls.deviceComboBox.itemText(0))
+        self.assertIn("1 run(s) queued", self.controls.deviceComboBox.itemText(0))
         self.assertEqual(self.controls.startButton.text, "Queue")
         self.controls.deviceComboBox.setCurrentIndex(1)
         self.assertEqual(self.controls.startButton.text, "Start")
@@ -208,19 +208,19 @@ class TestStarting(RunTestCase):
         (self.folder / "file").write_text("in the way", encoding="utf-8")
         self.controls.runFolderPathLineEdit.setCurrentPath(str(self.folder / "file" / "run"))
         self.start()
-        self.assertIn("cannot be written to", self.dialogs.said[-1])
+        self.assertIn("cannot be written to", self.dialogs.messages[-1])
         self.assertEqual(self.launcher.launched, [])
 
     def test_a_program_that_cannot_be_started_is_a_sentence(self) -> None:
         self.launcher.reason = "no such program"
         self.start()
-        self.assertIn("no such program", self.dialogs.said[-1])
+        self.assertIn("no such program", self.dialogs.messages[-1])
 
 
 class TestControlling(RunTestCase):
-    """Stop, kill and resume, for whatever is looked at."""
+    """Stop, kill and resume the current run."""
 
-    def look_at(self, phase: str, **state: Any) -> None:
+    def open_run(self, phase: str, **state: Any) -> None:
         run = write_run(self.folder / "old", store="x")
         write_state(run, phase, **state)
         self.logic.open_run(run)
@@ -240,7 +240,7 @@ class TestControlling(RunTestCase):
             ("finished", {}, [False, False, False]),
         ):
             with self.subTest(phase=phase, **state):
-                self.look_at(phase, **state)
+                self.open_run(phase, **state)
                 self.assertEqual(self.enabled(), expected)
 
     def test_a_run_of_a_newer_version_is_left_alone(self) -> None:
@@ -251,13 +251,13 @@ class TestControlling(RunTestCase):
         self.assertIn("newer version", self.controls.resumeButton.toolTip)
 
     def test_stopping_asks_through_the_folder(self) -> None:
-        self.look_at("running")
+        self.open_run("running")
         self.controls.stopButton.click()
         self.assertTrue((self.folder / "old" / "stop").is_file())
         self.assertIn("checkpoint", self.controls.controlLabel.text)
 
     def test_resuming_uses_the_runs_own_settings_and_device(self) -> None:
-        self.look_at("stopped", device="cuda:1", step=7)
+        self.open_run("stopped", device="cuda:1", step=7)
         (self.folder / "old" / "stop").touch()
         self.controls.resumeButton.click()
         words = self.launcher.launched[0]
@@ -270,7 +270,7 @@ class TestControlling(RunTestCase):
     def test_killing_ends_the_process_once_confirmed(self) -> None:
         child = subprocess.Popen([python_executable(), "-c", "import time; time.sleep(60)"], start_new_session=True)
         self.addCleanup(child.kill)
-        self.look_at("running", pid=child.pid)
+        self.open_run("running", pid=child.pid)
         self.dialogs.answer = False
         self.controls.killButton.click()
         self.assertIsNone(child.poll())
@@ -292,31 +292,31 @@ class TestControlling(RunTestCase):
         assert first.stdout is not None
         self.addCleanup(first.stdout.close)
         last = int(first.stdout.readline())
-        self.look_at("running", pid=last)  # neither the launcher's nor its group's
+        self.open_run("running", pid=last)  # neither the launcher's nor its group's
         self.controls.killButton.click()
         self.assertEqual(first.wait(20), -signal.SIGKILL)
         wait_for(lambda: not process_alive(last))
 
     def test_killing_on_windows(self) -> None:
-        self.look_at("running")
-        with mock.patch.object(control, "_POSIX", False), mock.patch.object(control, "end_tree") as end_tree:
+        self.open_run("running")
+        with mock.patch.object(control, "_POSIX", False), mock.patch.object(control, "kill_tree") as kill_tree:
             self.controls.killButton.click()
-        end_tree.assert_called_once_with(os.getpid())
+        kill_tree.assert_called_once_with(os.getpid())
 
     def test_a_folder_that_cannot_be_written_is_a_sentence(self) -> None:
         denied = PermissionError(13, "Permission denied")
-        self.look_at("running")
+        self.open_run("running")
         with mock.patch("pathlib.Path.touch", side_effect=denied):
             self.controls.stopButton.click()
-        self.look_at("stopped")
+        self.open_run("stopped")
         with mock.patch("pathlib.Path.write_text", side_effect=denied):
             self.controls.resumeButton.click()
         words = f"{self.folder / 'old'} cannot be written to: Permission denied."
-        self.assertEqual([said for said in self.dialogs.said if said == words], [words, words])
+        self.assertEqual([said for said in self.dialogs.messages if said == words], [words, words])
         self.assertEqual(self.launcher.launched, [])
 
     def test_two_panels_on_one_run_agree(self) -> None:
-        self.look_at("running")
+        self.open_run("running")
         first, first_controls = self.panel, self.controls
         self.addCleanup(first.close)
         self.open()
@@ -347,7 +347,7 @@ class TestRunControl(FolderTestCase):
         run = read_run(path.parent)
         self.assertEqual((run.abilities.command, run.abilities.segments), ("train", True))
         path.write_text("format: 1\nkind: new\nsettings:\n  a: 1\n", encoding="utf-8")
-        self.assertIn("does not say which command", RunControl(FakeLauncher()).why_not_resume(read_run(path.parent)))
+        self.assertIn("does not record which command", RunControl(FakeLauncher()).why_not_resume(read_run(path.parent)))
 
     def test_a_run_that_never_came_to_life_can_be_resumed(self) -> None:
         launcher = FakeLauncher()

@@ -84,7 +84,7 @@ class TestSceneCases(PanelTestCase):
         heads = [add_head(f"scan {number} T1") for number in range(3)]
         maps = [add_label_map(head) for head in heads]
         flat = scene_cases(slicer.mrmlScene, TISSUE)
-        self.assertTrue(all("No image is certain" in case.problem for case in flat))  # whose labels are whose?
+        self.assertTrue(all("could not be determined" in case.problem for case in flat))  # whose labels are whose?
         patient = self.study("first", heads[0], maps[0])
         self.study("later", heads[1], maps[1], patient=patient)
         self.study("other", heads[2], maps[2])
@@ -139,7 +139,7 @@ class TestSceneCases(PanelTestCase):
         self.assertEqual(names, ["tissue", "tumour"])  # how files of BraTS are named says nothing here
         self.controls.storePathLineEdit.setCurrentPath(str(self.folder / "store"))
         self.assertEqual(self.controls.volumesList.item(0).text(), "labels: t1 T1")
-        self.assertIn("Tick the cases", self.controls.prepareButton.toolTip)
+        self.assertIn("Select the cases", self.controls.prepareButton.toolTip)
         self.controls.volumesList.item(0).setCheckState(2)
         slicer.app.processEvents()
         self.controls.prepareButton.click()

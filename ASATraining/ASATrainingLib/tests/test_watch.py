@@ -113,14 +113,14 @@ class TestWatching(PanelTestCase):
         launcher = "error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem."
         (folder / "console.txt").write_text(f"the last word\n{launcher}\n", encoding="utf-8")
         self.watch(lines=event_lines(3), pid=2**22 + 1)
-        self.assertIn("without a word", self.tab.ui.errorLabel.text)
+        self.assertIn("ended unexpectedly", self.tab.ui.errorLabel.text)
         self.assertTrue(self.tab.ui.errorLabel.text.endswith("\nthe last word"))
         self.watch("well", event_lines(3))
         self.assertFalse(self.tab.ui.errorLabel.isVisible())
 
     def test_noise_and_a_newer_version_are_sentences(self) -> None:
         self.watch(lines="\x00\x01 noise\n[1, 2]\n" + event_lines(4) + '{"event": "step", "st')
-        self.assertIn("2 lines of events.jsonl", self.tab.ui.progressLabel.text)
+        self.assertIn("2 damaged lines of events.jsonl", self.tab.ui.progressLabel.text)
         self.assertEqual(len(self.values("loss", "training")), 4)
         self.logic.open_run(write_run(self.folder / "new", version=99))
         self.assertIn("newer version", self.tab.ui.errorLabel.text)
@@ -136,7 +136,7 @@ class TestWatching(PanelTestCase):
         self.assertEqual(len(self.values("loss", "training")), 4)
 
     def test_a_run_of_100000_events_holds_nothing_up(self) -> None:
-        """It is read in many rounds of the GUI thread, thinned for the curves, and followed on; how long is said."""
+        """A long file is read in many GUI steps, decimated for the curves and followed; prints the times."""
         lines = event_lines(MANY)
         folder = write_run(self.folder / "long")
         (folder / "events.jsonl").write_text(lines, encoding="utf-8")
@@ -181,7 +181,7 @@ class TestTensorBoard(PanelTestCase):
         board = TensorBoard(self.runner, opened.append, said.append)
         run = write_run(self.folder / "run")
         board.show(run)
-        self.assertIn("no folder", said[-1])
+        self.assertIn("no TensorBoard data", said[-1])
         self.assertIsNone(self.runner.process)
         (run / "tensorboard").mkdir()
         board.show(run)

@@ -1,1 +1,1 @@
-"""The tab Watch."""
+"""Tab Watch."""

@@ -1,4 +1,4 @@
-"""Which curves of a run are drawn together, and what they are called."""
+"""Group the curves of a run into charts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from slicer.i18n import tr as _
 
 from ASATrainingLib.watch.events import Curves, decimated, smoothed
 
-_BUCKETS = 1000  # a plot view is hardly wider in pixels
+_BUCKETS = 1000  # plot views are rarely wider in pixels
 _SMOOTH_PARTS = 60
 _SMOOTH_FROM = 120
-# Colours that stay apart for colour-blind readers (Okabe and Ito), on white and on black.
+# Colour-blind safe palette (Okabe and Ito), for white and black backgrounds.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     (0.0, 0.45, 0.70), (0.90, 0.50, 0.0), (0.0, 0.62, 0.45), (0.84, 0.30, 0.05), (0.75, 0.45, 0.65), (0.62, 0.68, 0.74)
 )  # fmt: skip
@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves that share their axes. `key` identifies it from one update to the next."""
+    """Curves that share their axes. `key` identifies the chart across updates."""
 
     key: str
     title: str
@@ -43,7 +43,7 @@ class Chart:
 
 
 def charts(found: Curves) -> list[Chart]:
-    """The charts of a run; those without a curve are left out."""
+    """Return the charts of a run, without empty ones."""
     drawn = [
         Chart("loss", _("Loss"), _("loss"), tuple(_losses(found))),
         _scores(found),
@@ -55,7 +55,7 @@ def charts(found: Curves) -> list[Chart]:
 
 
 def regions(found: Curves) -> list[str]:
-    """Names of the regions whose Dice was measured on held-out cases."""
+    """Return the names of regions with a held-out Dice score."""
     return [name.removeprefix("dice ") for kind, name in found.series if kind == "validation" and name[:5] == "dice "]
 
 
@@ -66,7 +66,7 @@ def _losses(found: Curves) -> Sequence[Curve]:
         curves.append(Curve(_("training"), *decimated(steps, values, _BUCKETS), GREY, 1.0))
         if len(steps) >= _SMOOTH_FROM:
             mean = smoothed(values, len(values) // _SMOOTH_PARTS)
-            curves.append(Curve(_("training, mean of its neighbours"), *decimated(steps, mean, _BUCKETS), BLUE))
+            curves.append(Curve(_("training, moving average"), *decimated(steps, mean, _BUCKETS), BLUE))
     if ("validation", "loss") in found.series:
         steps, values = found.series["validation", "loss"].arrays()
         curves.append(Curve(_("held out"), *decimated(steps, values, _BUCKETS), ORANGE, 2.0, True))
@@ -74,7 +74,7 @@ def _losses(found: Curves) -> Sequence[Curve]:
 
 
 def _scores(found: Curves) -> Chart:
-    """Dice of each region; of a run that has no regions, what else was measured on held-out scans."""
+    """Return the Dice of each region, or for runs without regions the other held-out metrics."""
     names = [f"dice {region}" for region in regions(found)]
     title, axis = _("Dice, held out"), _("Dice")
     if not names:

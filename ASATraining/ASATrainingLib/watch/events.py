@@ -1,4 +1,4 @@
-"""The numbers in events.jsonl, read piece by piece while the training program writes it."""
+"""Read the metrics in events.jsonl incrementally while the training program writes it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 
 _BLOCK = 1 << 16  # bytes; a few hundred events, about a millisecond
-_LONGEST_LINE = 1 << 20  # what has no end for longer is noise
-# Of the numbers of a step these are followed, of a validation all.
+_LONGEST_LINE = 1 << 20  # longer lines are invalid
+# Metrics followed for each step; of a validation all are followed.
 STEP_NUMBERS = ("loss", "lr", "samples_per_second", "remaining_s", "memory_gib")
 _NO_NUMBERS = {"event", "time", "step", "best"}
 _NUMBERS = (float, int)
 
 
 class EventReader:
-    """Reads a growing file of events from where it stopped the last time.
+    """Reads a growing events file incrementally.
 
-    Half-written lines wait for their rest; lines that are no events are passed over and counted. A file that became
-    shorter than what was read of it was replaced: `restarted` is True after the call that noticed.
+    Incomplete lines are kept for the next call; invalid lines are skipped and counted. A file that became shorter was
+    replaced: `restarted` is then True for one call.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class EventReader:
         self._skipping = False  # within a line that is too long to be an event
 
     def read(self, budget_s: float) -> tuple[list[dict[str, Any]], bool]:
-        """Events that are new, and whether there are more that did not fit into the time. Never raises."""
+        """Return new events, and whether more remain after the time budget. Never raises."""
         self.restarted = False
         events: list[dict[str, Any]] = []
         deadline = time.perf_counter() + budget_s
@@ -55,7 +55,7 @@ class EventReader:
                     events.extend(self._events(block))
                     if time.perf_counter() > deadline:
                         return events, self._offset < size
-        except OSError:  # not there yet, or a share that went away: it may come back
+        except OSError:  # not there yet, or a network share that may return
             pass
         return events, False
 
@@ -75,8 +75,8 @@ class EventReader:
 
 
 def _parsed(lines: list[bytes]) -> list[Any]:
-    """What JSON there is in lines, None for what is none. Empty lines are left out."""
-    with contextlib.suppress(ValueError, RecursionError):  # all at once, which is twice as fast
+    """Return the JSON value of each line, None if invalid. Empty lines are omitted."""
+    with contextlib.suppress(ValueError, RecursionError):  # joint parsing is twice as fast
         found = json.loads(b"[" + b",".join(lines) + b"]")
         if len(found) == len(lines):
             return list(found)
@@ -91,7 +91,7 @@ def _value(line: bytes) -> Any:
 
 
 class Series:
-    """One number over optimiser steps, which only ever grow: a resumed run replaces what came after its checkpoint."""
+    """One metric over increasing optimiser steps; a resumed run replaces values after its checkpoint."""
 
     __slots__ = ("_newest", "_steps", "_values")
 
@@ -108,7 +108,7 @@ class Series:
         self._values.append(value)
 
     def extend(self, steps: Sequence[float], values: Sequence[float]) -> None:
-        """The same for many at once. Steps grow, and the first is beyond `newest`."""
+        """Append many values. Steps must increase, beginning after `newest`."""
         self._newest = steps[-1]
         self._steps.extend(steps)
         self._values.extend(values)
@@ -118,29 +118,29 @@ class Series:
 
     @property
     def newest(self) -> float:
-        """The step of the newest value, minus infinity while there is none."""
+        """Step of the latest value, minus infinity if empty."""
         return self._newest
 
     @property
     def last(self) -> float:
-        """The newest value. Raises IndexError when there is none."""
+        """Latest value. Raises IndexError if empty."""
         return self._values[-1]
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values, copies of float64."""
+        """Return copies of steps and values as float64."""
         return np.array(self._steps), np.array(self._values)
 
 
 class Curves:
-    """What the events of a run say, by the kind of event and the name of the number: ("step", "loss")."""
+    """Metrics of a run by event kind and name, such as ("step", "loss")."""
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str], Series] = {}
         self.step = 0
-        self.end: dict[str, Any] = {}  # the event of the run's end; {} while it goes on
+        self.end: dict[str, Any] = {}  # the end event; {} while the run is active
 
     def extend(self, events: Iterable[dict[str, Any]]) -> None:
-        """Takes many events, in order."""
+        """Add many events, in order."""
         for kind, group in groupby(events, itemgetter("event")):
             alike = list(group)
             if kind != "step" or not self._add_steps(alike):
@@ -148,7 +148,7 @@ class Curves:
                     self.add(event)
 
     def _add_steps(self, events: list[dict[str, Any]]) -> bool:
-        """Takes events of steps column by column, three times as fast; False when they are not all as they should."""
+        """Add step events by column, which is three times as fast; return False if any is irregular."""
         try:
             columns = [[event[name] for event in events] for name in ("step", *STEP_NUMBERS)]
         except KeyError:
@@ -167,7 +167,7 @@ class Curves:
         return True
 
     def add(self, event: dict[str, Any]) -> None:
-        """Takes one event; what is no finite number, or has no step, is passed over."""
+        """Add one event; values without a step or not finite are skipped."""
         kind: str = event["event"]
         step: Any = event.get("step")
         if kind == "end":
@@ -195,9 +195,9 @@ class Curves:
 
 
 def decimated(steps: np.ndarray, values: np.ndarray, buckets: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most two points for each of `buckets` equal parts of a curve: its lowest and its highest, in their order.
+    """Reduce a curve to the minimum and maximum of each of `buckets` equal parts, in order.
 
-    Drawn on as many pixels it looks as the whole curve does. The first and the last point stay.
+    At that pixel width it looks like the full curve. The first and the last point are kept.
     """
     count = len(steps)
     if count <= 2 * buckets:
@@ -214,7 +214,7 @@ def decimated(steps: np.ndarray, values: np.ndarray, buckets: int) -> tuple[np.n
 
 
 def smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of the last `width` values at each point, of fewer at the start."""
+    """Return the mean of the last `width` values at each point, of fewer at the start."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - width, 0)

@@ -1,4 +1,4 @@
-"""Charts of a run as plot nodes of the scene, so that Slicer's plot views zoom into them and export them."""
+"""Show charts of a run as plot nodes of the scene, for Slicer's plot views."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _STEP = "step"
 
 
 class Plots:
-    """Keeps a plot chart node, and a table and a series node for each curve, up to date.
+    """Updates a chart node, and a table and a series node per curve.
 
-    The nodes are used again for the next run, and found again in a scene that was saved with them.
+    The nodes are reused for the next run and recognised in saved scenes.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self._scene = scene
 
     def show(self, run: str, charts: Sequence[Chart]) -> None:
-        """Brings the nodes up to what is to be drawn; charts and curves that there are no more go."""
+        """Update the nodes and remove obsolete charts and curves."""
         wanted = {chart.key for chart in charts}
         for key, node in self.nodes().items():
             if key not in wanted:
@@ -33,12 +33,12 @@ class Plots:
             self._show(run, chart)
 
     def nodes(self) -> dict[str, slicer.vtkMRMLPlotChartNode]:
-        """The charts of the scene that were made here, by key."""
+        """Return the charts of the scene created here, by key."""
         found = slicer.util.getNodesByClass("vtkMRMLPlotChartNode", self._scene)
         return {node.GetAttribute(_CHART): node for node in found if node.GetAttribute(_CHART)}
 
     def clear(self) -> None:
-        """Takes all of them out of the scene."""
+        """Remove all charts from the scene."""
         for node in self.nodes().values():
             self._remove(node)
 
@@ -103,7 +103,7 @@ def _series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeries
 
 
 def _table(axis: str, curve: Curve) -> vtk.vtkTable:
-    """A table made at once from arrays: row by row would take seconds."""
+    """Create a table from arrays, because adding rows would take seconds."""
     table = vtk.vtkTable()
     for name, values in ((_STEP, curve.steps), (axis, curve.values)):
         column = numpy_to_vtk(values, deep=1, array_type=vtk.VTK_DOUBLE)

@@ -1,4 +1,4 @@
-"""The tab that follows a run: its curves, its newest numbers, how long it will take, and what went wrong."""
+"""Tab Watch: curves, latest metrics, remaining time and errors of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from asa.runs.layout import CONSOLE, EVENTS, LOG
 from ASASlicerLib.dialogs import Dialogs
-from ASASlicerLib.process import LAUNCHER_WORDS
+from ASASlicerLib.process import LAUNCHER_MESSAGE
 from ASASlicerLib.table import fill_table
 from ASATrainingLib import layouts
 from ASATrainingLib.logic import TrainingLogic
@@ -25,20 +25,20 @@ from ASATrainingLib.watch.tensorboard import TensorBoard
 from ASATrainingLib.wording import duration
 
 _POLL_MS, _CATCH_UP_MS = 500, 0
-_READ_S = 0.02  # a share of the GUI thread at a time
+_READ_S = 0.02  # time budget per call in the GUI thread
 _DRAW_EVERY_S = 0.5
-_TAIL = 1 << 15  # bytes of a log that are shown
+_TAIL = 1 << 15  # bytes of a log shown
 _BAD = (Status.FAILED, Status.DIED)
 _PLOT_ORDER = ("loss", "scores", "lr", "speed", "remaining")
 
 
 def open_in_browser(address: str) -> None:
-    """Opens an address with the program that the system has for it."""
+    """Open an address in the default browser."""
     qt.QDesktopServices.openUrl(qt.QUrl(address))
 
 
 class WatchTab:
-    """Follows `logic.current_run` through its files alone, while it is visible.
+    """Follows `logic.current_run` through its files while it is visible.
 
     `widget` is the loaded WatchTab.ui; `open_address` opens TensorBoard in the browser.
     """
@@ -61,9 +61,9 @@ class WatchTab:
         self._run: RunFolder | None = None
         self._reader: EventReader | None = None
         self._curves = Curves()
-        self._dirty = False  # whether there is what was not drawn yet
+        self._dirty = False  # whether there are undrawn changes
         self._drawn = 0.0
-        self._log: tuple[tuple[int, float], ...] = ()  # sizes and times of the logs that are shown
+        self._log: tuple[tuple[int, float], ...] = ()  # sizes and times of the logs shown
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
@@ -76,13 +76,13 @@ class WatchTab:
         self._timer.start()
 
     def close(self) -> None:
-        """Lets go of the run; its charts stay in the scene."""
+        """Stop following the run; its charts stay in the scene."""
         self._timer.stop()
         self._board.stop()
         self.logic.current_run_changed.disconnect(self._attach)
         self.logic.run_state_changed.disconnect(self._on_state)
 
-    # --- which run
+    # --- run selection
 
     def _attach(self) -> None:
         run = self.logic.current_run
@@ -101,7 +101,7 @@ class WatchTab:
         self._show_progress()
 
     def show_board_button(self) -> None:
-        """TensorBoard may have been installed since the tab was made."""
+        """Update the TensorBoard button; the package may have been installed meanwhile."""
         button, there = self.ui.tensorboardButton, TensorBoard.installed()
         button.setEnabled(there and self._run is not None and not self._run.problem)
         button.setToolTip(self._board_tip if there else _("The Python package tensorboard is not installed."))
@@ -112,10 +112,10 @@ class WatchTab:
             self._log = ()
             self._show_progress()
 
-    # --- following it
+    # --- following the run
 
     def poll(self) -> None:
-        """Reads a little more of the events, and draws when there is something new."""
+        """Read more events and draw changes."""
         if not self._widget.isVisible():
             self._timer.setInterval(_POLL_MS)
             return
@@ -141,18 +141,18 @@ class WatchTab:
         self._dirty, self._drawn = False, time.monotonic()
         name = self._run.name if self._run is not None else ""
         self.plots.show(name, charts(self._curves))
-        fill_table(self.ui.numbersTable, [_("Number"), _("Newest"), _("Best")], self._numbers())
+        fill_table(self.ui.numbersTable, [_("Metric"), _("Latest"), _("Best")], self._numbers())
         self._show_progress()
 
     def show_plots(self) -> None:
-        """Arranges plot views with the charts of the run, the most telling ones first."""
+        """Show plot views with the charts of the run, the most important first."""
         nodes = self.plots.nodes()
         layouts.show_plots(slicer.mrmlScene, [nodes[key] for key in _PLOT_ORDER if key in nodes])
 
-    # --- what the panel says
+    # --- texts
 
     def _numbers(self) -> Sequence[Sequence[str]]:
-        """Rows of the table: what it is, newest and best value."""
+        """Return the table rows: metric, latest and best value."""
         rows = [
             ("step", "loss", _("Loss, training"), "{:.4g}", min),
             ("validation", "loss", _("Loss, held out"), "{:.4g}", min),
@@ -160,7 +160,7 @@ class WatchTab:
                 ("validation", f"dice {region}", _("Dice, {region}").format(region=region), "{:.3f}", max)
                 for region in regions(self._curves)
             ),
-            ("validation", "mse", _("Squared error of hidden patches, held out"), "{:.4g}", min),
+            ("validation", "mse", _("MSE of hidden patches, held out"), "{:.4g}", min),
             ("step", "lr", _("Learning rate"), "{:.3g}", None),
             ("step", "samples_per_second", _("Samples per second"), "{:.3g}", None),
             ("step", "memory_gib", _("Memory, GiB"), "{:.2f}", None),
@@ -191,32 +191,39 @@ class WatchTab:
             return _("Choose a run above, or open a run folder.")
         if run.problem:
             return ""
-        said = [_("Step {step} of {steps}.") if steps else _("Step {step}.")] if step else [_("No step was done yet.")]
+        lines = (
+            [_("Step {step} of {steps}.") if steps else _("Step {step}.")] if step else [_("No step completed yet.")]
+        )
         remaining = self._curves.series.get(("step", "remaining_s"))
         if run.status is Status.RUNNING and remaining is not None:
-            said.append(_("{time} left.").format(time=duration(remaining.last)))
+            lines.append(_("{time} left.").format(time=duration(remaining.last)))
         if self._reader is not None and self._reader.noise:
-            said.append(_("{count} lines of {file} are damaged and were passed over."))
-        said.append(self._board_note)
+            lines.append(_("{count} damaged lines of {file} were skipped."))
+        lines.append(self._board_note)
         count = self._reader.noise if self._reader is not None else 0
-        return " ".join(filter(None, said)).format(step=step, steps=steps, count=count, file=EVENTS)
+        return " ".join(filter(None, lines)).format(step=step, steps=steps, count=count, file=EVENTS)
 
     def _error(self) -> str:
-        """Why the run is no good, in a sentence; "" when it is."""
+        """Return the error of the run, as a sentence, or ""."""
         run = self._run
         if run is None or run.status not in _BAD:
             return run.problem if run is not None else ""
         if self._curves.end.get("outcome") == "failed" and self._curves.end.get("reason"):
             return str(self._curves.end["reason"])
-        said = [line for line in _tail(run.path / CONSOLE).splitlines() if line.strip() and LAUNCHER_WORDS not in line]
-        words = said[-1] if said else ""
+        lines = [
+            line for line in _tail(run.path / CONSOLE).splitlines() if line.strip() and LAUNCHER_MESSAGE not in line
+        ]
+        words = lines[-1] if lines else ""
         if run.status is Status.DIED:
-            why = _("Its process ended without a word, as when memory runs out or the computer restarts. Resume it.")
+            why = _(
+                "The process ended unexpectedly, for example because memory ran out or the computer "
+                "restarted. Resume it."
+            )
             return f"{why}\n{words}".strip()
-        return words or _("It failed; the log may say why.")
+        return words or _("The run failed. See the log for details.")
 
     def _show_log(self) -> None:
-        """The end of log.txt, and of a run that failed also what else its process said."""
+        """The end of log.txt, and of a run that failed also what else its process lines."""
         assert self._run is not None
         files = [self._run.path / LOG, *([self._run.path / CONSOLE] if self._run.status in _BAD else [])]
         stamps = tuple(_stamp(path) for path in files)
@@ -249,7 +256,7 @@ def _stamp(path: Path) -> tuple[int, float]:
 
 
 def _tail(path: Path) -> str:
-    """The last lines of a text; "" when there is none."""
+    """Return the last lines of a file, or ""."""
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, 2)

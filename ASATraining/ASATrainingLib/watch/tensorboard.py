@@ -1,4 +1,4 @@
-"""TensorBoard as a program of its own, opened in the browser once it says where."""
+"""Run TensorBoard as a separate process and open it in the browser."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ADDRESS = re.compile(r"https?://[^\s/]+:\d+/?")
 
 
 class TensorBoard:
-    """Runs it for one run folder at a time; it ends with `stop`.
+    """TensorBoard process for one run folder at a time; ended by `stop`.
 
-    `open_address` opens an address in the browser, `say` puts a sentence before the user.
+    `open_address` opens an address in the browser, `say` shows a message.
     """
 
     def __init__(
@@ -29,17 +29,17 @@ class TensorBoard:
         self._process: Process | None = None
         self._address = ""
         self._folder: Path | None = None
-        self._words = ""  # its last ones, in case that it ends early
+        self._words = ""  # last output line, in case it ends early
 
     @staticmethod
     def installed() -> bool:
-        """Whether the package is there; it is looked up, not imported."""
+        """Return whether the package is installed, without importing it."""
         return importlib.util.find_spec("tensorboard") is not None
 
     def show(self, run: Path) -> None:
-        """Starts it for a run, or opens it again."""
+        """Start TensorBoard for a run, or open it again."""
         if not (run / _FOLDER).is_dir():
-            self._say(_("This run has no folder “tensorboard”: the package was not installed where it ran."))
+            self._say(_("This run has no TensorBoard data: the package was not installed where it ran."))
             return
         if self._process is not None and run == self._folder and self._process.exit_code is None:
             if self._address:
@@ -54,10 +54,10 @@ class TensorBoard:
             self._say(_("TensorBoard could not be started: {reason}.").format(reason=error.strerror or error))
             return
         self._folder, self._address, self._words = run, "", ""
-        self._say(_("TensorBoard starts; it opens in the browser."))
+        self._say(_("Starting TensorBoard; it opens in the browser."))
 
     def poll(self) -> None:
-        """Looks for its address; call it now and then."""
+        """Check for the address; call it periodically."""
         if self._process is None:
             return
         for _stream, line in self._process.lines():
@@ -66,13 +66,13 @@ class TensorBoard:
             if found and not self._address:
                 self._address = found.group(0)
                 self._open(self._address)
-                self._say(_("TensorBoard is at {address}.").format(address=self._address))
+                self._say(_("TensorBoard is running at {address}.").format(address=self._address))
         if self._process.exit_code is not None:
             self._process = None
             self._say(_("TensorBoard ended: {words}").format(words=self._words))
 
     def stop(self) -> None:
-        """Ends it, if it runs."""
+        """End TensorBoard, if it is running."""
         if self._process is not None:
             self._process.stop()
             self._process = None

@@ -25,7 +25,7 @@ COLOURS = {"engine": ("#e8eaf6", "#3949ab"), "Slicer": ("#e0f2f1", "#00796b")}
 
 
 def libraries() -> list[Path]:
-    """Folders of Python files beside the engine that the Slicer modules are made of."""
+    """Return the library folders of the Slicer modules, next to the engine."""
     return sorted(path for path in REPOSITORY.glob("ASA*/*Lib") if (path / "__init__.py").is_file())
 
 

@@ -157,9 +157,10 @@ def table(found: dict[str, Any], task: str, fold: int) -> str:
             rows.append([title, one["steps"], record["case"], subset_name(record["modalities"]), *dices])
     sizes = ", ".join(f"{title}: {one['parameters'] / 1e6:.1f} M parameters" for title, one in found["arms"].items())
     return (
-        f"# Task `{task}`, fold {fold}: ours beside SegResNet, {found['minutes']:g} minutes of one thread each\n\n"
+        f"# Task `{task}`, fold {fold}: ours compared with SegResNet, {found['minutes']:g} minutes of one "
+        f"thread each\n\n"
         f"`python -m Testing.benchmarks.lesions.peer {task} --fold {fold} --minutes {found['minutes']:g} ...`; "
-        f"what the arms have in common and where they differ is said there. {sizes}. "
+        f"its docstring describes what the arms have in common and where they differ. {sizes}. "
         f"{provenance('torch', 'monai')}.\n\n"
         + markdown(["network", "steps", "case", "modalities", *(f"Dice {r}" for r in regions)], rows)
     )

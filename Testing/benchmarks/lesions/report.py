@@ -64,15 +64,15 @@ def write(records: Sequence[Record], folder: Path, task: str) -> str:
     parts = [
         f"# Fold models of task `{task}` on the cases that they were not trained on",
         (
-            f"Each case is labelled by the model of the fold that leaves it out "
+            f"Each case is labelled by the model of the fold that excludes it "
             f"(`Resources/Configs/{task}_folds.json`); "
             f"scored on the case's own grid. "
-            f"The model that ships was trained on all of them and has no score of its own. "
+            f"The shipped model was trained on all of them and has no score of its own. "
             f"`python -m Testing.benchmarks.lesions {task} RUN0 RUN1 ...`; "
             f"{provenance('torch')}."
         ),
         "## Mean Dice by modalities given",
-        "A region that a case does not have is left out of its mean, also where the model finds some.",
+        "Cases without a region are excluded from its mean, even if the model predicts it.",
         by_subset(records, regions),
     ]
     groups = ordered(records)

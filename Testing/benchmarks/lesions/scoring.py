@@ -15,12 +15,12 @@ import torch
 
 from asa.data.cases import LabelledCase
 from asa.data.datasets import dataset_by_name
-from asa.data.splits import read_split
+from asa.data.splits import read_case_split
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
 from asa.inference.labelling import label_regions
 from asa.inference.predictor import Predictor
 from asa.inference.segment import settle
-from asa.inference.subsets import Answers, averaged
+from asa.inference.subsets import PosteriorPredictor, average_over_subsets
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
 from asa.preprocessing.normalise import Map, stripped_brain, zscore_corrected, zscore_stripped
@@ -47,7 +47,7 @@ def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
 
 def read_folds(path: Path) -> list[list[str]]:
     """Names of the test cases of each fold."""
-    return [fold["test"] for fold in read_split(path)["folds"]]
+    return [fold["test"] for fold in read_case_split(path)["folds"]]
 
 
 def find_ms(root: Path) -> list[LabelledCase]:
@@ -75,17 +75,19 @@ class Prepared:
             own = stripped_brain(scan, self.alignment)
             self.seen[key] = normalise(np.where(own, to_frame(scan, self.alignment).array, 0))
 
-    def label(self, model: ModelFolder, predictor: Answers, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
+    def label(self, model: ModelFolder, predictor: PosteriorPredictor, shown: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Label map (T, H, W) on the grid of the case, of the modalities ``shown`` only."""
         task = TASKS[model.task]
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
-        answer = averaged(predictor, image, model, task, tta=model.description.tta)
+        answer = average_over_subsets(predictor, image, model, task, tta=model.description.tta)
         settled = settle(answer, image, model, task, self.alignment, None)
         return label_regions(settled, task, self.alignment, self.truth.grid)[0]
 
 
-def score(model: ModelFolder, case: Prepared, rules: Rules, predictor: Answers | None = None) -> Iterator[Record]:
+def score(
+    model: ModelFolder, case: Prepared, rules: Rules, predictor: PosteriorPredictor | None = None
+) -> Iterator[Record]:
     """A record for each subset: case, modalities, seconds (without reading and alignment), region -> metrics."""
     task = TASKS[model.task]
     regions: Mapping[str, tuple[int, ...]] = {region.name: region.values for region in task.regions}

@@ -159,22 +159,22 @@ def main() -> None:
                 Path(folder), peers=arguments.peers, model=arguments.model, threads=threads, rounds=rounds
             )
         sections["One head of 256×256×256 voxels of 1 mm"] = (
-            "Whole processes: start, reading, alignment, segmentation, writing. Bar: 20 s and 3 GiB whole, 10 s for "
-            "network and resampling alone.\n\n" + head_table(usages) + made
+            "Whole processes: start, reading, alignment, segmentation, writing. Target: 20 s and 3 GiB in total, 10 s "
+            "for network and resampling.\n\n" + head_table(usages) + made
         )
     if arguments.only in (None, "networks"):
         records = measure_networks(list(NETWORKS), threads, rounds)
         sections["One forward pass"] = (
-            "Evaluation mode; one window of 128³ with 4 channels, except where the whole brain is said. bfloat16: "
+            "Evaluation mode; one window of 128³ with 4 channels, unless the whole brain is stated. bfloat16: "
             "autocast, which ours use where the processor has the instructions. Memory kept: freed blocks stay with "
             "the process, which is how ours run on Linux; PyTorch by itself gives them back. Bar: `paper` 4.1 s on the "
-            "machine where UNETR, as it comes, takes 4.3 s; `starter` on the whole brain no slower than a UNETR "
+            "machine where unmodified UNETR takes 4.3 s; `starter` on the whole brain no slower than a UNETR "
             "window.\n\n" + network_table(records) + made
         )
     if arguments.only in (None, "hausdorff"):
         command = [sys.executable, "-m", "Testing.benchmarks.speed.hausdorff"]
         sections["95 % Hausdorff distance of 240×240×155 tumours"] = (
-            "One process, one thread, in turns.\n\n" + hausdorff_table(json.loads(run(command, 1).output)) + made
+            "One process, one thread, alternating.\n\n" + hausdorff_table(json.loads(run(command, 1).output)) + made
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "speed.md"

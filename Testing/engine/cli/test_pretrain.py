@@ -54,7 +54,7 @@ def test_from_a_tree_to_the_picture(tmp_path, capsys):
 
 def test_an_empty_tree_is_one_sentence(tmp_path, capsys):
     assert asa("prepare", "pretrain", "--bids", tmp_path, "-o", tmp_path / "store", "--stripped") == 3
-    assert "holds no T1-weighted scan" in capsys.readouterr().err
+    assert "contains no T1-weighted scan" in capsys.readouterr().err
 
 
 def test_unfit_settings_are_named(tmp_path, capsys):

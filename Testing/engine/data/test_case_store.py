@@ -115,7 +115,7 @@ def test_a_scan_that_is_gone_is_in_the_store_no_more(heads, tmp_path):
 def test_files_of_others_are_not_overwritten(heads, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "index.json").write_text("a list of one's own")
-    with pytest.raises(OutputError, match=r"index\.json exists already"):
+    with pytest.raises(OutputError, match=r"index\.json already exists"):
         prepared(heads, tmp_path / "store")
     assert (tmp_path / "store" / "index.json").read_text() == "a list of one's own"
     assert len(list((tmp_path / "store").iterdir())) == 1

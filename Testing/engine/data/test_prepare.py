@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from asa.data.prepare import Preparation, prepare
-from asa.data.scan_store import ScanRecord, ScanStore, quantise, read_split, split_by_subject
+from asa.data.scan_store import ScanRecord, ScanStore, quantise, read_scan_split, split_by_subject
 from asa.data.scans import find_scans
 from asa.data.stripping import AlreadyStripped, Command, MaskFile
 from asa.errors import InputError, OutputError
@@ -130,13 +130,13 @@ def test_files_of_others_are_not_overwritten(tree, tmp_path):
     page = tmp_path / "quality" / "index.html"
     page.parent.mkdir()
     page.write_text("a page of one's own")
-    with pytest.raises(OutputError, match=r"index\.html exists already"):
+    with pytest.raises(OutputError, match=r"index\.html already exists"):
         prepare(preparation(tree, tmp_path))
     assert page.read_text() == "a page of one's own" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_other_settings_need_another_folder(tree, store):
-    with pytest.raises(InputError, match="begun with other settings"):
+    with pytest.raises(InputError, match="started with different settings"):
         prepare(preparation(tree, store, shape=(64, 64, 64)))
 
 
@@ -188,7 +188,7 @@ def test_a_scan_listed_twice_is_taken_once(tmp_path):
 
 
 def test_an_empty_tree(tmp_path):
-    with pytest.raises(InputError, match="holds no T1-weighted scan"):
+    with pytest.raises(InputError, match="contains no T1-weighted scan"):
         find_scans(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         find_scans(tmp_path / "missing")
@@ -212,9 +212,9 @@ def test_another_tool(tmp_path):
     mask = tmp_path / "its mask.nii.gz"
     nib.save(nib.Nifti1Image((nib.load(scan).get_fdata() > 0).astype(np.uint8), AFFINE), mask)
     assert Command(f"cp '{mask}' {{mask}}")(scan, None, IDENTITY).any()
-    with pytest.raises(InputError, match="'false' could not strip sub 1_T1w"):
+    with pytest.raises(InputError, match="'false' could not skull-strip sub 1_T1w"):
         Command("false {input} {mask}")(scan, None, IDENTITY)
-    with pytest.raises(InputError, match="'no-such-tool' could not strip"):
+    with pytest.raises(InputError, match="'no-such-tool' could not skull-strip"):
         Command("no-such-tool {input} {mask}")(scan, None, IDENTITY)
 
 
@@ -223,9 +223,9 @@ def test_quantise():
     brain = image > 15
     stored = quantise(image, brain)
     assert not stored[~brain].any() and stored[brain].min() == 1 and stored[brain].max() == 255
-    with pytest.raises(InputError, match="no brain"):
+    with pytest.raises(InputError, match="(?i)no brain"):
         quantise(image, np.zeros_like(brain))
-    with pytest.raises(InputError, match="one intensity"):
+    with pytest.raises(InputError, match="constant intensity"):
         quantise(np.ones_like(image), brain)
 
 
@@ -246,8 +246,8 @@ def test_sessions_stay_together():
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
-        ({"train": ["scan0", "scan2"], "held_out": ["scan1"]}, "sessions of one subject on both sides: a"),
-        ({"train": ["scan0", "scan9"], "held_out": []}, "the store lacks: scan9"),
+        ({"train": ["scan0", "scan2"], "held_out": ["scan1"]}, "sessions of the same subject in both parts: a"),
+        ({"train": ["scan0", "scan9"], "held_out": []}, "not in the store: scan9"),
         ({"train": ["scan0"], "held_out": ["scan0"]}, "lists a scan twice"),
         ({"train": ["scan0"]}, "needs the lists"),
     ],
@@ -256,28 +256,28 @@ def test_bad_splits(tmp_path, lists, message):
     path = tmp_path / "split.json"
     path.write_text(json.dumps(lists))
     with pytest.raises(InputError, match=message):
-        read_split(path, records("aab"))
+        read_scan_split(path, records("aab"))
 
 
 def test_a_good_split(tmp_path):
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"train": ["scan0", "scan1"], "held_out": ["scan2"]}))
-    assert read_split(path, records("aab")) == ([0, 1], [2])
+    assert read_scan_split(path, records("aab")) == ([0, 1], [2])
 
 
 def test_damaged_stores(store, tmp_path):
-    with pytest.raises(InputError, match="is no store"):
+    with pytest.raises(InputError, match="is not a scan store"):
         ScanStore.open(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(store, copy)
     opened = ScanStore.open(copy)
     (copy / "volumes/sub-02_ses-a_T1w.npy").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="scan 'sub-02_ses-a_T1w' of the store cannot be read any more"):
+    with pytest.raises(InputError, match="scan 'sub-02_ses-a_T1w' of the store can no longer be read"):
         opened.read(1)
     index = json.loads((copy / "index.json").read_text())
     for change, message in (
         ({"scans": index["scans"] * 2}, "lists a scan twice"),
-        ({"scans": []}, "holds no scans"),
+        ({"scans": []}, "contains no scans"),
         ({"format": 99}, "newer version"),
     ):
         (copy / "index.json").write_text(json.dumps({**index, **change}))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asa.data.cases import LabelledCase
-from asa.data.splits import PARTS, Recipe, draw, split_file, split_problems
+from asa.data.splits import PARTS, Recipe, draw, load_or_draw_split, split_problems
 from asa.errors import InputError
 
 
@@ -49,11 +49,11 @@ def test_the_seed_decides_and_the_order_of_files_does_not():
 
 def test_a_split_is_written_once_and_never_drawn_again_silently(tmp_path):
     path = tmp_path / "split.json"
-    first = split_file(path, cases(10), Recipe(seed=3))
+    first = load_or_draw_split(path, cases(10), Recipe(seed=3))
     before = path.read_bytes()
-    assert split_file(path, cases(10), Recipe(seed=3)) == first
-    with pytest.raises(InputError, match="never drawn again silently"):
-        split_file(path, cases(10), Recipe(seed=4))
+    assert load_or_draw_split(path, cases(10), Recipe(seed=3)) == first
+    with pytest.raises(InputError, match="never redrawn silently"):
+        load_or_draw_split(path, cases(10), Recipe(seed=4))
     assert path.read_bytes() == before
 
 
@@ -61,7 +61,7 @@ def test_a_split_written_by_hand_needs_no_recipe(tmp_path):
     path = tmp_path / "split.json"
     fold = {"train": ["s000-0"], "validation": [], "test": ["s001-0"]}
     path.write_text(json.dumps({"folds": [fold]}))
-    assert split_file(path, cases(2), Recipe()) == [fold]
+    assert load_or_draw_split(path, cases(2), Recipe()) == [fold]
 
 
 def test_one_error_names_every_offender(tmp_path):
@@ -69,7 +69,7 @@ def test_one_error_names_every_offender(tmp_path):
     fold = {"train": ["s000-0", "gone"], "validation": ["s000-1"], "test": ["lost", "s001-0", "s001-0"]}
     path.write_text(json.dumps({"folds": [fold]}))
     with pytest.raises(InputError) as caught:
-        split_file(path, cases(3, 2), Recipe())
+        load_or_draw_split(path, cases(3, 2), Recipe())
     for part in (
         "gone is not among the cases",
         "lost is not among the cases",
@@ -86,7 +86,7 @@ def test_a_file_that_is_no_split(tmp_path, text):
     path = tmp_path / "split.json"
     path.write_text(text)
     with pytest.raises(InputError, match="cannot be read"):
-        split_file(path, cases(3), Recipe())
+        load_or_draw_split(path, cases(3), Recipe())
 
 
 def test_shares_and_folds_must_make_sense():

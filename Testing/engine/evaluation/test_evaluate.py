@@ -93,7 +93,7 @@ def test_one_error_lists_everything(brats):
     save(brats / "other" / "BraTS2021_00002.nii.gz", label_map((1,)) * np.float32(0.999))
     with pytest.raises(InputError) as caught:
         evaluate({"ours": brats / "ours", "other": brats / "other"}, brats / "ref", BRATS)
-    grids = "the prediction is 8x9x10 of 1x1x2 mm, the reference 8x9x10 of 1x1x1 mm"
+    grids = "The prediction is 8x9x10 of 1x1x2 mm, the reference 8x9x10 of 1x1x1 mm"
     for part in ("3 problems", grids, "labels hold 4", "not whole numbers"):
         assert part in str(caught.value)
 
@@ -138,7 +138,7 @@ def test_command_says_what_is_wrong_with_against(option, tmp_path, capsys):
 
 def test_case_names(tmp_path):
     assert [case_name(tmp_path / n) for n in ("a.b.nii.gz", "a.seg.nrrd", "A.NII", "x.txt")] == ["a.b", "a", "A", "x"]
-    with pytest.raises(InputError, match="holds no label map"):
+    with pytest.raises(InputError, match="contains no label map"):
         evaluate({"x": tmp_path}, save(tmp_path / "r" / "a.nii", label_map((1,))), Protocol(DATASETS["wmh"]))
 
 
@@ -161,7 +161,7 @@ def test_files_of_others_are_not_overwritten(brats, tmp_path, capsys, name):
     words = ["evaluate", str(brats / "ours"), str(brats / "ref"), "--dataset", "brats2021", "-o", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as left:
         main(words)
-    assert left.value.code == 4 and f"{name} exists already" in capsys.readouterr().err
+    assert left.value.code == 4 and f"{name} already exists" in capsys.readouterr().err
     assert (tmp_path / "out" / name).read_text() == "of one's own"
     (tmp_path / "out" / name).unlink()
     for _ in range(2):  # its own tables it does replace

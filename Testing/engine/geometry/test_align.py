@@ -14,7 +14,7 @@ from scipy import ndimage
 from Testing.engine.atlas_heads import head, true_matrix
 
 from asa.geometry import FRAME, Alignment, align_to_frame, resample, template_brain, to_frame
-from asa.geometry.search import Foreground, estimate, turn
+from asa.geometry.search import Foreground, estimate, rotation_matrix
 from asa.volume import Grid, Volume, read_volume
 
 
@@ -158,7 +158,7 @@ def test_a_clinical_head_is_found_tilted_too(data_root: Path) -> None:
         assert error_mm(one.matrix, found[0].matrix) < 4
     scan, centre = scans[0], scans[0].grid.centre
     tilt = np.eye(4)
-    tilt[:3, :3] = turn(20, 0, 0)
+    tilt[:3, :3] = rotation_matrix(20, 0, 0)
     tilt[:3, 3] = centre - tilt[:3, :3] @ centre
     tilted = align_to_frame(resample(scan, scan.grid, matrix=np.linalg.inv(tilt)))
     assert error_mm(tilted.matrix, tilt @ found[0].matrix) < 3

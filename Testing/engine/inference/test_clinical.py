@@ -151,7 +151,7 @@ def test_a_wrong_modality_makes_the_result_doubtful(images: dict[str, Path], mod
 
 def test_noise_is_refused(tmp_path: Path, model: Path) -> None:
     write_volume(noise_block(), tmp_path / "noise.nii.gz")
-    with pytest.raises(InputError, match="no brain that can be recognised"):
+    with pytest.raises(InputError, match="does not show a recognisable brain"):
         run({"flair": tmp_path / "noise.nii.gz"}, model)
 
 
@@ -169,7 +169,7 @@ def test_partial_coverage_is_doubtful(tmp_path: Path, model: Path) -> None:
 def test_doubts_about_what_came_out() -> None:
     brain = template_brain()
     assert list(brain_reasons(brain)) == []
-    assert "fits the template's" in next(brain_reasons(np.roll(brain, 40, axis=0)))
+    assert "agrees poorly with the template's" in next(brain_reasons(np.roll(brain, 40, axis=0)))
     posterior = np.zeros((3, 8, 8, 8), np.float32)
     posterior[0] = 1
     assert list(confidence_reasons(posterior)) == []

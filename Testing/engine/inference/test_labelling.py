@@ -9,8 +9,8 @@ from scipy import ndimage
 from asa.errors import InputError, ModelError
 from asa.geometry import FRAME, Alignment
 from asa.inference.labelling import label_classes, label_regions, move_class, ring_values
-from asa.inference.regions import settle_regions
-from asa.inference.subsets import averaged
+from asa.inference.regions import postprocess_regions
+from asa.inference.subsets import average_over_subsets
 from asa.model_description import MovedClass, RegionRules, check_description
 from asa.models import ModelFolder
 from asa.preprocessing.normalise import correct_bias, stripped_brain, zscore_brain, zscore_stripped
@@ -34,7 +34,7 @@ def settle(
     regions: np.ndarray, voxel_ml: float = 0.001, inside: np.ndarray = EVERYWHERE, **rules: dict[str, float]
 ) -> np.ndarray:
     """Regions of the tumour task with rules applied."""
-    return settle_regions(regions, TUMOUR, RegionRules(**rules), voxel_ml, inside)
+    return postprocess_regions(regions, TUMOUR, RegionRules(**rules), voxel_ml, inside)
 
 
 def test_rings_of_nested_regions() -> None:
@@ -107,7 +107,7 @@ def test_parts_that_look_the_same_in_the_other_hemisphere_go() -> None:
 
     def left(bright: np.ndarray | None, inside: np.ndarray = EVERYWHERE) -> set[str]:
         rules = RegionRules(asymmetry={"WT": 0.5})
-        found = settle_regions(regions, TUMOUR, rules, 0.001, inside, bright)[0] > 0.5
+        found = postprocess_regions(regions, TUMOUR, rules, 0.001, inside, bright)[0] > 0.5
         return {name for name, t in places.items() if found[t + 8, 68, 28]}
 
     assert left(bright) == {"tumour", "second", "both sides"}
@@ -157,7 +157,7 @@ def test_a_subset_of_the_modalities_has_a_say_where_it_can_know(tmp_path) -> Non
         told.clear()
         image = np.float32(given)[:, None, None, None] * np.ones((4, 2, 2, 2), np.float32)
         model = ModelFolder(tmp_path, check_description(info, "model.json"))
-        found = averaged(Predictor(), image, model, TUMOUR, tta=True, progress=done.append)
+        found = average_over_subsets(Predictor(), image, model, TUMOUR, tta=True, progress=done.append)
         return [float(region.mean()) for region in found]
 
     assert means(1, 1, 1, 1) == pytest.approx([(1 + 0.5 + 0.25) / 3, 0.75, 0.75])

@@ -136,7 +136,7 @@ def test_checkpoints_of_a_run_side_by_side(run, scan, tmp_path, monkeypatch):
 def test_checkpoints_of_two_networks(run, scan, tmp_path):
     settings = tiny.settings(tiny.make_store(tmp_path / "store"), **CHANGES)
     tiny.run(settings, tmp_path / "other")
-    with pytest.raises(ModelError, match="another network"):
+    with pytest.raises(ModelError, match="different network"):
         look(run, scan, tmp_path / "out", models=(run, tmp_path / "other"))
 
 
@@ -164,7 +164,7 @@ def test_neither_the_scan_nor_files_of_others_are_overwritten(run, scan, tmp_pat
     (tmp_path / "image.nii.gz").write_bytes(scan.read_bytes())
     with pytest.raises(OutputError, match="would overwrite the input"):
         look(run, tmp_path / "image.nii.gz", tmp_path)
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         look(run, scan, tmp_path)
     assert (tmp_path / "image.nii.gz").read_bytes() == scan.read_bytes()
     (tmp_path / "image.nii.gz").unlink()

@@ -77,7 +77,7 @@ def test_position_encodings_are_asas_only():
 
 
 def test_what_is_asked_for_must_exist():
-    with pytest.raises(InputError, match=r"unknown network 'unet'.*transbts"):
+    with pytest.raises(InputError, match=r"Unknown network 'unet'.*transbts"):
         build_network(NetworkSpec("unet", 1, 2))
     with pytest.raises(InputError, match="multiple of 32"):
         build_network(NetworkSpec("nnformer", 1, 2, crop=(64, 60, 64)))

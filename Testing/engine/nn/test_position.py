@@ -93,7 +93,7 @@ def test_learned_table_is_trained():
 
 
 def test_unknown_scheme_and_odd_width_are_refused():
-    with pytest.raises(ValueError, match="unknown position scheme"):
+    with pytest.raises(ValueError, match="Unknown position scheme"):
         PositionEncoding((2, 2, 2), 4, "spiral")
     with pytest.raises(ValueError, match="even"):
         sinusoid(torch.zeros(1), 5)

@@ -61,7 +61,7 @@ def test_an_image_without_brain_is_masked_anywhere():
 
 @pytest.mark.parametrize(("tokens", "ratio"), [(1, 0.75), (64, 0.0), (64, 1.0), (64, float("nan"))])
 def test_impossible_masks(tokens, ratio):
-    with pytest.raises(ValueError, match="cannot hide"):
+    with pytest.raises(ValueError, match="Cannot hide"):
         random_mask(tokens, ratio, generator())
 
 

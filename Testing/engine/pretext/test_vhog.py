@@ -179,5 +179,5 @@ def test_nothing_to_see_gives_equal_weights():
 
 
 def test_unknown_mode():
-    with pytest.raises(ValueError, match="unknown weight mode 'strong'; choose from paper, magnitude, product"):
+    with pytest.raises(ValueError, match="Unknown weight mode 'strong'; choose from paper, magnitude, product"):
         importance(torch.zeros(1, 1, 4, 4, 4), 4, 9, "strong")

@@ -130,10 +130,10 @@ def test_encoders_made_before_are_used(tmp_path):
     ("changes", "targets", "message"),
     [
         ({}, ["table3"], "table3 needs the data of IBSR .* or WMH"),
-        ({}, ["table9"], "unknown target"),
-        ({"budget": "huge"}, ["table2"], "unknown budget"),
-        ({"data": {"brats1999": "x"}}, ["table2"], "unknown data set"),
-        ({"pretrained": {"simclr": "x"}}, ["table2"], "unknown methods"),
+        ({}, ["table9"], "Unknown target"),
+        ({"budget": "huge"}, ["table2"], "Unknown budget"),
+        ({"data": {"brats1999": "x"}}, ["table2"], "Unknown data set"),
+        ({"pretrained": {"simclr": "x"}}, ["table2"], "Unknown methods"),
     ],
 )
 def test_what_cannot_be_planned_is_said(tmp_path, changes, targets, message):
@@ -148,7 +148,7 @@ def test_a_plan_may_grow_but_not_change(tmp_path):
     assert grown.data == {"brats2021": "cases", "ibsr-tri": "heads"}
     assert grown.scans == "t1"
     for change in ({"budget": "paper"}, {"data": {"brats2021": "other"}}, {"seed": 1}, {"stripped": True}):
-        with pytest.raises(InputError, match="begun with another plan"):
+        with pytest.raises(InputError, match="started with a different plan"):
             plan_of(tmp_path, **change).save()
 
 
@@ -158,10 +158,10 @@ def test_a_unit_made_with_other_settings_is_not_taken_for_this_one(tmp_path):
     assert not plan.finished(unit)
     finish(plan, unit)
     assert plan.finished(unit)
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match="different settings"):
         plan_of(tmp_path, seed=3).finished(unit)
     work.begin(tmp_path / "half", "a")
-    with pytest.raises(InputError, match="begun with other settings"):
+    with pytest.raises(InputError, match="started with different settings"):
         work.begin(tmp_path / "half", "b")
 
 
@@ -267,7 +267,7 @@ def test_a_process_that_fails_says_its_last_line(tmp_path):
     launcher = LocalLauncher(plan.folder, ["cpu"])
     with pytest.raises(UnitFailed, match=r"nowhere does not exist.*cases_brats2021.log"):
         run_units(plan, [Unit("cases/brats2021")], launcher, lambda _: None)
-    with pytest.raises(InputError, match="there is no unit"):
+    with pytest.raises(InputError, match="There is no unit"):
         plan.digest("nothing")
 
 

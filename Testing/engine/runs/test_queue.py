@@ -16,11 +16,11 @@ from Testing.engine.tiny_pretraining import make_store, settings
 
 from asa.errors import InputError
 from asa.runs.folder import Run
-from asa.runs.queue import alone, holders, turn
+from asa.runs.queue import device_queue, exclusive_run, holders
 from asa.training.session import session
 
 ENGINE = Path(__file__).resolve().parents[3] / "ASASegmentation"
-HOLD = "from asa.runs.queue import turn, alone; from pathlib import Path; import time, sys\n"
+HOLD = "from asa.runs.queue import device_queue, exclusive_run; from pathlib import Path; import time, sys\n"
 SLEEP = "print('has it', flush=True); time.sleep(60)"
 
 
@@ -64,7 +64,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def test_a_device_is_had_by_one_after_the_other(elsewhere: Callable, tmp_path: Path) -> None:
-    first = elsewhere(f"with turn('cuda:0', Path('/first')): {SLEEP}")
+    first = elsewhere(f"with device_queue('cuda:0', Path('/first')): {SLEEP}")
     assert holders("cuda:0") == [Path("/first")] and holders("cpu") == []
     seen: list[Path] = []
 
@@ -73,7 +73,7 @@ def test_a_device_is_had_by_one_after_the_other(elsewhere: Callable, tmp_path: P
         assert holders("cuda:0") == [Path("/first"), tmp_path]
         first.kill()  # without a word; its lock goes with it
 
-    with turn("cuda:0", tmp_path, waiting):
+    with device_queue("cuda:0", tmp_path, waiting):
         assert holders("cuda:0") == [tmp_path]
     assert seen[0] == Path("/first")
     assert holders("cuda:0") == []
@@ -83,12 +83,12 @@ def test_a_folder_is_trained_in_by_one_process(
     elsewhere: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asa.runs.queue.LEAVING_S", 0.2)
-    other = elsewhere(f"with alone(Path({str(tmp_path)!r})): {SLEEP}")
-    with pytest.raises(InputError, match="another process trains in"), alone(tmp_path):
+    other = elsewhere(f"with exclusive_run(Path({str(tmp_path)!r})): {SLEEP}")
+    with pytest.raises(InputError, match="Another process is already training in"), exclusive_run(tmp_path):
         pass
     other.kill()
     other.wait()
-    with alone(tmp_path):
+    with exclusive_run(tmp_path):
         pass
 
 
@@ -105,7 +105,7 @@ def test_what_fails_before_the_first_step_is_told(tmp_path: Path) -> None:
 
 def test_queued_runs_follow_each_other_and_can_be_stopped(elsewhere: Callable, tmp_path: Path) -> None:
     """One process holds the CPU, two runs wait: one is stopped while it waits, the other trains to its end."""
-    first = elsewhere(f"with turn('cpu', Path('/first')): {SLEEP}")
+    first = elsewhere(f"with device_queue('cpu', Path('/first')): {SLEEP}")
     store = make_store(tmp_path / "store")
     (tmp_path / "settings.json").write_text(json.dumps(settings(store, epochs=2)))
     command = [sys.executable, "-m", "asa", "pretrain", str(tmp_path / "settings.json"), "--device", "cpu", "--queue"]

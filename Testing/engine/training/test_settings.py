@@ -35,7 +35,7 @@ def test_a_variable_that_is_not_set_is_named(
     monkeypatch.delenv("ASA_DATA", raising=False)
     if value is not None:
         monkeypatch.setenv("ASA_DATA", value)
-    with pytest.raises(InputError, match=r"label_maps: the environment variable ASA_DATA is not set; set it"):
+    with pytest.raises(InputError, match=r"label_maps: The environment variable ASA_DATA is not set. Set it"):
         read_settings(settings, TissueSettings)
 
 

@@ -47,7 +47,7 @@ class Numbers:
     def collate(self, indices):
         self.asked += indices
         if self.missing in indices:
-            raise InputError("scan 'scan-9' of the store cannot be read any more: No such file")
+            raise InputError("scan 'scan-9' of the store can no longer be read: No such file")
         values = [math.nan if i == self.bad else (i % 8) / 10 for i in indices]
         return {"x": torch.tensor(values)[:, None], "names": [f"scan-{i}" for i in indices]}
 
@@ -97,7 +97,7 @@ def test_accumulation_equals_one_large_batch(tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_the_scan(tmp_path):
-    with pytest.raises(TrainingDiverged, match=r"loss became nan .* at step 4 with scan-18; the last good"):
+    with pytest.raises(TrainingDiverged, match=r"loss became nan .* at step 4 with scan-18\. The last good"):
         make(tmp_path, Numbers(bad=18)).fit()
     tensors, record = checkpoint.load(tmp_path / "checkpoints/last.safetensors")
     assert record["step"] == 4 and all(t.isfinite().all() for t in tensors.values())
@@ -106,7 +106,7 @@ def test_a_loss_that_is_no_number_names_the_scan(tmp_path):
 
 
 def test_data_that_vanishes_half_way(tmp_path):
-    with pytest.raises(InputError, match="scan 'scan-9' of the store cannot be read any more"):
+    with pytest.raises(InputError, match="scan 'scan-9' of the store can no longer be read"):
         make(tmp_path, Numbers(missing=21)).fit()
     assert checkpoint.load(tmp_path / "checkpoints/last.safetensors")[1]["step"] == 5
     assert "scan-9" in events(tmp_path, "end")[0]["reason"]
@@ -118,7 +118,7 @@ def test_data_that_vanishes_while_it_is_validated(tmp_path):
     """Validated is the average of weights; what is saved are still the weights that are trained."""
 
     def validate(_network):
-        raise InputError("a held-out case cannot be read any more")
+        raise InputError("a held-out case can no longer be read")
 
     with pytest.raises(InputError, match="held-out case"):
         make(tmp_path / "broken", ema=0.9, validate=validate).fit()
@@ -143,7 +143,7 @@ def test_every_process_validates_what_the_main_one_saves(tmp_path, monkeypatch, 
     trainer.objective.network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
     trainer.o = trainer.o.model_copy(update={"ema": ema})
     trainer.restart_average()
-    trainer.judge()
+    trainer.validate()
     assert seen == [[7.0]]
 
 
@@ -203,15 +203,15 @@ def test_the_end_of_a_run_is_judged_too(tmp_path):
 
 def test_a_checkpoint_of_another_preset_is_refused(tmp_path):
     make(tmp_path).fit()
-    with pytest.raises(ModelError, match="another preset or method"):
+    with pytest.raises(ModelError, match="a different preset or method"):
         make(tmp_path, describe={"preset": "paper"}).resume()
 
 
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ({"optimiser": "sgd"}, {"optimiser": "adamw"}, "another optimiser"),
-        ({"optimiser": "adamw"}, {"optimiser": "sgd"}, "another optimiser"),
+        ({"optimiser": "sgd"}, {"optimiser": "adamw"}, "a different optimiser"),
+        ({"optimiser": "adamw"}, {"optimiser": "sgd"}, "a different optimiser"),
         ({"ema": 0.0}, {"ema": 0.9}, "no moving average"),
     ],
 )
@@ -226,7 +226,7 @@ def test_a_run_does_not_go_on_with_other_frozen_layers(tmp_path):
     tensors, _ = checkpoint.load(tmp_path / "checkpoints/last.safetensors")
     network = torch.nn.Linear(1, 1)
     for fewer in ([network.weight], [torch.nn.Parameter(torch.zeros(2, 2)), network.bias]):
-        with pytest.raises(ModelError, match="other frozen layers"):
+        with pytest.raises(ModelError, match="different frozen layers"):
             checkpoint.restore_optimiser(torch.optim.AdamW(fewer), tensors, "last")
 
 
@@ -236,7 +236,7 @@ def test_the_log_says_which_settings_changed(tmp_path):
     Run.create(tmp_path, "finetuning", old, {})
     assert not (tmp_path / "log.txt").exists()
     Run.create(tmp_path, "finetuning", {**old, "optimisation": {"lr": 0.01, "seed": 1}, "size": "small"}, {})
-    said = "goes on with other settings: optimisation.lr 0.001 -> 0.01, size None -> small"
+    said = "Resumed with different settings: optimisation.lr 0.001 -> 0.01, size None -> small"
     assert said in (tmp_path / "log.txt").read_text()
 
 
@@ -254,7 +254,7 @@ def test_a_tampered_checkpoint_is_refused(tmp_path, content):
 
 def test_a_run_of_another_kind_is_refused(tmp_path):
     Run.create(tmp_path, "tissue", {}, {})
-    with pytest.raises(InputError, match="holds a run of kind 'tissue'"):
+    with pytest.raises(InputError, match="contains a run of kind 'tissue'"):
         make(tmp_path)
 
 
@@ -308,7 +308,7 @@ def test_the_mean_of_two_runs_is_exported_and_of_two_networks_refused(tmp_path) 
         export_model(source, tmp_path / folder, description, others=others)
     one, two, mean = (load_file(tmp_path / name / "model.safetensors")["weight"] for name in ("one", "two", "mean"))
     assert one != two and float(mean) == pytest.approx(float(one + two) / 2, abs=1e-3)
-    with pytest.raises(ModelError, match="another network"):
+    with pytest.raises(ModelError, match="different network"):
         export_model(paths[0], tmp_path / "none", description, others=paths[2:])
     assert not (tmp_path / "none").exists()
 
@@ -319,7 +319,7 @@ def test_an_export_overwrites_neither_its_checkpoint_nor_files_of_others(tmp_pat
     model.mkdir()
     described = {"name": "line", "task": "tissue", "modalities": ["t1"]}
     (model / "CARD.md").write_text("a page of one's own")
-    with pytest.raises(OutputError, match=r"CARD\.md exists already"):
+    with pytest.raises(OutputError, match=r"CARD\.md already exists"):
         export_model(Run(tmp_path / "run").checkpoint_path("last"), model, described)
     (model / "CARD.md").rename(tmp_path / "card.md")
     checkpoint_copy = Path(shutil.copy(Run(tmp_path / "run").checkpoint_path("last"), model / "model.safetensors"))

@@ -193,8 +193,8 @@ def complex_numbers(path: Path) -> Path:
         (label_map, "is a label map (3 different whole numbers)"),
         (label_map_in_floats, "is a label map (2 different whole numbers)"),
         (many_labels, "is a label map (125 different whole numbers)"),
-        (colours, "holds colours or complex numbers"),
-        (complex_numbers, "holds colours or complex numbers"),
+        (colours, "contains colours or complex numbers"),
+        (complex_numbers, "contains colours or complex numbers"),
     ],
 )
 def test_refused(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
@@ -253,7 +253,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_another_kind_of_file(tmp_path: Path) -> None:
     path = tmp_path / "scan.dcm"
     path.write_bytes(b"DICM")
-    assert "is not an image this reads" in refused(path)
+    assert "is not a supported image format" in refused(path)
 
 
 NRRD = b"NRRD0004\ntype: float\ndimension: 3\nsizes: %s\nencoding: raw\nendian: little\n\n"

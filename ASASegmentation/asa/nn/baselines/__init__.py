@@ -1,4 +1,4 @@
-"""The systems that ASA is compared with, and one registry of all segmentation networks."""
+"""Baseline networks, and the registry of all segmentation networks."""
 
 from asa.nn.baselines.registry import NETWORKS, Network, NetworkSpec, PlainNetwork, asa_config, build_network
 

@@ -1,4 +1,4 @@
-"""nnFormer (Zhou et al., IEEE TIP 2023), written from the paper's description: attention in 3-D windows, U-shaped.
+"""nnFormer (Zhou et al., IEEE TIP 2023), implemented from the paper: attention in 3-D windows, U-shaped.
 
 It has 37.52 million parameters (four channels); the published 37.6 include the two coarser heads of deep supervision,
 0.15 million, which predictions do not need.
@@ -34,7 +34,7 @@ def zones(grid: Sequence[int], window: int, shifts: Sequence[int]) -> Tensor:
     """Zone of each voxel of each window, (windows, window^3): attention stays within a zone.
 
     After the roll by ``-shifts`` a window at the end of an axis holds voxels from both ends of the grid, and padding;
-    along each axis they are told apart from the others, so that neither meets what is not its neighbour.
+    along each axis they are separated from the others, so that only neighbours interact.
     """
     total = torch.zeros(1, 1, 1, dtype=torch.long)
     for axis, (size, shift) in enumerate(zip(grid, shifts, strict=True)):
@@ -180,7 +180,7 @@ class NNFormer(nn.Module):
         self.head = ChannelsLast(nn.ConvTranspose3d(embedding, classes, 4, stride=4))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes, T, H, W) of an image (B, C, T, H, W) whose sides are multiples of 32."""
+        """Return logits (B, classes, T, H, W) of an image (B, C, T, H, W) whose sides are multiples of 32."""
         x = self.stages[0](self.embed(image.movedim(1, -1)))
         sources = []
         for down, stage in zip(self.downs, list(self.stages)[1:], strict=True):

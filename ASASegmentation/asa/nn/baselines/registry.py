@@ -1,4 +1,4 @@
-"""Every segmentation network by name, ASA's own and those it is compared with, behind one interface."""
+"""Registry of all segmentation networks, ASA's own and the baselines, behind one interface."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PlainNetwork(nn.Module):
         self.body = body
 
     def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
-        """Logits (B, classes, T, H, W) of an image (B, C, T, H, W); ``origin`` changes nothing."""
+        """Return logits (B, classes, T, H, W) of an image (B, C, T, H, W); ``origin`` changes nothing."""
         return self.forward_deep(image, origin)[0]
 
     def forward_deep(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
@@ -80,7 +80,7 @@ Network = Segmenter | PlainNetwork
 
 
 def monai_network(kind: str, /, **arguments: Any) -> PlainNetwork:
-    """A network of ``monai.networks.nets``.
+    """Return a network of ``monai.networks.nets``.
 
     Raises:
         DependencyError: MONAI, or einops which its transformers use, is not installed.
@@ -113,7 +113,7 @@ def asa_config(spec: NetworkSpec) -> SegmenterConfig:
 
 
 def asa_network(spec: NetworkSpec) -> Segmenter:
-    """The U-Net over the ASA encoder."""
+    """Return the U-Net over the ASA encoder."""
     return build_segmenter(asa_config(spec))
 
 
@@ -159,7 +159,7 @@ def swinunetr(spec: NetworkSpec) -> PlainNetwork:
         InputError: a crop of which its deepest level keeps one voxel, which has no spread to normalise by.
     """
     if all(side <= MULTIPLE for side in spec.crop):
-        raise InputError(f"swinunetr needs a crop of more than {MULTIPLE} voxels along one axis or more")
+        raise InputError(f"swinunetr needs a crop of more than {MULTIPLE} voxels along one axis or more.")
     return monai_network(
         "SwinUNETR",
         in_channels=spec.in_channels,
@@ -212,17 +212,17 @@ NETWORKS: dict[str, Callable[[NetworkSpec], Network]] = {
 
 
 def build_network(spec: NetworkSpec) -> Network:
-    """The network that ``spec`` describes, with fresh weights.
+    """Return the network that ``spec`` describes, with fresh weights.
 
     Raises:
         InputError: no such network or size, or a crop that does not divide into patches and strides.
         DependencyError: an optional package is missing.
     """
     if spec.name not in NETWORKS:
-        raise InputError(f"unknown network '{spec.name}'; choose from {', '.join(NETWORKS)}")
+        raise InputError(f"Unknown network '{spec.name}'; choose from {', '.join(NETWORKS)}.")
     if spec.size == "starter" and spec.name != "asa":
-        raise InputError(f"network '{spec.name}' has the sizes paper and small; starter is a preset of asa")
+        raise InputError(f"Network '{spec.name}' has the sizes paper and small; starter is a preset of asa.")
     if any(side % MULTIPLE or side <= 0 for side in spec.crop):
         shown = "x".join(map(str, spec.crop))
-        raise InputError(f"a crop of {shown} voxels is not possible; each side must be a multiple of {MULTIPLE}")
+        raise InputError(f"A crop of {shown} voxels is not possible; each side must be a multiple of {MULTIPLE}.")
     return NETWORKS[spec.name](spec)

@@ -1,4 +1,4 @@
-"""TransBTS (Wang et al., MICCAI 2021), written from its description: a transformer between two halves of a CNN.
+"""TransBTS (Wang et al., MICCAI 2021), implemented from the paper: a transformer within a CNN.
 
 It has 32.72 of the published 32.99 million parameters (four channels, 128^3). The other 0.26 million are counted there
 and have no effect: a linear patch embedding (512 x 512) that the convolution replaced, and a last LayerNorm, behind
@@ -132,7 +132,7 @@ class TransBTS(nn.Module):
         self.head = nn.Conv3d(width, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes, T, H, W) of an image (B, C, T, H, W) of the size ``crop``."""
+        """Return logits (B, classes, T, H, W) of an image (B, C, T, H, W) of the size ``crop``."""
         x = self.stages[0](self.stem(image))
         skips = []
         for down, stage in zip(self.downs, list(self.stages)[1:], strict=True):

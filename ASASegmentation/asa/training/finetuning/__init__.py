@@ -1,1 +1,1 @@
-"""Training on labelled cases: fine-tuning, its validation, and prediction with what it made."""
+"""Fine-tuning on labelled cases: training, validation and prediction."""

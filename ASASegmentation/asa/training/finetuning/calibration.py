@@ -1,4 +1,4 @@
-"""Posteriors of fine-tuned networks against labels: where calibration is looked at, and what a run keeps of it."""
+"""Calibration of fine-tuned networks on labelled cases, and what a run stores of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def problems(
 
 
 def temper(posterior: Posterior, temperature: float, *, by_region: bool) -> Posterior:
-    """A posterior at another temperature; no class or region wins or loses a voxel by it."""
+    """Return a posterior at another temperature; no class or region wins or loses a voxel by it."""
     if temperature == 1.0:
         return posterior
     if not by_region:

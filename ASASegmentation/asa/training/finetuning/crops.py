@@ -44,7 +44,7 @@ class CropSettings:
 
 
 class LabelledCrops:
-    """Training source: sample ``index`` is always the same augmented crop, whoever asks for it.
+    """Training source: sample ``index`` is always the same augmented crop.
 
     Args:
         store: prepared cases.
@@ -53,10 +53,10 @@ class LabelledCrops:
     """
 
     def __init__(self, store: CaseStore, numbers: Sequence[int], frame: Grid3, settings: CropSettings) -> None:
-        self.store, self.numbers, self.frame, self.s = store, list(numbers), frame, settings
+        self.store, self.numbers, self.frame, self.settings = store, list(numbers), frame, settings
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Images (B, C, T, H, W), targets (B, T, H, W), origins in patches, and the cases' names."""
+        """Return images (B, C, T, H, W), targets (B, T, H, W), origins in patches, and the cases' names."""
         drawn = [self.sample(index) for index in indices]
         return {
             "image": torch.stack([image for image, _, _, _ in drawn]),
@@ -66,8 +66,8 @@ class LabelledCrops:
         }
 
     def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3, str]:
-        """Image (C, T, H, W), labels (T, H, W), origin, and the case's name."""
-        s = self.s
+        """Return the image (C, T, H, W), labels (T, H, W), origin, and the case's name."""
+        s = self.settings
         rng = generator(sample_seed(s.seed, index))
         number = self.numbers[int(torch.randint(len(self.numbers), (), generator=rng))]
         image, labels = self.store.read(number)
@@ -80,17 +80,17 @@ class LabelledCrops:
         return part.contiguous(), target.contiguous(), origin, self.store.cases[number].name
 
     def alter(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Changes that move nothing: intensities, modalities that are missing."""
-        image = intensities(rng, image, self.s.augment)
-        if self.s.modality_dropout:
-            image = drop_modalities(rng, image, self.s.modality_dropout)
+        """Apply changes that move nothing: intensities, missing modalities."""
+        image = intensities(rng, image, self.settings.augment)
+        if self.settings.modality_dropout:
+            image = drop_modalities(rng, image, self.settings.modality_dropout)
         return image, labels
 
     def start(self, rng: Generator, number: int) -> Grid3:
         """First voxel of a crop, a multiple of the patch: anywhere, or around a voxel of a label drawn at random."""
-        free = [n - c for n, c in zip(self.store.shape, self.s.crop, strict=True)]
+        free = [n - c for n, c in zip(self.store.shape, self.settings.crop, strict=True)]
         drawn = [PATCH * int(torch.randint(n // PATCH + 1, (), generator=rng)) for n in free]
-        wanted, which = chance(rng, self.s.foreground), float(torch.rand((), generator=rng))
+        wanted, which = chance(rng, self.settings.foreground), float(torch.rand((), generator=rng))
         voxels = self.store.foreground(number)
         if wanted and len(voxels):
             values = sorted(set(voxels[:, 0].tolist()))
@@ -98,6 +98,6 @@ class LabelledCrops:
             middle = places[int(torch.randint(len(places), (), generator=rng)), 1:]
             drawn = [
                 PATCH * round(min(max(float(m) - c / 2, 0), n) / PATCH)
-                for m, c, n in zip(middle, self.s.crop, free, strict=True)
+                for m, c, n in zip(middle, self.settings.crop, free, strict=True)
             ]
         return drawn[0], drawn[1], drawn[2]

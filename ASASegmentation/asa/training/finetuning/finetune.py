@@ -1,4 +1,4 @@
-"""A fine-tuning run, from its settings to its outcome."""
+"""A fine-tuning run, from settings to outcome."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     task = TASKS[store.dataset.task]
     settings, note = fitted(settings, store, folder, world)
     if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
-        raise InputError(f"crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}")
+        raise InputError(f"Crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}.")
     torch.manual_seed(settings.optimisation.seed)
     network, frame, description = make_network(settings, network_spec(settings, store))
     run = Run(folder)
@@ -74,19 +74,19 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     trainer.resume()
     outcome = trainer.fit()
     if outcome != "stopped" and held_out and settings.calibrate and world.main:
-        trainer.beat("running")  # a model that is made of the run before that is over would lack it
+        trainer.heartbeat("running")  # a model that is made of the run before that is over would lack it
         trainer.load_best()
         found = calibrate(network.eval(), store, held_out, settings.windows, frame, task, world.device)
         write_json(folder / CALIBRATION, found)
         run.event("calibration", **{key: value for key, value in found.items() if key != "cases"})
-        trainer.beat(outcome)
+        trainer.heartbeat(outcome)
     return outcome
 
 
 def fitted(settings: FinetuneSettings, store: CaseStore, folder: Path, world: World) -> tuple[FinetuneSettings, str]:
-    """Settings whose step fits into the GPU's memory, and a sentence where they are not those asked for.
+    """Return the settings whose step fits into the GPU's memory, and a sentence where they are not those asked for.
 
-    A run that goes on keeps its crop.
+    A resumed run keeps its crop.
     """
     if settings.fit == "no" or world.device.type == "cpu":
         return settings, ""

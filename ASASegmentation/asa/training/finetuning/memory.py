@@ -1,4 +1,4 @@
-"""Fitting a step into a GPU's memory: smaller micro-batches first, which change nothing; then smaller crops."""
+"""Fit a training step into GPU memory: first smaller micro-batches, then smaller crops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def candidates(micro_batch: int, crop: Grid3, *, may_crop: bool) -> Iterator[Can
 
 
 def choose_fitting(tried: list[Candidate], attempt: Callable[[int, Grid3], None], world: World) -> Candidate:
-    """The first candidate whose step fits into the memory of every process's device.
+    """Return the first candidate whose step fits into the memory of every process's device.
 
     Args:
         attempt: does one step; raises ``torch.OutOfMemoryError`` where it does not fit.
@@ -55,6 +55,6 @@ def choose_fitting(tried: list[Candidate], attempt: Callable[[int, Grid3], None]
         micro_batch, crop = tried[-1]
         raise ResourceError(
             f"{micro_batch} crop of {'x'.join(map(str, crop))} voxels does not fit into the GPU's memory; choose a "
-            "smaller network or crop, 'fit: crop' to let crops shrink, or a GPU with more memory"
+            "smaller network or crop, 'fit: crop' to let crops shrink, or a GPU with more memory."
         )
     return tried[place]

@@ -19,7 +19,7 @@ from asa.training.pretraining.pretrained import Pretrained
 
 
 def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network, Grid3, dict[str, Any]]:
-    """Network with its first weights, the frame grid its codes know, and the JSON that rebuilds it.
+    """Return the network with its first weights, the frame grid its codes know, and the JSON that rebuilds it.
 
     Raises:
         InputError: no such network, or one that takes no pre-trained encoder.
@@ -34,14 +34,14 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
     }
     if settings.network != "asa" and (asked := [name for name, used in of_encoder.items() if used]):
         raise InputError(
-            f"{' and '.join(asked)} concern the encoder of asa, which network '{settings.network}' does not have"
+            f"{' and '.join(asked)} need the ASA encoder, which network '{settings.network}' does not have."
         )
     network = pretrained_network(spec, Path(settings.init)) if settings.init else build_network(spec)
     if not isinstance(network, Segmenter):
         return network, spec.frame, spec.to_dict()
     frame = network.config.encoder.frame
     if any(c // PATCH > f for c, f in zip(settings.crop, frame, strict=True)):
-        raise InputError(f"crop {settings.crop} is larger than the network's frame of {frame} patches of {PATCH}")
+        raise InputError(f"Crop {settings.crop} is larger than the network's frame of {frame} patches of {PATCH}.")
     freeze(network.encoder, settings.freeze_blocks)
     if settings.freeze_encoder:
         network.encoder.requires_grad_(False)
@@ -49,7 +49,7 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
 
 
 def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
-    """The segmenter around a pre-trained encoder, whose sizes, frame and position codes it takes over.
+    """Return the segmenter around a pre-trained encoder, whose sizes, frame and position codes it takes over.
 
     The patch embedding of the one channel seen in pre-training is inflated for several.
 
@@ -61,8 +61,8 @@ def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
     config = dataclasses.replace(asa_config(spec), encoder=encoder)
     if encoder.patch != PATCH or encoder.depth < max(config.taps):
         raise ModelError(
-            f"the encoder of {source} has {encoder.depth} blocks on patches of {encoder.patch}; a segmenter of size "
-            f"'{spec.size}' needs {max(config.taps)} blocks or more on patches of {PATCH}"
+            f"The encoder of {source} has {encoder.depth} blocks on patches of {encoder.patch}; a segmenter of size "
+            f"'{spec.size}' needs {max(config.taps)} blocks or more on patches of {PATCH}."
         )
     network = build_segmenter(config)
     inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], spec.in_channels)}
@@ -78,7 +78,7 @@ def freeze(encoder: Encoder, blocks: int) -> None:
     """
     depth = len(encoder.blocks)
     if blocks > depth:
-        raise InputError(f"freeze_blocks is {blocks}, and the encoder has {depth} blocks")
+        raise InputError(f"freeze_blocks is {blocks}, but the encoder has only {depth} blocks.")
     if blocks:
         for part in (encoder.embed, encoder.position, *encoder.blocks[:blocks]):
             part.requires_grad_(False)
@@ -98,7 +98,7 @@ def layer_scale(name: str, depth: int, decay: float) -> float:
 
 
 def network_spec(settings: FinetuneSettings, store: CaseStore) -> NetworkSpec:
-    """Network that the settings ask for, for the cases of a store."""
+    """Return the network that the settings ask for, for the cases of a store."""
     task = TASKS[store.dataset.task]
     outputs = len(task.regions) if settings.output == "regions" else 1 + max(label.value for label in task.labels)
     whole = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)

@@ -1,4 +1,4 @@
-"""What is minimised: Dice and cross-entropy, over classes or over regions."""
+"""Fine-tuning objective: Dice and cross-entropy, over classes or regions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SegmentationObjective(Objective):
         self.regions = regions
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of one micro-batch."""
+        """Return losses of one micro-batch."""
         outputs = self.network.forward_deep(batch["image"], batch["origins"])
         if self.regions:
             return region_deep_supervision(outputs, batch["target"], self.regions)
@@ -31,6 +31,6 @@ class SegmentationObjective(Objective):
 
 
 def make_objective(settings: FinetuneSettings, network: Network, task: Task) -> SegmentationObjective:
-    """Loss over classes or over regions."""
+    """Return the loss over classes or over regions."""
     by_region = settings.output == "regions"
     return SegmentationObjective(network, [region.values for region in task.regions] if by_region else ())

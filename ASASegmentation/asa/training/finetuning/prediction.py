@@ -1,4 +1,4 @@
-"""What a fine-tuned run says about prepared cases, on the grids of their scans; several runs make an ensemble."""
+"""Predict prepared cases with fine-tuned runs, on the grids of their scans; several runs form an ensemble."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from asa.data.case_store import CaseStore
 from asa.data.datasets import dataset_by_name
-from asa.data.splits import read_split
+from asa.data.splits import read_case_split
 from asa.errors import InputError, ModelError
 from asa.files import protect_inputs, protect_others, sha256, write_json
 from asa.geometry import FRAME, centre_box, from_frame
@@ -58,7 +58,7 @@ class Tuned:
 
     @staticmethod
     def open(run: Path, device: torch.device) -> Tuned:
-        """Network of a run with its best weights (else the last), averaged ones where there are any.
+        """Return the network of a run with its best weights (else the last), averaged ones where there are any.
 
         Raises:
             ModelError: no checkpoint, or a damaged one.
@@ -69,11 +69,11 @@ class Tuned:
         try:
             description = Run(run).describe()
             if description["kind"] != KIND:
-                raise InputError(f"{run} holds a run of kind '{description['kind']}', not one of fine-tuning")
+                raise InputError(f"{run} contains a run of kind '{description['kind']}', not one of fine-tuning.")
             settings = FinetuneSettings.model_validate(description["settings"])
             network, frame = rebuild(record["network"])
         except (OSError, KeyError, TypeError, ValidationError) as error:
-            raise ModelError(f"{run} is not a fine-tuning run that this version knows ({error})") from error
+            raise ModelError(f"{run} is not a fine-tuning run supported by this version ({error}).") from error
         prefix = "average." if any(name.startswith("average.") for name in tensors) else "model.network."
         checkpoint.load_weights(network, tensors, prefix, str(source))
         calibration = run / CALIBRATION
@@ -88,7 +88,7 @@ class Tuned:
 
     @torch.inference_mode()
     def posterior(self, image: npt.NDArray[Any], *, tta: bool = False) -> Posterior:
-        """Probabilities (K, T, H, W) of a stored image (C, T, H, W).
+        """Return the probabilities (K, T, H, W) of a stored image (C, T, H, W).
 
         ``tta``: test-time augmentation (left-right flip), the mean with the mirrored image's mirrored posterior.
 
@@ -109,7 +109,7 @@ class Tuned:
 
 
 def rebuild(description: dict[str, Any]) -> tuple[Network, Grid3]:
-    """Network and frame grid from what its checkpoint says; weights are fresh."""
+    """Return the network and frame grid from what its checkpoint says; weights are fresh."""
     if "encoder" in description:
         config = SegmenterConfig.from_dict(description)
         return build_segmenter(config), config.encoder.frame
@@ -132,7 +132,7 @@ def predict_cases(
 
     Several runs are an ensemble: their (tempered) posteriors are averaged. ``part`` then must mean the same to all;
     ``all`` takes every case of the store, whose grids must be there; those among them that a network was trained on
-    are named in prediction.json (``trained_on``), and ``warn`` is told how many they are. prediction.json also
+    are named in prediction.json (``trained_on``), and ``warn`` is called with their number. prediction.json also
     names the files with their SHA-256 (``outputs``): only these are replaced when a folder is predicted into again.
 
     Raises:
@@ -148,7 +148,10 @@ def predict_cases(
     names = chosen_cases(members, opened, part)
     known = trained_on(members, opened, names)
     if known and part != "train":
-        warn(f"{len(known)} of these {len(names)} cases trained a network: their scores say nothing about other heads")
+        warn(
+            f"{len(known)} of these {len(names)} cases were used for training: their scores do not "
+            f"generalise to other heads"
+        )
     task, by_region = TASKS[opened.dataset.task], members[0].by_region
     outputs = {f"{name}.nii.gz": "" for name in names}
     protect_files(opened, output, list(outputs))
@@ -209,11 +212,11 @@ def check_store(member: Tuned, store: CaseStore) -> None:
     if any(c > n for c, n in zip(member.settings.crop, store.shape, strict=True)):
         problems.append(f"windows of {member.settings.crop} voxels there, volumes of {store.shape} here")
     if problems:
-        raise InputError(f"{store.folder} was not prepared like the cases of {member.run}: {'; '.join(problems)}")
+        raise InputError(f"{store.folder} was not prepared like the cases of {member.run}: {'; '.join(problems)}.")
 
 
 def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[str]:
-    """Names of the cases to segment.
+    """Return the names of the cases to segment.
 
     Raises:
         InputError: the runs see other cases or other outputs, or there is no case.
@@ -221,40 +224,42 @@ def chosen_cases(members: Sequence[Tuned], store: CaseStore, part: str) -> list[
     lists = []
     for member in members:
         if (member.settings.output, member.settings.store) != (members[0].settings.output, members[0].settings.store):
-            raise InputError(f"{member.run} was trained on another store or for another output than {members[0].run}")
+            raise InputError(f"{member.run} was trained on a different store or output than {members[0].run}.")
         if part == "all":
             lists.append([case.name for case in store.cases])
             continue
         known = member.settings.model_copy(update={"split": str(split_of(member, store))})
         lists.append(choose_split(known, store)[part])
     if any(names != lists[0] for names in lists):
-        raise InputError(f"the runs have different cases to {part}: folds are averaged with --part all, on a new store")
+        raise InputError(f"The runs have different {part} cases. To average folds, use --part all on a new store.")
     if not lists[0]:
-        raise InputError(f"the split of {members[0].run} has no case to {part}")
+        raise InputError(f"The split of {members[0].run} has no {part} cases.")
     return lists[0]
 
 
 def split_of(member: Tuned, store: CaseStore) -> Path:
-    """The split a run was trained on: one that is drawn anew for another store would test what was trained on.
+    """Return the split a run was trained on; a newly drawn one could test on training cases.
 
     Raises:
-        InputError: it is gone.
+        InputError: it is missing.
     """
     settings = member.settings
     first = Path(settings.split) if settings.split else Path(settings.store) / "split.json"
     for path in (first, store.folder / "split.json"):  # the second: of a store that was moved
         if path.is_file():
             return path
-    raise InputError(f"{first}, the split that {member.run} was trained on, is gone; --part all needs none")
+    raise InputError(
+        f"{first}, the split used to train {member.run}, is missing. Use --part all, which needs no split."
+    )
 
 
 def trained_on(members: Sequence[Tuned], store: CaseStore, names: Sequence[str]) -> list[str]:
-    """Those of the cases that one of the networks was trained on, by the split of its run."""
+    """Return those of the cases that one of the networks was trained on, by the split of its run."""
     known: set[str] = set()
     for member in members:
         try:
-            folds = read_split(split_of(member, store))["folds"]
-        except InputError:  # gone: nothing is known
+            folds = read_case_split(split_of(member, store))["folds"]
+        except InputError:  # missing: nothing is known
             continue
         known.update(*(fold["train"] for fold in folds[member.settings.fold :][:1]))
     return [name for name in names if name in known]

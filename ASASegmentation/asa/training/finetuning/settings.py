@@ -24,28 +24,30 @@ class FinetuneSettings(Settings):
     split: PathStr = Field("", description="JSON file of the split; made if missing. Empty: split.json in the store")
     shares: tuple[int, int, int] = Field((7, 1, 2), description="subjects for training, validation and test")
     folds: int = Field(0, ge=0, description="k of a k-fold cross-validation; 0 makes one split")
-    fold: int = Field(0, ge=0, description="which fold, from 0")
-    split_seed: int = Field(0, ge=0, description="of the split")
-    network: str = Field("asa", description="a name of the registry: asa, unetr, nnformer, transbts, ...")
+    fold: int = Field(0, ge=0, description="fold to use, from 0")
+    split_seed: int = Field(0, ge=0, description="seed of the split")
+    network: str = Field("asa", description="network: asa, unetr, nnformer, transbts, ...")
     size: Literal["paper", "starter", "small"] = Field("paper", description="starter: for two CPU cores (asa only)")
     position: Scheme = Field("symmetric", description="position encoding of asa; a pre-trained encoder brings its own")
-    init: PathStr = Field("", description="pre-training run or checkpoint whose encoder starts the run (asa only)")
+    init: PathStr = Field("", description="pre-training run or checkpoint whose encoder initialises the run (asa only)")
     freeze_encoder: bool = Field(False, description="train everything but the encoder")
-    freeze_blocks: int = Field(0, ge=0, description="blocks of the encoder, from the first on, that stay as they are")
+    freeze_blocks: int = Field(0, ge=0, description="number of encoder blocks, from the first on, that are frozen")
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="learning rate of each encoder block, times that of the block above it"
+        1.0, gt=0, le=1, description="factor on the learning rate of each encoder block relative to the block above it"
     )
-    output: Literal["classes", "regions"] = Field("classes", description="softmax over labels, or a sigmoid a region")
-    crop: tuple[int, int, int] = Field((128, 128, 128), description="trained on at a time", json_schema_extra=VOXELS)
+    output: Literal["classes", "regions"] = Field(
+        "classes", description="softmax over labels, or one sigmoid per region"
+    )
+    crop: tuple[int, int, int] = Field((128, 128, 128), description="size of training crops", json_schema_extra=VOXELS)
     foreground: float = Field(1 / 3, ge=0, le=1, description="share of crops centred on a labelled voxel")
     augment: AugmentSettings = AugmentSettings()
-    modality_dropout: float = Field(0.0, ge=0, lt=1, description="probability of each modality to be missing")
-    overlap: float = Field(0.5, ge=0, lt=1, description="of the windows that a whole volume is predicted in")
+    modality_dropout: float = Field(0.0, ge=0, lt=1, description="probability that a modality is dropped")
+    overlap: float = Field(0.5, ge=0, lt=1, description="overlap of the windows in whole-volume prediction")
     fit: Literal["no", "batch", "crop"] = Field(
-        "batch", description="where a GPU's memory is too small: micro-batches shrink; then, if crop is said, crops too"
+        "batch", description="if GPU memory is too small, reduce the micro-batch; with crop, then also the crop"
     )
-    calibrate: bool = Field(True, description="fit a temperature to the validation cases when training is over")
-    validation_cases: int = Field(0, ge=0, description="cases looked at in a validation, at most; 0: all")
+    calibrate: bool = Field(True, description="fit a temperature on the validation cases after training")
+    validation_cases: int = Field(0, ge=0, description="maximum number of cases per validation; 0: all")
     optimisation: Optimisation = Optimisation(
         optimiser="sgd", lr=0.01, momentum=0.99, weight_decay=3e-5, schedule="polynomial", steps=250_000, batch=2
     )

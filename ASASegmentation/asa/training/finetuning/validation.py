@@ -40,7 +40,7 @@ def posteriors(
 def frame_dice(
     network: nn.Module, store: CaseStore, numbers: Sequence[int], task: Task, device: torch.device
 ) -> dict[str, float]:
-    """Dice of each region of a network of regions over whole frames in one pass, averaged over stored cases.
+    """Return the Dice of each region of a network of regions over whole frames in one pass, averaged over stored cases.
 
     ``score`` is the mean over regions. A region that is absent and not found counts as 1.
     """
@@ -69,7 +69,7 @@ def whole_volume_dice(
     mine = numbers[world.rank :: world.size]
     by_region = windows.output == "regions"
 
-    def judge(network: nn.Module) -> dict[str, float]:
+    def validate(network: nn.Module) -> dict[str, float]:
         sums = dict.fromkeys((region.name for region in task.regions), 0.0)
         for _, found, labels in posteriors(cast(Network, network), store, mine, windows, frame, world.device):
             shown = found > 0.5 if by_region else found.argmax(0)
@@ -81,7 +81,7 @@ def whole_volume_dice(
         scores = {f"dice {name}": value * world.size / len(numbers) for name, value in sums.items()}
         return {"score": sum(scores.values()) / len(scores), **scores}
 
-    return judge
+    return validate
 
 
 @torch.inference_mode()

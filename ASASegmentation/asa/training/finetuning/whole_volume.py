@@ -1,4 +1,4 @@
-"""Whole-volume prediction while and after training, in overlapping windows of the crop's size."""
+"""Whole-volume prediction during and after training, in overlapping windows of the crop's size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WindowSettings:
 
 
 def activation(output: Output) -> Callable[[Tensor], Tensor]:
-    """Logits (B, K, ...) -> probabilities: a sigmoid for each of ``regions``, or a softmax over ``classes``."""
+    """Convert logits (B, K, ...) to probabilities: a sigmoid for each of ``regions``, or a softmax over ``classes``."""
     return torch.sigmoid if output == "regions" else lambda logits: torch.softmax(logits, 1)
 
 
@@ -46,7 +46,7 @@ def predict(
     device: torch.device,
     overlap: float = 0.5,
 ) -> Tensor:
-    """Probabilities (K, T, H, W) on the CPU of an image (C, T, H, W) in the brain frame.
+    """Return the probabilities (K, T, H, W) on the CPU of an image (C, T, H, W) in the brain frame.
 
     Args:
         window: voxels the network was trained on.

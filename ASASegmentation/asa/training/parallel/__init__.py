@@ -1,1 +1,1 @@
-"""Several processes at one run: ranks, sharded weights, clusters."""
+"""Distributed training: ranks, sharded weights, clusters."""

@@ -1,4 +1,4 @@
-"""One command on one node or several of a SLURM cluster, through submitit; torchrun joins them."""
+"""Run a command on one or several nodes of a SLURM cluster, through submitit and torchrun."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE_S = 120
 
 
 def submitit() -> Any:
-    """The package that speaks to SLURM.
+    """Return the package that speaks to SLURM.
 
     Raises:
         DependencyError: it is not installed.

@@ -1,4 +1,4 @@
-"""Where this process stands among its peers; one process without torchrun is a world of one."""
+"""Distributed setup of this process; without torchrun the world size is one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def join(device: str = "auto") -> World:
         chosen = torch.device("cpu" if device == "auto" else device)
     if size > 1 and not dist.is_initialized():
         store, rank, size = next(rendezvous("env://"))
-        # processes that torchrun starts anew must not find the addresses of those that died
+        # processes restarted by torchrun must not find the addresses of ended ones
         attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
         dist.init_process_group("nccl" if gpu else "gloo", store=store, rank=rank, world_size=size)

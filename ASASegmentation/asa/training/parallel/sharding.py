@@ -1,4 +1,4 @@
-"""FSDP2: weights, gradients and optimiser state shared out over processes, for encoders too large for one device."""
+"""FSDP2: weights, gradients and optimiser state sharded over processes, for large encoders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shard(module: nn.Module, world: World) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError:
-        raise DependencyError(f"FSDP2 needs PyTorch 2.6 or newer; this is {torch.__version__}") from None
+        raise DependencyError(f"FSDP2 needs PyTorch 2.6 or newer; this is {torch.__version__}.") from None
     mesh = init_device_mesh(world.device.type, (world.size,))
     for part in module.modules():
         if isinstance(part, Block):
@@ -29,7 +29,7 @@ def shard(module: nn.Module, world: World) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The full tensor of a shared one (every process must ask for it), any other as it is."""
+    """Return the full tensor of a shared one (every process must ask for it), any other as it is."""
     full_tensor = getattr(tensor, "full_tensor", None)
     return full_tensor() if full_tensor is not None else tensor
 

@@ -1,1 +1,1 @@
-"""Before a run: presets, settings as a form, and an estimate of what it needs."""
+"""Planning a run: presets, settings schema, and an estimate of its requirements."""

@@ -1,4 +1,4 @@
-"""What a run will need, before it is started: memory, time and disk.
+"""Estimate the memory, time and disk space of a run before it starts.
 
 Measured, not guessed: a forward and backward pass of one small crop on the device, scaled by the number of voxels, in
 which all networks here are linear (windowed attention, convolutions). Other programs on the machine, and a GPU that is
@@ -43,7 +43,7 @@ PICTURE_BYTES, EVENT_BYTES = 400_000, 900  # of a preview; of an event in events
 OPTIMISER_COPIES = {"adamw": 2, "sgd": 1}
 CUDA_BYTES = 500_000_000  # of CUDA itself, before the first tensor
 FRAGMENTS = 1.1  # what CUDA's allocator takes for what it is asked for
-# Peak of a step on the processor, beside what the forward pass keeps: steps of the starter presets took 2.4 to 2.5
+# Peak of a step on the CPU, in addition to what the forward pass keeps: steps of the starter presets took 2.4 to 2.5
 # times that, for pre-training and for fine-tuning, with one sample and with two.
 TEMPORARIES = 2.5
 GB = 1e9
@@ -117,7 +117,7 @@ def estimate(settings: Settings, folder: Path, device: str = "auto") -> Estimate
     try:
         probe = measure(plan, chosen)
     except torch.OutOfMemoryError as error:
-        raise ResourceError(f"not one small crop fits into the free memory of {chosen}") from error
+        raise ResourceError(f"Not even a small crop fits into the free memory of {chosen}.") from error
     o, s = plan.optimisation, plan.schedule
     copies = OPTIMISER_COPIES[o.optimiser]
     average = weights if o.ema else 0
@@ -177,13 +177,13 @@ def measure(plan: _Plan, device: torch.device) -> Probe:
 
 
 def probe_crop(crop: Sequence[int], unit: int) -> Shape:
-    """A crop of at most ``PROBE`` voxels a side, in multiples of ``unit``."""
+    """Return a crop of at most ``PROBE`` voxels a side, in multiples of ``unit``."""
     t, h, w = (max(unit, min(side, PROBE) // unit * unit) for side in crop)
     return t, h, w
 
 
 class _Memory:
-    """What a sample takes on its way through a network and back, beside weights and their gradients.
+    """Return the memory of a sample in the forward and backward pass, without weights and their gradients.
 
     A GPU counts it. On the processor, the bytes that the forward pass keeps for the backward pass are counted, each
     storage once.
@@ -216,7 +216,7 @@ class _Memory:
             self._hooks.__exit__(*error)
 
     def working(self) -> float:
-        """Bytes, once the backward pass is over."""
+        """Return the bytes, once the backward pass is over."""
         if self._device.type == "cuda":
             return max(0.0, peak_memory(self._device) - self._before - self._gradients) * FRAGMENTS
         return sum(self._kept.values()) * TEMPORARIES
@@ -249,17 +249,17 @@ def _pretraining(settings: PretrainSettings) -> _Plan:
 
 
 def _sizes(network: torch.nn.Module) -> tuple[int, int]:
-    """Parameters, and those of them that are trained."""
+    """Return the parameters, and those of them that are trained."""
     counts = [(p.numel(), p.requires_grad) for p in network.parameters()]
     return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
 
 
 def _finetuning(settings: Settings) -> _Plan:
     if not isinstance(settings, FinetuneSettings):
-        raise InputError("only pre-training and fine-tuning can be estimated")
+        raise InputError("Only pre-training and fine-tuning can be estimated.")
     store = CaseStore.open(Path(settings.store))
     if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
-        raise InputError(f"crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}")
+        raise InputError(f"Crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}.")
     sizes = _sizes(make_network(settings, network_spec(settings, store))[0])
     unit = 4 * PATCH  # networks halve a crop up to five times
     small = settings.model_copy(update={"crop": probe_crop(settings.crop, unit)})
@@ -281,7 +281,7 @@ def _finetuning(settings: Settings) -> _Plan:
 
 
 def _existing(folder: Path) -> Path:
-    """The nearest folder above that is there."""
+    """Return the nearest folder above that is there."""
     return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
 
 
@@ -290,11 +290,11 @@ def _warnings(
 ) -> Sequence[str]:
     found = []
     if not os.access(_existing(folder), os.W_OK):
-        found.append(f"{_existing(folder)} cannot be written to; choose another run folder.")
+        found.append(f"{_existing(folder)} cannot be written to. Choose another run folder.")
     if disk > free_disk:
         found.append(
             f"The run needs about {disk / GB:.1f} GB of disk, and {free_disk / GB:.1f} GB are free at "
-            f"{_existing(folder)}; choose another run folder, or make room."
+            f"{_existing(folder)}. Choose another run folder, or free disk space."
         )
     if device.free and memory > device.free:
         several = min(o.micro_batch, o.batch) > 1
@@ -304,5 +304,5 @@ def _warnings(
             f"{device.title}; {advice}."
         )
     if device.runs:
-        found.append(f"{device.title} is taken by {device.runs[0].name}; this run will wait for its turn.")
+        found.append(f"{device.title} is in use by {device.runs[0].name}; this run will be queued.")
     return found

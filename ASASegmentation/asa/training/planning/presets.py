@@ -1,4 +1,4 @@
-"""Ready settings of the two kinds of run, by name: what Resources/Configs holds as files, and what a panel offers."""
+"""Presets of both kinds of run, as offered by the panel and stored in Resources/Configs."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def preset(kind: str, name: str, **changes: Any) -> Settings:
-    """The settings called ``name`` of a kind of run.
+    """Return the settings called ``name`` of a kind of run.
 
     Raises:
         InputError: there is no such kind or name.
     """
     if name not in PRESETS.get(kind, {}):
         known = ", ".join(f"{k} {n}" for k, names in PRESETS.items() for n in names)
-        raise InputError(f"there is no preset {kind} {name}; there are {known}")
+        raise InputError(f"There is no preset {kind} {name}; the presets are {known}.")
     return KINDS[kind].model_validate({"store": "store", **PRESETS[kind][name], **changes})

@@ -1,4 +1,4 @@
-"""Settings as a form shows them: one flat row a value, made from the settings model itself."""
+"""Settings schema for forms: one flat row per value, derived from the settings model."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def describe_settings(kind: str) -> dict[str, Any]:
 
 
 def flat_rows(model: type[Settings]) -> list[Row]:
-    """Every setting of a model, those of models within it too, in their order."""
+    """Return every setting of a model, those of models within it too, in their order."""
     schema = TypeAdapter(model).json_schema()
     return list(_rows(schema, schema, "", _docs(model)))
 
@@ -110,7 +110,7 @@ def _row(key: str, about: dict[str, Any], whole: dict[str, Any], required: bool,
 
 
 def _resolved(about: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
-    """What a reference stands for, with what is said beside it."""
+    """Resolve a schema reference, including sibling keywords."""
     if "$ref" not in about:
         return about
     name = about["$ref"].rsplit("/", 1)[1]

@@ -1,4 +1,4 @@
-"""A pre-training run, from its settings to its outcome."""
+"""A pre-training run, from settings to outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asa.data.scan_store import ScanStore, read_split, split_by_subject
+from asa.data.scan_store import ScanStore, read_scan_split, split_by_subject
 from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn import MaskedAutoencoder, patchify
@@ -46,7 +46,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         if any(settings.micro_batch < 2 or share % settings.micro_batch == 1 for share in shares):
             raise InputError(
                 f"{settings.method} normalises over a micro-batch, and none may be of one scan: a batch of "
-                f"{settings.batch} on {world.size} device(s) in micro-batches of {settings.micro_batch} leaves one"
+                f"{settings.batch} on {world.size} device(s) in micro-batches of {settings.micro_batch} leaves one."
             )
     store = ScanStore.open(Path(settings.store))
     train, held_out = choose_split(settings, store)
@@ -90,7 +90,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
             plain = stored_scans(settings.model_copy(update={"flip": False}), store, train, False)
             network.typical.copy_(typical_head(plain, network.config.encoder.patch))
         if settings.init:
-            run.log(f"{start_from(network, Path(settings.init))} tensors come from {settings.init}")
+            run.log(f"{start_from(network, Path(settings.init))} tensors initialised from {settings.init}.")
     return trainer.fit()
 
 
@@ -141,7 +141,7 @@ def stored_scans(
     try:
         return StoredScans(store, numbers, (t, h, w), encoder.patch, settings.crop, **options)
     except ValueError as error:
-        raise InputError(f"store {store.folder} does not suit preset '{settings.preset}': {error}") from error
+        raise InputError(f"Store {store.folder} does not suit preset '{settings.preset}': {error}") from error
 
 
 def with_synthetic_heads(
@@ -154,12 +154,12 @@ def with_synthetic_heads(
     """
     frame = tuple(n + c * source.patch for n, c in zip(source.crop, source.steps, strict=True))
     if frame != FRAME.shape or any(source.margin):
-        raise InputError(f"synthetic heads need a store and a network of the whole brain frame, not of {frame} voxels")
+        raise InputError(f"Synthetic heads need a store and a network of the whole brain frame, not of {frame} voxels.")
     path = Path(settings.heads)
     try:
         heads = open_heads(path, folder, world) if path.is_dir() else np.load(path, "r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"heads {path} cannot be read: {error}") from error
+        raise InputError(f"Heads {path} cannot be read: {error}") from error
     t, h, w = source.crop
     generator = HeadGenerator(heads, FRAME.shape, (t, h, w), SynthSettings(t1_share=1.0, stripped_share=1.0))
     return WithSyntheticHeads(source, generator, settings.synthetic_share)
@@ -172,11 +172,11 @@ def choose_split(settings: PretrainSettings, store: ScanStore) -> tuple[list[int
         InputError: the split file is not usable, or nothing is left to train on.
     """
     if settings.split:
-        train, held_out = read_split(Path(settings.split), store.scans)
+        train, held_out = read_scan_split(Path(settings.split), store.scans)
     else:
         train, held_out = split_by_subject(store.scans, settings.held_out, settings.seed)
     if not train:
-        raise InputError("the split leaves no scan to train on")
+        raise InputError("The split leaves no scans for training.")
     return train, held_out
 
 
@@ -187,7 +187,7 @@ def held_out_loss(
     # a scan seen whole is the same every time; of one that is cut, more crops tell more
     count = settings.validation_scans if settings.crop else min(settings.validation_scans, len(source.numbers))
 
-    def judge(_network: nn.Module) -> dict[str, float]:
+    def validate(_network: nn.Module) -> dict[str, float]:
         sums: dict[str, float] = {}
         for first in range(0, count, settings.micro_batch):
             indices = range(first, min(first + settings.micro_batch, count))
@@ -197,4 +197,4 @@ def held_out_loss(
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices) / count
         return {"score": -sums["loss"], **sums}
 
-    return judge
+    return validate

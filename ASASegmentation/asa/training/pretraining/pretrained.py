@@ -64,7 +64,7 @@ class Pretrained:
                 raise ModelError(f"{source} cannot be read: {error}") from error
             network, step = described.network, described.steps
             if "autoencoder" not in network:
-                raise ModelError(f"model '{described.name}' segments; it is not of a pre-training run")
+                raise ModelError(f"Model '{described.name}' is a segmentation model, not a pre-training run.")
         else:
             source = find_checkpoint(path)
             tensors, record = checkpoint.load(source)
@@ -76,17 +76,17 @@ class Pretrained:
             options, crop = ReconstructionOptions(**network["options"]), network.get("crop")
             return Pretrained(source, step, network["method"], config, options, crop and tuple(crop), weights)
         except (KeyError, TypeError) as error:
-            raise ModelError(f"{source} is not of a pre-training run that this version knows ({error})") from error
+            raise ModelError(f"{source} is not a pre-training run supported by this version ({error}).") from error
 
     def reconstruction(self) -> Reconstruction:
-        """The auto-encoder with its weights, in evaluation mode.
+        """Return the auto-encoder with its weights, in evaluation mode.
 
         Raises:
             ModelError: this method reconstructs nothing, or the weights are of another network.
         """
         objective = make_objective(self.method, self.config, self.options)
         if not isinstance(objective, Reconstruction):
-            raise ModelError(f"{self.source} was pre-trained with '{self.method}', which reconstructs nothing")
+            raise ModelError(f"{self.source} was pre-trained with '{self.method}', which does not reconstruct images.")
         checkpoint.load_weights(objective.network, self.weights, "", str(self.source))
         return objective.eval()
 
@@ -99,7 +99,7 @@ class Pretrained:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The best checkpoint of a run folder, or else its last; a file is taken as it is.
+    """Return the best checkpoint of a run folder, or else its last; a file is taken as it is.
 
     Raises:
         ModelError: there is none.
@@ -110,5 +110,5 @@ def find_checkpoint(path: Path) -> Path:
         if (found := Run(path).checkpoint_path(name)).is_file():
             return found
     if (path / DESCRIPTION).is_file():
-        raise ModelError(f"{path} is an exported model; what is needed here is the run that it was made of")
-    raise ModelError(f"{path} holds no checkpoint: it is no folder of a run that was trained")
+        raise ModelError(f"{path} is an exported model. Use the run from which it was exported.")
+    raise ModelError(f"{path} contains no checkpoint: it is not the folder of a trained run.")

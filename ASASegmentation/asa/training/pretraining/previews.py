@@ -1,4 +1,4 @@
-"""Pictures of masked reconstruction: input, importance, what was hidden, what came back, where it is wrong."""
+"""Preview images of masked reconstruction: input, importance, mask, reconstruction, error."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _filled_in(objective: Reconstruction, batch: Batch) -> Tensor:
 
 
 def _in_crops(objective: Reconstruction, batch: Batch, crop: Shape) -> Tensor:
-    """The same from crops that overlap by half, blended; 0 where no crop had anything visible."""
+    """Return the same from crops that overlap by half, blended; 0 where no crop had anything visible."""
     image: Tensor = batch["image"]
     patch = objective.network.config.encoder.patch
     size = tuple(min(c, n) for c, n in zip(crop, image.shape[2:], strict=True))
@@ -188,6 +188,6 @@ class PreviewWriter:
             with atomic_path(path) as temporary:
                 page.save(temporary)
         except OutputError as error:
-            self.run.log(f"preview not written, training goes on: {error}")
+            self.run.log(f"Preview not written, training continues: {error}")
             return
         self.run.event("preview", step=step, file=path.name)

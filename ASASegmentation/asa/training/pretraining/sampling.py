@@ -1,4 +1,4 @@
-"""Training samples out of a store of scans."""
+"""Training samples from a store of scans."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class StoredScans:
         margin = [(f - n) // 2 for f, n in zip(frame, whole, strict=True)]
         self.crop = list(crop or whole)
         if any(n % patch for n in (*self.crop, *margin)) or any(c > n for c, n in zip(self.crop, whole, strict=True)):
-            raise ValueError(f"crops of {self.crop} in patches of {patch} do not fit scans of {whole}, frame {frame}")
+            raise ValueError(f"Crops of {self.crop} in patches of {patch} do not fit scans of {whole}, frame {frame}.")
         self.margin = [m // patch for m in margin]
         self.scales: dict[int, tuple[float, float]] = {}
         self.steps = [(n - c) // patch for n, c in zip(whole, self.crop, strict=True)]
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Images (B, 1, T, H, W) z-scored, origins in patches, a seed for each sample, and the scans' names."""
+        """Return images (B, 1, T, H, W) z-scored, origins in patches, a seed for each sample, and the scans' names."""
         drawn = [self.sample(index) for index in indices]
         return {
             "image": torch.stack([image for image, _, _ in drawn])[:, None],
@@ -71,11 +71,11 @@ class StoredScans:
         }
 
     def seed_of(self, index: int) -> int:
-        """Seed of everything random about sample ``index``."""
+        """Return the seed of everything random about sample ``index``."""
         return sample_seed(self.seed, index)
 
     def sample(self, index: int) -> tuple[Tensor, Grid3, str]:
-        """Image (T, H, W), its origin in patches of the frame grid, and the scan's name."""
+        """Return the image (T, H, W), its origin in patches of the frame grid, and the scan's name."""
         epoch, place = divmod(index, len(self.numbers))
         number = self.numbers[_order(len(self.numbers), self.seed, epoch)[place] if self.shuffle else place]
         rng = generator(self.seed_of(index), CROP)

@@ -64,7 +64,7 @@ class PretrainSettings(Settings):
     schedule: Schedule = Schedule(checkpoint_every=100, validate_every=125, patience=20)
 
     def autoencoder(self) -> AutoencoderConfig:
-        """Architecture of the run.
+        """Return the architecture of the run.
 
         Raises:
             InputError: a size that the networks do not know.
@@ -75,7 +75,7 @@ class PretrainSettings(Settings):
             encoder = dataclasses.replace(preset.encoder, **changes)
             return AutoencoderConfig(encoder, dataclasses.replace(preset.decoder, **self.decoder))
         except TypeError as error:
-            raise InputError(f"the network's sizes do not fit: {error}") from error
+            raise InputError(f"Invalid network sizes: {error}") from error
 
     def options(self) -> ReconstructionOptions:
         """What is hidden and how the reconstruction is judged."""

@@ -1,1 +1,1 @@
-"""From a finished run to a model folder with its card."""
+"""Export of finished runs as model folders with a card."""

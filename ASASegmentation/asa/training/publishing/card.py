@@ -1,4 +1,4 @@
-"""What a run says of the model that is made of it: model.json and the model card, from the run's own records."""
+"""Create model.json and the model card from the records of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from asa.training.model_facts import facts_of
 from asa.training.pretraining.pretrained import find_checkpoint
 from asa.training.publishing.export import export_model
 
-LIMITS = "Research use only; not for diagnosis or treatment. Measured on the validation cases of its own run only."
+LIMITS = "Research use only; not for diagnosis or treatment. Evaluated only on the validation cases of its run."
 
 
 def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -> Path:
@@ -31,7 +31,7 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
         run: run folder; its best checkpoint is taken, or else its last.
         name: of the model.
         folder: model folder; in the user's models, where it is found without configuration, if not given.
-        notes: what the card says beside what the run knows: data, licence, known failures.
+        notes: additional notes for the card: data, licence, known failures.
 
     Raises:
         InputError: the name does not suit a folder, the run segments nothing, or its network is not ours.
@@ -39,10 +39,12 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
         OutputError: no room or no permission.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise InputError(f"'{name}' is no name for a model: letters, digits, dots, hyphens and underscores only")
+        raise InputError(
+            f"'{name}' is not a valid model name; use only letters, digits, dots, hyphens and underscores."
+        )
     folder = folder or user_models() / name
     if folder.exists() and any(folder.iterdir()):
-        raise ModelError(f"{folder} exists already; choose another name, or remove it first")
+        raise ModelError(f"{folder} already exists. Choose another name, or remove it first.")
     source = find_checkpoint(run)
     description = describe_run(run, name)
     try:
@@ -54,7 +56,7 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
 
 
 def describe_run(run: Path, name: str) -> dict[str, Any]:
-    """What model.json says beside format, network and steps.
+    """Return the contents of model.json except format, network and steps.
 
     Raises:
         InputError: nothing that segments can be made of this run.
@@ -64,14 +66,14 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
         settings = record["settings"]
         if not abilities(record).segments:
             raise InputError(
-                f"{run} cannot become a model, because its network does not segment; "
-                "fine-tune from it, then publish that run."
+                f"{run} cannot become a model, because its network does not segment. "
+                "Fine-tune from it, then publish that run."
             )
         if settings.get("network", "asa") != "asa":
-            raise InputError(f"A model is made of network 'asa' only; {run} trained '{settings['network']}'.")
+            raise InputError(f"Only runs of network 'asa' can become a model; {run} trained '{settings['network']}'.")
         facts = facts_of(record)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run} is not a run folder that this version knows ({error!r}).") from error
+        raise InputError(f"{run} is not a run folder supported by this version ({error!r}).") from error
     task, trained_on = TASKS[facts["task"]], facts.pop("data")
     start = Path(str(settings.get("init") or "")).name
     described: dict[str, Any] = {
@@ -94,7 +96,7 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
 
 
 def temperature(run: Path) -> dict[str, float]:
-    """What the run found its posterior to be too sure by, {} where it looked at no case."""
+    """Return the calibration temperature fitted on the validation cases, {} without validation cases."""
     try:
         return {"temperature": float(json.loads((run / CALIBRATION).read_text(encoding="utf-8"))["temperature"])}
     except (OSError, ValueError, LookupError, TypeError):
@@ -102,13 +104,13 @@ def temperature(run: Path) -> dict[str, float]:
 
 
 def recipe(settings: dict[str, Any]) -> str:
-    """One line on how it was trained."""
+    """Return one line on how it was trained."""
     o, crop = settings["optimisation"], "x".join(map(str, settings["crop"]))
-    return f"{o['steps']} steps planned of {o['batch']} crops of {crop} mm, {o['optimiser']}, {o['schedule']} decay"
+    return f"{o['steps']} planned steps of {o['batch']} crops of {crop} mm, {o['optimiser']}, {o['schedule']} decay"
 
 
 def scores(run: Path, task: Task) -> dict[str, dict[str, float]]:
-    """Dice of each region in the best validation of the run, {} if there was none."""
+    """Return the Dice of each region in the best validation of the run, {} if there was none."""
     best: dict[str, Any] = {}
     path = Run(run).events_path
     for event in read_events(path) if path.is_file() else ():
@@ -120,15 +122,15 @@ def scores(run: Path, task: Task) -> dict[str, dict[str, float]]:
 
 
 def card_text(description: dict[str, Any], notes: str) -> str:
-    """The model card, in Markdown."""
+    """Return the model card, in Markdown."""
     optional = description["optional_modalities"]
-    inputs = ", ".join(f"{key} (may be missing)" if key in optional else key for key in description["modalities"])
+    inputs = ", ".join(f"{key} (optional)" if key in optional else key for key in description["modalities"])
     training = description["training"]
     lines = [f"# {description['name']}", "", f"Segments: {description['title']}.", ""]
     lines += ["| | |", "|---|---|", f"| Inputs | {inputs} |", f"| Trained on | {training['data']} |"]
     lines += [f"| Training | {training['recipe']} |", f"| Started from | {training['initialised_from']} |", ""]
     lines += ["## Scores", "", *_table(description["scores"]), ""]
-    lines += ["## Limits", "", description["limits"], ""]
+    lines += ["## Limitations", "", description["limits"], ""]
     if notes.strip():
         lines += ["## Notes", "", notes.strip(), ""]
     return "\n".join(lines)
@@ -136,7 +138,7 @@ def card_text(description: dict[str, Any], notes: str) -> str:
 
 def _table(found: dict[str, dict[str, float]]) -> Iterable[str]:
     if not found:
-        yield "None: the run validated nothing."
+        yield "None: the run was not validated."
         return
     for where, values in found.items():
         yield f"Mean Dice ({where}):"

@@ -26,7 +26,7 @@ def export_model(
     Args:
         source: checkpoint of a segmentation run; the moving average of its weights is taken where there is one.
         folder: model folder, made if missing.
-        description: what model.json says beside format and network: name, task, modalities, data, scores ...
+        description: further contents of model.json: name, task, modalities, data, scores ...
         card: text of the model card.
         others: checkpoints of the same network, of one origin; the mean of the weights of all is written, which errs
             less than each (model soup, Wortsman et al., ICML 2022).
@@ -40,7 +40,7 @@ def export_model(
     for path in others:
         more, its_record = network_weights(path)
         if its_record["network"] != record["network"]:
-            raise ModelError(f"{path} is of another network than {source}, so their weights have no mean.")
+            raise ModelError(f"{path} belongs to a different network than {source}, so their weights have no mean.")
         all_weights.append(more)
     outputs = [folder / name for name in (WEIGHTS, DESCRIPTION, CARD)]
     protect_inputs([source, *others], outputs)
@@ -61,7 +61,7 @@ def export_model(
 
 
 def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A checkpoint's weights, by the network's own names, and its record.
+    """Return a checkpoint's weights, by the network's own names, and its record.
 
     Raises:
         ModelError: it cannot be read, or its weights are not finite.
@@ -74,7 +74,7 @@ def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
-    """Mean of tensors of one shape; of counts, the first."""
+    """Return the mean of tensors of one shape; of counts, the first."""
     first = tensors[0]
     return torch.stack(list(tensors)).mean(0) if len(tensors) > 1 and first.is_floating_point() else first
 

@@ -1,1 +1,1 @@
-"""Training of the models that ship, on synthetic heads and lesions."""
+"""Training of the shipped models on synthetic heads and lesions."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from asa.data.augment import chance, intensities, uniform
 from asa.data.case_store import CaseStore
 from asa.data.cases import LabelledCase
-from asa.data.splits import Recipe, split_file
+from asa.data.splits import Recipe, load_or_draw_split
 from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn.config import STARTER_FRAME
@@ -79,9 +79,9 @@ def training_cases(split: str, fold: int, store: CaseStore, part: str = "train")
     if not split:
         return list(range(len(store.cases)))
     cases = [LabelledCase(case.name, case.subject, {}, None) for case in store.cases]
-    folds = split_file(Path(split), cases, Recipe(shares=(1, 0, 1), folds=len(cases)))
+    folds = load_or_draw_split(Path(split), cases, Recipe(shares=(1, 0, 1), folds=len(cases)))
     if fold >= len(folds):
-        raise InputError(f"{split} has {len(folds)} folds; fold {fold} (from 0) is not one of them")
+        raise InputError(f"{split} has {len(folds)} folds; fold {fold} (from 0) is not one of them.")
     return store.numbers(folds[fold][part])
 
 
@@ -116,7 +116,7 @@ class RealCrops(LabelledCrops):
         for number, channel in enumerate(image):
             if not channel.any():
                 continue  # the patient lacks this modality
-            changed = intensities(rng, channel[None], self.s.augment)[0]
+            changed = intensities(rng, channel[None], self.settings.augment)[0]
             changed = changed + uniform(rng, 0, self.bias) * smooth_field(rng, tuple(labels.shape), 3)[0]
             image[number] = changed * uniform(rng, 0.85, 1.18) + uniform(rng, -0.2, 0.2)
         return image * inside, labels
@@ -124,10 +124,10 @@ class RealCrops(LabelledCrops):
     def start(self, rng: Generator, number: int) -> Grid3:
         """As :class:`LabelledCrops`; in the middle along W where both hemispheres must be seen."""
         t, h, w = super().start(rng, number)
-        return t, h, (self.store.shape[2] - self.s.crop[2]) // 2 // PATCH * PATCH if self.centred else w
+        return t, h, (self.store.shape[2] - self.settings.crop[2]) // 2 // PATCH * PATCH if self.centred else w
 
     def transplant(self, rng: Generator, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The disease of another training case in this crop as well."""
+        """Add the disease of another training case to this crop."""
         number = self.numbers[int(torch.randint(len(self.numbers), (), generator=rng))]
         places = self.store.foreground(number)
         if not len(places):
@@ -165,10 +165,10 @@ class MixedCrops:
         first_seed: int,
         healthy: HealthyCrops | None = None,
     ) -> None:
-        self.heads, self.real, self.healthy, self.s, self.first_seed = heads, real, healthy, settings, first_seed
+        self.heads, self.real, self.healthy, self.settings, self.first_seed = heads, real, healthy, settings, first_seed
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
+        """Return images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
         drawn = [self.sample(index) for index in indices]
         image = torch.stack([image for image, _, _ in drawn])
         return {
@@ -178,21 +178,21 @@ class MixedCrops:
         }
 
     def sample(self, index: int) -> tuple[Tensor, Tensor, Grid3]:
-        """Image (C, T, H, W), labels (T, H, W) and origin."""
+        """Return the image (C, T, H, W), labels (T, H, W) and origin."""
         rng = generator(self.first_seed + index, MIXTURE)
         real = self.real
-        if self.healthy is not None and (real is None or chance(rng, self.s.healthy_share)):
+        if self.healthy is not None and (real is None or chance(rng, self.settings.healthy_share)):
             real = self.healthy
-        if chance(rng, self.s.real_share) and real is not None:
+        if chance(rng, self.settings.real_share) and real is not None:
             image, labels, origin, _ = real.sample(index)
         else:
             image, labels, origin = self.heads.sample(self.first_seed + index)
-        image = cut_off(rng, image, self.s.cut)
-        return show_some(rng, image, self.s.missing), labels.long(), origin
+        image = cut_off(rng, image, self.settings.cut)
+        return show_some(rng, image, self.settings.missing), labels.long(), origin
 
 
 def real_sources(settings: LesionSettings) -> tuple[RealCrops | None, HealthyCrops | None]:
-    """What a run draws real samples from, of its own disease and of healthy tissue.
+    """Return the sources of real samples, of the run's disease and of healthy tissue.
 
     Raises:
         InputError: a store or the split cannot be used.
@@ -208,7 +208,7 @@ def real_sources(settings: LesionSettings) -> tuple[RealCrops | None, HealthyCro
 
 
 def open_store(folder: str, modalities: Sequence[str], *, more: bool = False) -> CaseStore:
-    """Cases of the whole frame with these modalities, in this order; with ``more`` in any, and others too.
+    """Return the cases of the whole frame with these modalities, in this order; with ``more`` in any, and others too.
 
     Raises:
         InputError: they are other cases.
@@ -217,5 +217,5 @@ def open_store(folder: str, modalities: Sequence[str], *, more: bool = False) ->
     suits = set(modalities) <= set(store.modalities) if more else list(store.modalities) == list(modalities)
     if not suits or store.shape != FRAME.shape:
         wanted = f"{', '.join(modalities)} in the whole brain frame (--size frame)"
-        raise InputError(f"{store.folder} must hold {wanted}")
+        raise InputError(f"{store.folder} must contain {wanted}.")
     return store

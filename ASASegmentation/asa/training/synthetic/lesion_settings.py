@@ -45,7 +45,7 @@ class LesionSettings(Settings):
         0.0,
         ge=0,
         le=1,
-        description="share of real crops whose grey and white matter are set apart anew in FLAIR",
+        description="share of real crops whose grey and white matter are given a new random contrast in FLAIR",
     )
     bias: float = Field(
         0.6, ge=0, description="largest spread of a smooth field added to each modality of a real crop (coils), in SD"

@@ -1,4 +1,4 @@
-"""Training of the lesion models: synthetic disease in synthetic heads, mixed with real cases where there are some."""
+"""Training of the lesion models: synthetic disease in synthetic heads, optionally mixed with real cases."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class LesionObjective(SegmentationObjective):
         self.frozen_norm, self.positive_weight = frozen_norm, positive_weight
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of one micro-batch."""
+        """Return losses of one micro-batch."""
         outputs = self.network.forward_deep(batch["image"], batch["origins"])
         return region_deep_supervision(outputs, batch["target"], self.regions, self.positive_weight)
 
 
 def crop_dice(network: nn.Module, source: MixedCrops, count: int, task: str) -> dict[str, float]:
-    """Dice of each region over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
+    """Return the Dice of each region over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
     names, values = zip(*((region.name, region.values) for region in TASKS[task].regions), strict=True)
     return pooled_dice(
         network, source, count, names, lambda logits, target: (logits[0] > 0, region_masks(target, values)[0])
@@ -124,7 +124,7 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
 
 
 def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple[Network, dict[str, Any]]:
-    """Network with fresh weights, and the JSON that rebuilds it.
+    """Return the network with fresh weights, and the JSON that rebuilds it.
 
     Raises:
         InputError: the registry has no such network.

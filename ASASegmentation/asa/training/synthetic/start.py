@@ -1,4 +1,4 @@
-"""What the training of a model that ships starts from: an earlier checkpoint, or a model."""
+"""Initial weights for training a shipped model: an earlier checkpoint, or a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def start_from(network: nn.Module, source: str, modalities: Sequence[str], run: 
         prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
         checkpoint.load_weights(network, tensors, prefix, source)
     elif isinstance(network, Segmenter):
-        run.log(f"{transfer(network, source, modalities)} tensors come from model '{source}'")
+        run.log(f"{transfer(network, source, modalities)} tensors initialised from model '{source}'.")
 
 
 def take_encoder(network: Segmenter, source: str, run: Run) -> None:
@@ -45,7 +45,7 @@ def take_encoder(network: Segmenter, source: str, run: Run) -> None:
         raise ModelError(f"The encoder of {source} has other sizes than the network asked for; choose its preset.")
     inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], own.in_channels)}
     checkpoint.load_weights(network.encoder, inflated, "", source)
-    run.log(f"the encoder comes from {source}")
+    run.log(f"Encoder initialised from {source}.")
 
 
 def transfer(network: Segmenter, source: str, modalities: Sequence[str]) -> int:

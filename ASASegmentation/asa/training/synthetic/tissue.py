@@ -33,14 +33,16 @@ class TissueSettings(Settings):
 
     label_maps: PathStr = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers), for training")
     preset: Literal["starter", "paper", "brain"] = "starter"
-    validation_maps: PathStr = Field("", description="folder of labelled heads to validate on, instead of held_out")
-    partial_volume: bool = Field(False, description="voxels of images and targets are mixtures, as those of scans are")
-    centred: bool = Field(True, description="crops lie in the middle of the frame along W (with partial_volume)")
+    validation_maps: PathStr = Field("", description="folder of labelled heads for validation, instead of held_out")
+    partial_volume: bool = Field(
+        False, description="simulate partial volume: voxels of images and targets are mixtures"
+    )
+    centred: bool = Field(True, description="centre crops along W (with partial_volume)")
     crop: tuple[int, int, int] = (96, 96, 96)
-    held_out: int = Field(2, ge=0, description="heads kept for validation, the last ones")
+    held_out: int = Field(2, ge=0, description="number of heads held out for validation, the last ones")
     validation_crops: int = 12
     t1_share: float = 0.8
-    encoder: PathStr = Field("", description="pre-training run whose encoder the network starts with; empty: none")
+    encoder: PathStr = Field("", description="pre-training run whose encoder initialises the network; empty: none")
     init: PathStr = Field("", description="model or checkpoint of the same network to start from; empty: scratch")
     frozen_norm: bool = Field(
         False, description="batch normalisation keeps the statistics it starts from, as it must with a batch of one"
@@ -61,7 +63,7 @@ class SyntheticHeads:
         self.generator, self.first_seed = generator, first_seed
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Images (B, 1, T, H, W), targets (B, T, H, W) and crop origins."""
+        """Return images (B, 1, T, H, W), targets (B, T, H, W) and crop origins."""
         samples = [self.generator.sample(self.first_seed + i) for i in indices]
         return {
             "image": torch.stack([s.image for s in samples])[:, None],
@@ -80,14 +82,14 @@ class TissueObjective(Objective):
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of one micro-batch."""
+        """Return losses of one micro-batch."""
         image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
         outputs = self.network.forward_deep(image, batch["origins"])
         return deep_supervision(outputs, batch["target"])
 
 
 def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[str, float]:
-    """Dice of each class over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
+    """Return the Dice of each class over ``count`` held-out synthetic crops, pooled; ``score`` is their mean."""
 
     def masks(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         shown, values = logits.argmax(1), range(1, CLASSES)

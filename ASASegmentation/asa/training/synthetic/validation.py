@@ -1,4 +1,4 @@
-"""Dice over crops: how models that train on synthetic heads are validated."""
+"""Dice over crops, to validate models trained on synthetic heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Source(Protocol):
     """Where crops come from."""
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
+        """Return images (B, C, T, H, W), targets (B, T, H, W) and crop origins."""
 
 
 def pooled_dice(

@@ -138,7 +138,7 @@ def test_preparation_goes_on_and_keeps_its_settings(heads, store):
     before = (store / "images" / "BraTS2021_00000.npy").stat().st_mtime_ns
     prepare_cases(DATASETS["brats2021"], heads, store, shape=SHAPE, align=False)
     assert (store / "images" / "BraTS2021_00000.npy").stat().st_mtime_ns == before
-    with pytest.raises(InputError, match="begun with other settings"):
+    with pytest.raises(InputError, match="started with different settings"):
         prepare_cases(DATASETS["brats2021"], heads, store, shape=SHAPE, align=True)
     with pytest.raises(InputError, match="asa prepare finetune"):
         CaseStore.open(heads)
@@ -342,8 +342,8 @@ def test_region_loss_is_zero_for_a_perfect_answer_and_weighs_levels():
     [
         ({"crop": (64, 64, 64)}, "does not fit cases"),
         ({"fold": 3}, "fold 3"),
-        ({"shares": (1, 1, 1)}, "never drawn again silently"),
-        ({"network": "vnet"}, "unknown network"),
+        ({"shares": (1, 1, 1)}, "never redrawn silently"),
+        ({"network": "vnet"}, "Unknown network"),
     ],
 )
 def test_what_cannot_work_is_said_before_training(store, tmp_path, changes, message):

@@ -82,19 +82,19 @@ def test_held_out_cases_are_predicted_on_their_own_grids_and_scored(heads, runs,
 def test_scores_of_cases_that_trained_the_network_are_not_shown_without_a_word(runs, tmp_path, capsys):
     command = ["predict", runs / "classes", "--device", "cpu", "--threads", "1", "-o"]
     leave([*command, tmp_path / "all", "--part", "all"])
-    assert "2 of these 3 cases trained a network" in capsys.readouterr().err
+    assert "2 of these 3 cases were used for training" in capsys.readouterr().err
     trained = json.loads((runs / "split.json").read_text())["folds"][0]["train"]
     assert json.loads((tmp_path / "all" / "prediction.json").read_text())["trained_on"] == sorted(trained)
     leave([*command, tmp_path / "test"])
-    assert "trained a network" not in capsys.readouterr().err
+    assert "were used for training" not in capsys.readouterr().err
     assert json.loads((tmp_path / "test" / "prediction.json").read_text())["trained_on"] == []
 
 
 def test_runs_that_do_not_belong_together_are_not_averaged(runs, tmp_path, capsys):
     leave(["predict", runs / "classes", runs / "other", "-o", tmp_path / "a", "--device", "cpu"], code=3)
-    assert "different cases to test" in capsys.readouterr().err
+    assert "different test cases" in capsys.readouterr().err
     leave(["predict", runs / "classes", runs / "regions", "-o", tmp_path / "a", "--device", "cpu"], code=3)
-    assert "for another output" in capsys.readouterr().err
+    assert "a different store or output" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 
@@ -110,7 +110,7 @@ def test_another_store_gets_no_split_of_its_own(heads, runs, tmp_path, capsys):
     description["settings"]["split"] = ""  # beside the cases
     (tmp_path / "run" / "run.yaml").write_text(yaml.safe_dump(description))
     leave(["predict", tmp_path / "run", "--store", tmp_path / "s", "-o", tmp_path / "a", "--device", "cpu"], code=3)
-    assert "the split that" in capsys.readouterr().err
+    assert "the split used to train" in capsys.readouterr().err
     shutil.copy(runs / "split.json", tmp_path / "s" / "split.json")
     leave(["predict", tmp_path / "run", "--store", tmp_path / "s", "-o", tmp_path / "a", "--device", "cpu"], code=3)
     assert "BraTS2021_00009 is in no part" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_only_what_a_prediction_wrote_is_overwritten(heads, runs, tmp_path, caps
     labels = tmp_path / "a" / f"{name}.nii.gz"
     labels.write_bytes(b"of one's own")
     leave(command, code=4)
-    assert f"{labels} exists already" in capsys.readouterr().err and labels.read_bytes() == b"of one's own"
+    assert f"{labels} already exists" in capsys.readouterr().err and labels.read_bytes() == b"of one's own"
     assert len(list((tmp_path / "a").iterdir())) == 1
     labels.unlink()
     leave(command)

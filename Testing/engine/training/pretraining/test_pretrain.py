@@ -151,7 +151,7 @@ def test_a_network_trained_on_crops_is_shown_crops(store, tmp_path):
 
 
 def test_inspect_refuses_other_models(tmp_path):
-    with pytest.raises(ModelError, match="holds no checkpoint"):
+    with pytest.raises(ModelError, match="contains no checkpoint"):
         Pretrained.open(tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_a_checkpoint_of_another_preset(store, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     settings = short(store)
     settings["encoder"]["dim"] = 24
-    with pytest.raises(ModelError, match="another preset or method"):
+    with pytest.raises(ModelError, match="a different preset or method"):
         tiny.run(settings, tmp_path / "run")
 
 
@@ -172,7 +172,7 @@ def test_a_vanished_store(store, tmp_path):
     shutil.copytree(store, tmp_path / "store")
     settings = short(tmp_path / "store")
     shutil.rmtree(tmp_path / "store/volumes")
-    with pytest.raises(InputError, match="cannot be read any more"):
+    with pytest.raises(InputError, match="can no longer be read"):
         tiny.run(settings, tmp_path / "run")
 
 
@@ -185,7 +185,7 @@ def test_a_split_that_leaves_nothing(store, tmp_path):
 def test_sizes_that_do_not_fit(store, tmp_path):
     with pytest.raises(InputError, match="does not suit preset"):
         tiny.run(short(store, crop=[12, 12, 10]), tmp_path)
-    with pytest.raises(InputError, match="sizes do not fit"):
+    with pytest.raises(InputError, match="Invalid network sizes"):
         tiny.run({**short(store), "encoder": {"width": 3}}, tmp_path)
     with pytest.raises(InputError, match="micro-batches of 1 leaves one"):
         tiny.run(short(store, method="rpl", micro_batch=1), tmp_path)

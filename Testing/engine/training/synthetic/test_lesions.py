@@ -313,5 +313,5 @@ def test_a_store_of_other_channels_is_refused(heads, store, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     np.save(run / "heads.npy", heads)
-    with pytest.raises(InputError, match="must hold t1, t1gd, t2, flair"):
+    with pytest.raises(InputError, match="must contain t1, t1gd, t2, flair"):
         train_lesions(settings(tmp_path, task="tumour", store=str(store.folder)), run, WORLD)

@@ -1,4 +1,4 @@
-"""Look inside with the real engine: a tiny pre-training, a left-handed scan, the real `asa inspect` in its process."""
+"""Tab Inspect model with the real engine: a tiny pre-training, a left-handed scan, the real `asa inspect`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def tab(run: Path) -> Iterator[Any]:
     module = driving.open_module("ASATraining")
     panel = module.widgetRepresentation().self().panel
     panel.logic.open_run(run)
-    panel.ui.tabWidget.setCurrentIndex(list(panel.tabs).index("Look inside"))
-    yield panel.tabs["Look inside"]
+    panel.ui.tabWidget.setCurrentIndex(list(panel.tabs).index("Inspect model"))
+    yield panel.tabs["Inspect model"]
     panel.logic.forget_run(run)
     module.close()
     slicer.mrmlScene.Clear(0)
@@ -57,11 +57,11 @@ def scan(tmp_path: Path) -> Any:
 
 
 def look(tab: Any, button: Any) -> None:
-    before = tab.answer
+    before = tab.inspection
     button.click()
-    assert tab.looks.running, tab.ui.statusLabel.text
-    driving.wait_for(lambda: not tab.looks.running, _PATIENCE_S)
-    driving.wait_for(lambda: tab.answer is not before or tab._note, 30)
+    assert tab.inspections.running, tab.ui.statusLabel.text
+    driving.wait_for(lambda: not tab.inspections.running, _PATIENCE_S)
+    driving.wait_for(lambda: tab.inspection is not before or tab._note, 30)
     assert tab.ui.statusLabel.text == "Done."
 
 
@@ -74,9 +74,9 @@ def test_from_a_run_to_a_drawn_mask(tab: Any, scan: Any) -> None:
     ui.volumeSelector.setCurrentNode(scan)
     ui.strippedCheckBox.setChecked(True)
     ui.alignCheckBox.setChecked(False)
-    look(tab, ui.lookAllButton)
-    assert tab.checkpoint.step == tab.answer.summary["steps"] == 5
-    voxels, inside = slicer.util.arrayFromVolume(scan), tab.answer.patches.numbers > 0
+    look(tab, ui.inspectAllButton)
+    assert tab.checkpoint.step == tab.inspection.summary["steps"] == 5
+    voxels, inside = slicer.util.arrayFromVolume(scan), tab.inspection.patches.numbers > 0
     for name in ("image", "hidden", "error", "importance", "reconstruction"):
         np.testing.assert_allclose(ijk_to_ras(tab.shown.node(name)), ijk_to_ras(scan), atol=1e-4)
     # The network's input is the scan at the same voxel, scaled: turned or mirrored, it would not be.
@@ -90,22 +90,22 @@ def test_from_a_run_to_a_drawn_mask(tab: Any, scan: Any) -> None:
     errors = {}
     own = [model for model in tab._models if model not in tab._extra]
     for index, model in enumerate(own):  # without the engine: all were looked at
-        before = tab.answer
+        before = tab.inspection
         if index != ui.checkpointSlider.value:
             ui.checkpointSlider.setValue(index)
-            driving.wait_for(lambda before=before: tab.answer is not before, 120)
-        errors[model.step] = tab.answer.summary["mse_hidden"]
+            driving.wait_for(lambda before=before: tab.inspection is not before, 120)
+        errors[model.step] = tab.inspection.summary["mse_hidden"]
     assert list(errors) == [2, 4, 5] and len(set(errors.values())) == 3
 
     ui.maskComboBox.setCurrentIndex(ui.maskComboBox.findData("drawn"))
     ui.clearButton.click()
-    patches = tab.answer.patches
+    patches = tab.inspection.patches
     wanted = (21, 42, 43)
     for patch in wanted:
         tab.tools.clicked.make().AddControlPointWorld([float(x) for x in patches.centre(patch)])
     driving.wait_for(lambda: "3 of 64" in ui.hiddenLabel.text, 10)
-    look(tab, ui.lookButton)
-    np.testing.assert_array_equal(np.flatnonzero(tab.answer.hidden), wanted)
+    look(tab, ui.inspectButton)
+    np.testing.assert_array_equal(np.flatnonzero(tab.inspection.hidden), wanted)
     np.testing.assert_array_equal(array(tab, "hidden") > 0, np.isin(patches.numbers - 1, wanted))
 
     tab.tools.chosen.make().AddControlPointWorld([float(x) for x in patches.centre(21)])
@@ -118,7 +118,7 @@ def test_from_a_run_to_a_drawn_mask(tab: Any, scan: Any) -> None:
 def test_a_checkpoint_that_reconstructs_nothing_is_a_sentence(tab: Any, scan: Any, repository: Path) -> None:
     tab.ui.volumeSelector.setCurrentNode(scan)
     tab.open_model(repository / "Resources" / "Models" / "tissue")
-    tab.ui.lookButton.click()
-    driving.wait_for(lambda: not tab.looks.running, _PATIENCE_S)
+    tab.ui.inspectButton.click()
+    driving.wait_for(lambda: not tab.inspections.running, _PATIENCE_S)
     assert "not of a pre-training run" in tab.ui.statusLabel.text
-    assert tab.answer is None
+    assert tab.inspection is None

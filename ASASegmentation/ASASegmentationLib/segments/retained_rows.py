@@ -1,4 +1,4 @@
-"""The table of volumes where an update left segments as the user had them."""
+"""Volume table of a segmentation in which an update kept the user's edits."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import numpy as np
 from asa.tasks import Task
 from ASASegmentationLib.segments.edits import Voxels
 
-# What is told of a structure but its volume; where its sides are is not known without the engine.
+# Measurements other than the volume; the sides of the brain are only known to the engine.
 _UNKNOWN = ("percent_of_brain", "left_ml", "right_ml", "asymmetry_percent")
 
 
-def rows_with_kept(
+def retained_rows(
     rows: Iterable[Mapping[str, Any]], task: Task, kept: Mapping[str, Voxels | None]
 ) -> list[Mapping[str, Any]]:
-    """Rows of `volumes.json` that are true of a segmentation in which segments were kept.
+    """Return the rows of `volumes.json` that remain valid after segments were kept.
 
-    `kept`: id of a segment -> its voxels, None where the user removed it. Its row has its own volume, or goes; sums
-    that it is part of go too, because the engine has summed what it found itself.
+    A kept segment gets its own volume, a removed one loses its row. Sums that include it are dropped, because they
+    were computed from the engine's result.
+
+    Args:
+        rows: Rows of `volumes.json`.
+        task: Task of the segmentation.
+        kept: Segment id -> voxels, None for segments that the user removed.
     """
     values = {label.value for label in task.labels if label.name in kept}
     in_brain = any(label.in_brain for label in task.labels if label.name in kept)

@@ -1,4 +1,4 @@
-"""One look into a model: what to ask the engine, the program that answers, and what it left on disk."""
+"""Inspection of a model: the request, the engine process, and its results on disk."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SHARED, _OWN = ("image", "importance", "hidden"), ("reconstruction", "error")
 
 
 @dataclass(frozen=True)
-class Question:
-    """What decides an answer besides the scan and the weights.
+class InspectionRequest:
+    """Parameters of an inspection besides the scan and the weights.
 
     `ratio`: share of the patches to hide at random, following from `seed`; `brain_only`: of those with brain in them.
     `drawn`: the patches to hide instead, b"" for random ones: bits of a bool array. `stripped`: the scan shows the
@@ -38,7 +38,7 @@ class Question:
     align: bool = True
 
     def arguments(self) -> list[str]:
-        """As `asa inspect` takes it; the drawn mask is a file of its own."""
+        """Return the arguments of `asa inspect`; the drawn mask is a separate file."""
         words = ["--seed", str(self.seed), "--align" if self.align else "--aligned"]
         words += ["--stripped"] if self.stripped else []
         if self.drawn is None:
@@ -47,11 +47,11 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What the engine made of a scan, in Slicer's order of voxels.
+class Inspection:
+    """Results of an inspection, in Slicer's voxel order.
 
     `volumes`: image, importance, hidden, reconstruction, error, each (K, J, I); `ijk_to_ras` is their 4x4 affine in mm
-    before the scan's transforms, right-handed. `hidden` (N,) says of each patch whether it was. `summary` is
+    before the scan's transforms, right-handed. `hidden` (N,) marks the hidden patches. `summary` is
     inspect.json. `attention` is None where it is missing.
     """
 
@@ -63,8 +63,8 @@ class Answer:
     attention: Attention | None
 
     @staticmethod
-    def read(shared: Path, own: Path) -> Steps[Answer]:
-        """Raises OSError, ValueError or LookupError when a file is missing or not what it should be."""
+    def read(shared: Path, own: Path) -> Steps[Inspection]:
+        """Read the results. Raises OSError, ValueError or LookupError if a file is missing or invalid."""
         volumes = {}
         affine = np.eye(4)
         for folder, names in ((shared, (*_SHARED, "patches")), (own, _OWN)):
@@ -79,14 +79,14 @@ class Answer:
         except (OSError, ValueError):
             attention = None
         hidden = yield from patches.marked(volumes["hidden"])
-        return Answer(volumes, affine, patches, hidden, summary, attention)
+        return Inspection(volumes, affine, patches, hidden, summary, attention)
 
 
-class LookJob(EngineJob[None]):
-    """Runs `asa inspect` for some checkpoints of one network and tells of each answer as soon as it is there.
+class InspectionJob(EngineJob[None]):
+    """Runs `asa inspect` for checkpoints of one network and reports each result as soon as it is available.
 
     `scan` and `mask` are copies of volumes. The answers lie in `output`; `kept` is where the aligned scan is kept.
-    `answered(checkpoint, shared folder, own folder)` is called from `poll`.
+    `completed(checkpoint, shared folder, own folder)` is called from `poll`.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class LookJob(EngineJob[None]):
         runner: ProcessRunner,
         scan: Snapshot,
         mask: Snapshot | None,
-        question: Question,
+        request: InspectionRequest,
         models: Sequence[Checkpoint],
         output: Path,
         kept: Path,
-        answered: Callable[[Checkpoint, Path, Path], None],
+        completed: Callable[[Checkpoint, Path, Path], None],
     ) -> None:
         self._scan: Snapshot | None = scan
-        self._mask, self._question, self._models = mask, question, models
+        self._mask, self._request, self._models = mask, request, models
         self._output, self._kept = output, kept
-        self._answered = answered
+        self._completed = completed
         self._count = 0
         super().__init__(runner)
 
@@ -115,13 +115,13 @@ class LookJob(EngineJob[None]):
         if self._mask is not None:
             words += ["--mask", str((yield from self._mask.write(self.folder)))]
         self._scan = self._mask = None
-        return [*words, *self._question.arguments()]
+        return [*words, *self._request.arguments()]
 
     def take(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "inspected" and self._count < len(self._models):
             own = Path(event["folder"])
-            self._answered(self._models[self._count], self._output, own)
+            self._completed(self._models[self._count], self._output, own)
             self._count += 1
 
     def results(self) -> Steps[None]:
-        yield True  # each was told of when it came
+        yield True  # each result was reported on arrival

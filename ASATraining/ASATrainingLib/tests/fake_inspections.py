@@ -26,7 +26,7 @@ def write_checkpoint(path: Path, step: int) -> Path:
     return path
 
 
-class FakeLook(FakeProcess):
+class FakeInspection(FakeProcess):
     """A running `asa inspect`; `finish` lets it answer."""
 
     def __init__(self, arguments: Sequence[str], folder: Path) -> None:
@@ -94,12 +94,12 @@ class FakeLook(FakeProcess):
         np.save(folder / "attention_keys.npy", keys)
 
 
-class FakeLookRunner:
-    """Starts a FakeLook and remembers it."""
+class FakeInspectionRunner:
+    """Starts a FakeInspection and remembers it."""
 
     def __init__(self) -> None:
-        self.process: Any = None  # a FakeLook, once one was started
+        self.process: Any = None  # a FakeInspection, once one was started
 
-    def start(self, arguments: Sequence[str], folder: Path) -> FakeLook:
-        self.process = process = FakeLook(arguments, folder)
+    def start(self, arguments: Sequence[str], folder: Path) -> FakeInspection:
+        self.process = process = FakeInspection(arguments, folder)
         return process
