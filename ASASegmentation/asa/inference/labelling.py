@@ -76,7 +76,7 @@ def label_classes(
     keep: bool = False,
     progress: Progress = lambda _: None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
-    """Most probability class of each voxel of ``grid`` and, with ``keep``, the probabilities (K, *grid.shape).
+    """Return the most probable class of each voxel of ``grid`` and, with ``keep``, the probabilities (K, *grid.shape).
 
     With ``threshold``, voxels with at least this probability of foreground get the most likely foreground class.
     """
