@@ -223,7 +223,7 @@ def test_quantise():
     brain = image > 15
     stored = quantise(image, brain)
     assert not stored[~brain].any() and stored[brain].min() == 1 and stored[brain].max() == 255
-    with pytest.raises(InputError, match="(?i)no brain"):
+    with pytest.raises(InputError, match=r"(?i)no brain"):
         quantise(image, np.zeros_like(brain))
     with pytest.raises(InputError, match="constant intensity"):
         quantise(np.ones_like(image), brain)

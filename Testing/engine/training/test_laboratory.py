@@ -226,7 +226,7 @@ def test_what_cannot_be_published_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="network 'asa'"):
         publish(tuned_run(tmp_path / "unetr", network="unetr"), "x", tmp_path / "m")
     assert not (tmp_path / "m").exists()
-    with pytest.raises(ModelError, match="(?i)no checkpoint"):
+    with pytest.raises(ModelError, match=r"(?i)no checkpoint"):
         publish(tmp_path, "x", tmp_path / "m")
     run = Run.create(tmp_path / "pretrained", "pretraining", {}, {})
     checkpoint.save(run.checkpoint_path("best"), {}, {"step": 1, "network": {}})
