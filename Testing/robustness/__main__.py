@@ -32,7 +32,7 @@ NOTES = f"""
 Dice over the whole volume of brain-stripped heads with manual labels (`ibsr`, `malf`; CSF: ventricles), as they
 are and degraded. Heads are rotated by resampling (cubic; the reference nearest), not by another affine. For 2×2×4 mm
 the reference is brought to the coarse grid, each voxel taking the class that fills most of it. Bias field 0.8 to 1.2,
-Rician noise of 5 % of white matter. Bar: the mean over all classes and heads falls by at most {ALLOWED_FALL}.
+Rician noise of 5 % of white matter. Target: the mean over all classes and heads decreases by at most {ALLOWED_FALL}.
 """
 
 

@@ -167,7 +167,8 @@ def main() -> None:
         sections["One forward pass"] = (
             "Evaluation mode; one window of 128³ with 4 channels, unless the whole brain is stated. bfloat16: "
             "autocast, which ours use where the processor has the instructions. Memory kept: freed blocks stay with "
-            "the process, which is how ours run on Linux; PyTorch by itself gives them back. Bar: `paper` 4.1 s on the "
+            "the process, which is how ours run on Linux; PyTorch returns them by default. Target: `paper` "
+            "4.1 s on the "
             "machine where unmodified UNETR takes 4.3 s; `starter` on the whole brain no slower than a UNETR "
             "window.\n\n" + network_table(records) + made
         )
