@@ -41,23 +41,13 @@ class Job(EngineJob[Result]):
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
-        settings, images = self._settings, {}
+        images = {}
         for snapshot in self._snapshots:
-            images[snapshot.name] = str((yield from snapshot.write(self.folder)))
+            images[snapshot.name] = yield from snapshot.write(self.folder)
         self._snapshots = ()
-        request = {
-            "images": images,
-            "output": str(self.folder / "result"),
-            "task": self._task.name,
-            "model": settings.model or None,
-            "device": settings.device,
-            "align": "auto" if settings.align else "none",
-            "tta": {"on": True, "off": False}.get(settings.tta),
-            "posterior": settings.posterior,
-            "threshold": settings.threshold or None,
-            "reference": self._reference,
-            "segmentation_file": False,  # the segments are made in the scene
-        }
+        request = self._settings.request(images, self._reference).to_json()
+        request |= {"output": str(self.folder / "result")}
+        request |= {"segmentation_file": False}  # the segments are made in the scene
         return self._program("asa.job", request)
 
     def results(self) -> Steps[Result]:

@@ -20,7 +20,7 @@ TESTS = [*(REPOSITORY / "Testing").rglob("*.py")]
 # A unit is a file or a folder right below `asa`; each folder of `training` is one, the files beside them are another.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "files", "seeds", "volume", "geometry", "tasks", "metrics", "devices", "program", "entries"})
-    | {"model_description"},
+    | {"model_description", "request"},
     frozenset({"nn", "preprocessing"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -38,7 +38,7 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # standard library alone; everything else of it runs in a process of its own.
 LIBRARIES: dict[str, frozenset[str]] = {
     "ASASlicerLib": frozenset({"asa.tasks"}),
-    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models"}),
+    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models", "asa.request"}),
     "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.runs.abilities", "asa.runs.layout"}),
 }
 APPLICATION = {"slicer", "qt", "ctk", "vtk", "mrml", "vtkmodules", "PythonQt"}
