@@ -20,7 +20,7 @@ TESTS = [*(REPOSITORY / "Testing").rglob("*.py")]
 # A unit is a file or a folder right below `asa`; each folder of `training` is one, the files beside them are another.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "files", "seeds", "volume", "geometry", "tasks", "metrics", "devices", "program", "entries"})
-    | {"model_description", "request"},
+    | {"model_description", "request", "image_names"},
     frozenset({"nn", "preprocessing"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -39,7 +39,9 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 LIBRARIES: dict[str, frozenset[str]] = {
     "ASASlicerLib": frozenset({"asa.tasks"}),
     "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models", "asa.request"}),
-    "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.runs.abilities", "asa.runs.layout"}),
+    "ASATrainingLib": frozenset(
+        {"ASASlicerLib", "asa.tasks", "asa.models", "asa.runs.abilities", "asa.runs.layout"} | {"asa.runs.setting_row"}
+    ),
 }
 APPLICATION = {"slicer", "qt", "ctk", "vtk", "mrml", "vtkmodules", "PythonQt"}
 # Code under licences that this one cannot carry.

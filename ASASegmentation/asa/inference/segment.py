@@ -27,7 +27,6 @@ from asa.inference.labelling import (
 from asa.inference.placement import brain_on, place_series, reached
 from asa.inference.predictor import Predictor
 from asa.inference.quality import (
-    TITLES,
     Trust,
     brain_reasons,
     confidence_reasons,
@@ -51,7 +50,7 @@ from asa.preprocessing.normalise import (
     zscore_stripped,
 )
 from asa.request import SegmentRequest
-from asa.tasks import TASKS, Task
+from asa.tasks import TASKS, TITLES, Task
 from asa.volume import Grid, read_volume, standardise
 from asa.volume.checks import acquisition_warnings
 
