@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from asa.events import Event, Progress
 from asa.tasks import Task
 from ASASegmentationLib.parameters import Settings
 from ASASegmentationLib.results.result import LABELS, Result, read_result, segment_specs
-from ASASlicerLib.engine_job import EngineJob, Progress
+from ASASlicerLib.engine_job import EngineJob
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.steps import Steps
 from ASASlicerLib.volumes import Snapshot
@@ -73,7 +73,7 @@ class Job(EngineJob[Result]):
         if code != 0:
             self.log.append(f"Surfaces: exit code {code}")
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _take(self, event: Event) -> None:
         super()._take(event)
-        if event["event"] == "progress" and self._settings.surfaces:
+        if isinstance(event, Progress) and self._settings.surfaces:
             self.progress = replace(self.progress, fraction=_SEGMENTED * self.progress.fraction)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from slicer.i18n import tr as _
 
+from asa.events import Event, Failed, Progress, Reported, Warned, from_line
 from ASASlicerLib.process import LAUNCHER_WORDS, Process, ProcessRunner
 from ASASlicerLib.steps import Steps, go_on
 from ASASlicerLib.volumes import ChangedError
@@ -33,15 +32,6 @@ class JobState(Enum):
     DONE = 4
     FAILED = 5
     CANCELLED = 6
-
-
-@dataclass(frozen=True)
-class Progress:
-    """`stage` is the engine's name for what it does; `remaining_s` is None while nobody can tell."""
-
-    stage: str
-    fraction: float
-    remaining_s: float | None = None
 
 
 class EngineJob(Generic[_T]):
@@ -72,7 +62,7 @@ class EngineJob(Generic[_T]):
         """Called once the program ended well. May raise OSError, ValueError or LookupError."""
         raise NotImplementedError
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def take(self, event: Reported) -> None:
         """An event of the program's own."""
 
     @property
@@ -109,7 +99,7 @@ class EngineJob(Generic[_T]):
         self._process = self._runner.start(arguments, self.folder)
         while True:
             for stream, line in self._process.lines():
-                event = _event(line) if stream == "stdout" else None
+                event = from_line(line) if stream == "stdout" else None
                 if event is None:
                     self.log.append(line)
                 else:
@@ -141,13 +131,14 @@ class EngineJob(Generic[_T]):
             return
         self._end(JobState.DONE)
 
-    def _take(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "progress":
-            self.progress = Progress(event["stage"], float(event["fraction"]), event.get("remaining_s"))
-        elif event["event"] in ("warning", "error"):
-            self.log.append(f"{event['event'].capitalize()}: {event['message']}")
-            if event["event"] == "error":
-                self.error = event["message"]
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.progress = event
+        elif isinstance(event, Warned):
+            self.log.append(f"Warning: {event.message}")
+        elif isinstance(event, Failed):
+            self.log.append(f"Error: {event.message}")
+            self.error = event.message
         else:
             self.take(event)
 
@@ -186,15 +177,6 @@ class CleanUp:
         while self and time.monotonic() < until:
             time.sleep(0.01)
             self.go_on()
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    """The event in a line of the engine's, None when it is something else."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
 
 
 def _crash(code: int, log: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asa import events
 from asa.errors import Cancelled, InputError
 from asa.files import sha256
 from asa.program import Progress, Reporter, memory_errors, reported
@@ -270,9 +271,9 @@ def main(arguments: list[str] | None = None) -> int:
         request, folder, segmentation_file = _read_request(words[0])
         finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
         for warning in finished.warnings:
-            reporter.send("warning", message=warning)
+            reporter.send(events.Warned(warning))
         files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
-        reporter.send("done", folder=str(folder), files=files)
+        reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
 
     return reported(segment)
 
