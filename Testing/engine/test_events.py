@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asa.cli import main
-from asa.errors import InputError
+from asa.errors import ModelError
 from asa.events import FLAG, Event, Failed, Progress, Reported, Warned, from_line, to_line
 
 
@@ -40,11 +40,11 @@ def test_the_failure_of_a_plain_command_is_an_event_where_one_is_asked_for(capsy
         with pytest.raises(SystemExit) as left:
             main([*words, *flags])
         out, err = capsys.readouterr()
-        assert left.value.code == InputError.exit_code
+        assert left.value.code == ModelError.exit_code
         if flags:
             failed = from_line(out.strip())
             assert (
-                isinstance(failed, Failed) and failed.exit_code == InputError.exit_code and "nowhere" in failed.message
+                isinstance(failed, Failed) and failed.exit_code == ModelError.exit_code and "nowhere" in failed.message
             )
             assert err == ""
         else:
