@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from asa.events import Event, Progress
 from asa.tasks import Task
 from ASASegmentationLib.parameters import Settings
 from ASASegmentationLib.results.result import LABELS, Result, read_result, segment_specs
-from ASASlicerLib.engine_job import EngineJob, Progress
+from ASASlicerLib.engine_job import EngineJob
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.steps import Steps
 from ASASlicerLib.volumes import Snapshot
@@ -41,23 +41,13 @@ class Job(EngineJob[Result]):
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
-        settings, images = self._settings, {}
+        images = {}
         for snapshot in self._snapshots:
-            images[snapshot.name] = str((yield from snapshot.write(self.folder)))
+            images[snapshot.name] = yield from snapshot.write(self.folder)
         self._snapshots = ()
-        request = {
-            "images": images,
-            "output": str(self.folder / "result"),
-            "task": self._task.name,
-            "model": settings.model or None,
-            "device": settings.device,
-            "align": "auto" if settings.align else "none",
-            "tta": {"on": True, "off": False}.get(settings.tta),
-            "posterior": settings.posterior,
-            "threshold": settings.threshold or None,
-            "reference": self._reference,
-            "segmentation_file": False,  # the segments are created in the scene
-        }
+        request = self._settings.request(images, self._reference).to_json()
+        request |= {"output": str(self.folder / "result")}
+        request |= {"segmentation_file": False}  # the segments are created in the scene
         return self._program("asa.job", request)
 
     def results(self) -> Steps[Result]:
@@ -83,7 +73,7 @@ class Job(EngineJob[Result]):
         if code != 0:
             self.log.append(f"Surfaces: exit code {code}")
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _take(self, event: Event) -> None:
         super()._take(event)
-        if event["event"] == "progress" and self._settings.surfaces:
+        if isinstance(event, Progress) and self._settings.surfaces:
             self.progress = replace(self.progress, fraction=_SEGMENTED * self.progress.fraction)

@@ -12,6 +12,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from asa.events import Progress
 from asa.models import CARD, broken_models, list_models
 from asa.tasks import TASKS
 from ASASegmentationLib.logic import Outcome, SegmentationLogic
@@ -21,7 +22,6 @@ from ASASegmentationLib.results_section import ResultsSection
 from ASASegmentationLib.wording import progress_text
 from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
-from ASASlicerLib.engine_job import Progress
 from ASASlicerLib.proposal.propose import propose_volumes, usable_volumes
 from ASASlicerLib.signals import Signal
 

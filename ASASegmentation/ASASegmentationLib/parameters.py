@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import slicer
 
 from asa.models import ModelFolder, list_models
+from asa.request import SegmentRequest
 from asa.tasks import TASKS, Modality, Task
 
 _VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"
@@ -34,6 +37,25 @@ class Settings:
     surfaces: bool = True
     threshold: float = 0.0
     reference: str = ""
+
+    def request(self, images: Mapping[str, Path], reference: str) -> SegmentRequest:
+        """What the engine is asked for.
+
+        Args:
+            images: modality key -> file.
+            reference: key of the modality whose grid the result is on.
+        """
+        return SegmentRequest(
+            images,
+            self.task,
+            model=self.model or None,
+            device=self.device,
+            align="auto" if self.align else "none",
+            tta={"on": True, "off": False}.get(self.tta),
+            posterior=self.posterior,
+            threshold=self.threshold or None,
+            reference=reference,
+        )
 
 
 class Parameters:

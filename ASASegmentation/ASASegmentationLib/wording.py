@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from ASASlicerLib.engine_job import Progress
+from asa.events import Progress
 
 
 def progress_text(progress: Progress) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from slicer.i18n import tr as _
 
+from asa.events import Event, Failed, Progress, Reported, Warned, from_line
 from ASASlicerLib.process import LAUNCHER_MESSAGE, Process, ProcessRunner
 from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.volumes import ChangedError
@@ -33,15 +32,6 @@ class JobState(Enum):
     DONE = 4
     FAILED = 5
     CANCELLED = 6
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a job. `stage` is the engine's stage name; `remaining_s` is None while unknown."""
-
-    stage: str
-    fraction: float
-    remaining_s: float | None = None
 
 
 class EngineJob(Generic[_T]):
@@ -71,7 +61,7 @@ class EngineJob(Generic[_T]):
         """Read the results after the program has succeeded. May raise OSError, ValueError or LookupError."""
         raise NotImplementedError
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def take(self, event: Reported) -> None:
         """Handle an event specific to the program."""
 
     @property
@@ -108,7 +98,7 @@ class EngineJob(Generic[_T]):
         self._process = self._runner.start(arguments, self.folder)
         while True:
             for stream, line in self._process.lines():
-                event = _event(line) if stream == "stdout" else None
+                event = from_line(line) if stream == "stdout" else None
                 if event is None:
                     self.log.append(line)
                 else:
@@ -140,13 +130,14 @@ class EngineJob(Generic[_T]):
             return
         self._end(JobState.DONE)
 
-    def _take(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "progress":
-            self.progress = Progress(event["stage"], float(event["fraction"]), event.get("remaining_s"))
-        elif event["event"] in ("warning", "error"):
-            self.log.append(f"{event['event'].capitalize()}: {event['message']}")
-            if event["event"] == "error":
-                self.error = event["message"]
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.progress = event
+        elif isinstance(event, Warned):
+            self.log.append(f"Warning: {event.message}")
+        elif isinstance(event, Failed):
+            self.log.append(f"Error: {event.message}")
+            self.error = event.message
         else:
             self.take(event)
 
@@ -185,15 +176,6 @@ class CleanUp:
         while self and time.monotonic() < until:
             time.sleep(0.01)
             self.advance()
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    """Return the event in an output line, None if it is not an event."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
 
 
 def _crash(code: int, log: Sequence[str]) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from asa.errors import AsaError, Cancelled, InputError
 from asa.files import protect_others, write_json
+from asa.image_names import image_stem, is_image_name
 from asa.job import Finished
 from asa.tasks import Modality
 
 SUMMARY = "summary.json"
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+$")
 _AGENT = re.compile(r"_ce-[A-Za-z0-9]+")
 
@@ -57,7 +57,7 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
                 raise InputError(f"The folder {path} holds no {first.title} image that can be read.")
             found += members
         elif path.exists():
-            found.append((_stem(path), {first.key: path}))
+            found.append((image_stem(path), {first.key: path}))
         else:
             raise InputError(f"There is no image {path}.")
     return [Case(name, images) for name, (_, images) in zip(distinct(found), found, strict=True)]
@@ -130,7 +130,7 @@ def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, d
     cases: dict[tuple[Path, str], dict[str, Path]] = {}
     for modality in modalities:
         for image in sorted(_of_modality(candidates, modality)):
-            name = _AGENT.sub("", _stem(image)).rpartition("_")[0]
+            name = _AGENT.sub("", image_stem(image)).rpartition("_")[0]
             cases.setdefault((image.parent, name), {}).setdefault(modality.key, image)
     for (_, name), images in sorted(cases.items()):
         if all(modality.key in images for modality in modalities if modality.required):
@@ -144,7 +144,7 @@ def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
     """
     enhanced, suffix = modality.bids.startswith("ce-"), modality.bids.rpartition("_")[2]
     for path in paths:
-        stem = _stem(path)
+        stem = image_stem(path)
         if _is_image(path) and stem.endswith(f"_{suffix}") and bool(_AGENT.search(stem)) == enhanced:
             yield path
 
@@ -152,20 +152,13 @@ def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
 def _images(folder: Path, modality: Modality) -> Iterator[tuple[str, dict[str, Path]]]:
     for path in sorted(folder.iterdir()):
         if _is_image(path):
-            yield _stem(path), {modality.key: path}
+            yield image_stem(path), {modality.key: path}
 
 
 def _is_image(path: Path) -> bool:
     # A link to nothing (a data set not fetched) counts: its head is to fail, not to be missing without a word.
     there = path.is_file() or (path.is_symlink() and not path.exists())
-    return there and path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
-
-
-def _stem(path: Path) -> str:
-    for suffix in IMAGE_SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
+    return there and is_image_name(path)
 
 
 def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:

@@ -2,10 +2,10 @@
 
     python -m asa.job request.json
 
-The request is a JSON object: `images` (modality -> file), `output` (folder) and, when they differ from the defaults,
-the other fields of `SegmentRequest` and `segmentation_file` (whether to write segmentation.seg.nrrd; true). Standard
-output carries one JSON object a line: progress, warning, done or error. Standard error is for people. The exit code
-is that of the error, 0 after `done`, 130 after Ctrl-C or SIGTERM.
+The request is a JSON object: the fields of `asa.request.SegmentRequest`, of which `images` (modality -> file) must be
+there, `output` (folder) and `segmentation_file` (whether to write segmentation.seg.nrrd; true). Standard output carries
+one JSON object a line: progress, warning, done or error. Standard error is for people. The exit code is that of the
+error, 0 after `done`, 130 after Ctrl-C or SIGTERM.
 
 Needs the standard library and the engine only.
 """
@@ -23,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asa import events
 from asa.errors import Cancelled, InputError
 from asa.files import sha256
 from asa.program import Progress, Reporter, memory_errors, reported
+from asa.request import SegmentRequest
 from asa.result_folder import REPORT, find_current, protect, publish, staging_in
 from asa.tasks import TASKS, Label, Task
 
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from asa.inference import SegmentRequest, SegmentResult
+    from asa.inference import SegmentResult
     from asa.models import ModelFolder
     from asa.volume import Volume
 
-Segment = Callable[["SegmentRequest", "Progress | None"], "SegmentResult"]
+Segment = Callable[[SegmentRequest, "Progress | None"], "SegmentResult"]
 
 _LABEL_MAP, _SEGMENTS, _OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
 _TABLE, _VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
@@ -87,7 +89,7 @@ def run(
     """
     from asa.models import find_model
 
-    _check(request)
+    request.check()
     protect_images(map(Path, request.images.values()), [folder], request.task, posterior=request.posterior)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
@@ -119,17 +121,6 @@ def _engine() -> Segment:
     from asa.inference import segment  # torch is imported here and not before
 
     return segment
-
-
-def _check(request: SegmentRequest) -> None:
-    if (task := TASKS.get(request.task)) is None:
-        raise InputError(f"There is no task '{request.task}'; the tasks are {', '.join(TASKS)}.")
-    known = [modality.key for modality in task.modalities]
-    for modality, path in request.images.items():
-        if modality not in known:
-            raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, not '{modality}'.")
-        if not Path(path).exists():  # of those too that the model will not look at
-            raise InputError(f"The file {path} cannot be read: there is no such file.")
 
 
 def protect_images(images: Iterable[Path], folders: Iterable[Path], task: str, *, posterior: bool) -> None:
@@ -261,16 +252,13 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
 
 
 def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
-    from asa.inference import SegmentRequest
-
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
         folder = Path(fields.pop("output"))
         segmentation_file = bool(fields.pop("segmentation_file", True))
-        images = {modality: Path(image) for modality, image in fields.pop("images").items()}
-        return SegmentRequest(images=images, **fields), folder, segmentation_file
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"The request {path} cannot be understood: {error}.") from error
+    return SegmentRequest.from_json(fields, f"the request {path}"), folder, segmentation_file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -283,9 +271,9 @@ def main(arguments: list[str] | None = None) -> int:
         request, folder, segmentation_file = _read_request(words[0])
         finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
         for warning in finished.warnings:
-            reporter.send("warning", message=warning)
+            reporter.send(events.Warned(warning))
         files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
-        reporter.send("done", folder=str(folder), files=files)
+        reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
 
     return reported(segment)
 

@@ -6,13 +6,13 @@ Standard library only.
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 
+from asa import events
 from asa.errors import AsaError, Cancelled, ResourceError
 
 Progress = Callable[[str, float], None]
@@ -45,11 +45,6 @@ def interruptible() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def event_line(event: str, **fields: object) -> str:
-    """Return one event as the panels read it."""
-    return json.dumps({"event": event, **fields})
-
-
 class Reporter:
     """Writes events as JSON lines; keeps standard output for them alone."""
 
@@ -58,8 +53,8 @@ class Reporter:
         self._started = time.monotonic()
         sys.stdout = sys.stderr  # whatever a library prints must not land between the events
 
-    def send(self, event: str, **fields: object) -> None:
-        print(event_line(event, **fields), file=self._stream, flush=True)
+    def send(self, event: events.Event) -> None:
+        print(events.to_line(event), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Restore standard output."""
@@ -68,7 +63,7 @@ class Reporter:
     def progress(self, stage: str, fraction: float) -> None:
         elapsed = time.monotonic() - self._started
         remaining = round(elapsed * (1 - fraction) / fraction, 1) if fraction >= 0.05 else None
-        self.send("progress", stage=stage, fraction=round(fraction, 4), remaining_s=remaining)
+        self.send(events.Progress(stage, round(fraction, 4), remaining))
 
 
 def reported(work: Callable[[Reporter], None]) -> int:
@@ -80,14 +75,14 @@ def reported(work: Callable[[Reporter], None]) -> int:
             work(reporter)
         return 0
     except KeyboardInterrupt:
-        reporter.send("error", message="Cancelled; nothing was written.", exit_code=Cancelled.exit_code)
+        reporter.send(events.Failed("Cancelled; nothing was written.", Cancelled.exit_code))
         return Cancelled.exit_code
     except AsaError as error:
-        reporter.send("error", message=str(error), exit_code=error.exit_code)
+        reporter.send(events.Failed(str(error), error.exit_code))
         return error.exit_code
     except Exception as error:  # a crash must reach the panel as a message too
         traceback.print_exc()
-        reporter.send("error", message=f"Unexpected error: {error}", exit_code=AsaError.exit_code)
+        reporter.send(events.Failed(f"Unexpected error: {error}", AsaError.exit_code))
         return AsaError.exit_code
     finally:
         reporter.close()

@@ -24,6 +24,16 @@ def generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def uniform(rng: torch.Generator, low: float, high: float) -> float:
+    """One number from [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=rng))
+
+
+def chance(rng: torch.Generator, probability: float) -> bool:
+    """True with this probability; draws in any case, so that options do not shift what is drawn after them."""
+    return float(torch.rand((), generator=rng)) < probability
+
+
 def step_seed(run: int, step: int, rank: int) -> int:
     """Seed of what networks draw themselves (dropout) in a step: another one in each process, whose samples differ."""
     return generator(run, step, rank).initial_seed()

@@ -141,6 +141,8 @@ _MODALITIES = {
     "flair": ("FLAIR", "FLAIR"),
 }
 
+TITLES = {key: title for key, (title, _) in _MODALITIES.items()}
+
 
 def _inputs(required: tuple[str, ...], optional: tuple[str, ...] = ()) -> tuple[Modality, ...]:
     """Return the modalities of a task in the order of `_MODALITIES`, which is also the order of input channels."""

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from asa.events import FLAG, Reported
 from ASASlicerLib.engine_job import EngineJob
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.steps import Steps
 
 SETTINGS = "settings.json"
-_ERROR = "Error: "
 
 
 class EngineCall(EngineJob[Any]):
@@ -29,7 +29,7 @@ class EngineCall(EngineJob[Any]):
         runner: ProcessRunner,
         arguments: Sequence[str],
         settings: Mapping[str, Any] | None = None,
-        on_event: Callable[[Mapping[str, Any]], None] = lambda _event: None,
+        on_event: Callable[[Reported], None] = lambda _event: None,
         expects_result: bool = True,
         preparation: Steps[None] | None = None,
     ) -> None:
@@ -38,7 +38,7 @@ class EngineCall(EngineJob[Any]):
         self._on_event = on_event
         self._expects_result = expects_result
         self._preparation = preparation
-        self.events: list[Mapping[str, Any]] = []
+        self.events: list[Reported] = []
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
@@ -47,9 +47,9 @@ class EngineCall(EngineJob[Any]):
             yield from self._preparation
         if self._settings is not None:
             (self.folder / SETTINGS).write_text(json.dumps(self._settings), encoding="utf-8")
-        return ["-m", "asa", *self._arguments]
+        return ["-m", "asa", *self._arguments, FLAG]
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def take(self, event: Reported) -> None:
         self.events.append(event)
         self._on_event(event)
 
@@ -58,11 +58,6 @@ class EngineCall(EngineJob[Any]):
         if self.events or not self._expects_result:
             return self.events or None
         return _last_json(self.log)
-
-    def _fail(self, message: str) -> None:
-        """Prefer the error message that the command printed."""
-        messages = [line[len(_ERROR) :] for line in self.log if line.startswith(_ERROR)]
-        super()._fail(messages[-1] if messages else message)
 
 
 def _last_json(lines: Sequence[str]) -> Any:

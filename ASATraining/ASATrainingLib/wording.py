@@ -8,8 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.events import Progress
 from asa.tasks import TASKS
-from ASASlicerLib.engine_job import Progress
 from ASATrainingLib.runs.run_folder import RunFolder, Status
 
 

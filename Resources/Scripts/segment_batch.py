@@ -14,6 +14,8 @@ Ctrl-C or SIGTERM.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +25,7 @@ from asa import batch, job, program
 from asa.errors import AsaError, Cancelled, InputError, ResourceError
 from asa.files import protect_inputs
 from asa.models import find_model
+from asa.request import ALIGNMENTS, SegmentRequest
 from asa.tasks import TASKS, Modality
 from ASASlicerLib.proposal.matching import Candidate, propose
 
@@ -49,7 +52,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", choices=list(TASKS), default="tissue", help="what to segment")
     parser.add_argument("--model", help="name of a model or its folder; the task's own if not given")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
-    parser.add_argument("--align", choices=["auto", "none"], default="auto", help="none: the scans are in MNI152 space")
+    parser.add_argument("--align", choices=ALIGNMENTS, default="auto", help="none: the scans are in MNI152 space")
     parser.add_argument(
         "--tta",
         action=argparse.BooleanOptionalAction,
@@ -127,7 +130,7 @@ def series_tags(file: str) -> dict[str, str]:
 def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     try:
-        from asa.inference import SegmentRequest
+        importlib.import_module("asa.inference")  # else each head would fail for it
     except ImportError as error:
         advice = "In Slicer, segment one head in the module ASA Brain Segmentation: it installs what is needed."
         print(f"Error: the package {error.name} is not installed. {advice}", file=sys.stderr)
@@ -148,20 +151,12 @@ def main(given: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
 
+    fields = {field.name for field in dataclasses.fields(SegmentRequest)}
+    request = SegmentRequest({}, **{name: value for name, value in vars(options).items() if name in fields})
+
     def run(case: batch.Case) -> job.Finished:
         images = case.images or convert(case.name, series[case.name], options.output / _CONVERTED, seen)
-        request = SegmentRequest(
-            images=images,
-            task=options.task,
-            model=options.model,
-            device=options.device,
-            tta=options.tta,
-            align=options.align,
-            threads=options.threads,
-            threshold=options.threshold,
-            posterior=options.posterior,
-        )
-        return job.run(request, options.output / case.name, overwrite=options.overwrite)
+        return job.run(replace(request, images=images), options.output / case.name, overwrite=options.overwrite)
 
     outcomes = []
     program.interruptible()

@@ -13,12 +13,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from asa.request import SegmentRequest
 
 MODEL = {
     "format": 1,
@@ -29,22 +30,6 @@ MODEL = {
     "network": {},
     "scores": {"heads": {"GM": 0.91, "WM": 0.93}},
 }
-
-
-@dataclass(frozen=True)
-class SegmentRequest:
-    """The fields of the real one."""
-
-    images: dict[str, Path]
-    task: str = "tissue"
-    model: str | None = None
-    device: str = "auto"
-    tta: bool | None = None
-    align: str = "auto"
-    threads: int | None = None
-    posterior: bool = False
-    reference: str | None = None
-    threshold: float | None = None
 
 
 def find_model(name: str | None = None, task: str | None = None) -> SimpleNamespace:

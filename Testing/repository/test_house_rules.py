@@ -20,7 +20,7 @@ TESTS = [*(REPOSITORY / "Testing").rglob("*.py")]
 # A unit is a file or a folder right below `asa`; each folder of `training` is one, the files beside them are another.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "files", "seeds", "volume", "geometry", "tasks", "metrics", "devices", "program", "entries"})
-    | {"model_description"},
+    | {"model_description", "request", "image_names", "events"},
     frozenset({"nn", "preprocessing"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -37,9 +37,10 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the
 # standard library alone; everything else of it runs in a process of its own.
 LIBRARIES: dict[str, frozenset[str]] = {
-    "ASASlicerLib": frozenset({"asa.tasks"}),
-    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models"}),
-    "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.runs.abilities", "asa.runs.layout"}),
+    "ASASlicerLib": frozenset({"asa.tasks", "asa.events"}),
+    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models", "asa.request", "asa.events"}),
+    "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.events"})
+    | {"asa.runs.abilities", "asa.runs.layout", "asa.runs.setting_row"},
 }
 APPLICATION = {"slicer", "qt", "ctk", "vtk", "mrml", "vtkmodules", "PythonQt"}
 # Code under licences that this one cannot carry.

@@ -13,11 +13,11 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from asa import __version__
+from asa import __version__, events
 from asa.errors import AsaError, Cancelled
 from asa.program import interruptible
 
@@ -27,7 +27,8 @@ _DEBUG = "--debug"
 def main(arguments: list[str] | None = None) -> None:
     """The entry point `asa`: runs a command and leaves with its exit code.
 
-    An error is one sentence on standard error; with --debug anywhere on the line, the traceback too.
+    An error is one sentence on standard error; with --debug anywhere on the line, the traceback too. With --events, as
+    the panels ask for it, the sentence is an event on standard output instead.
     """
     try:
         _run(arguments)
@@ -42,23 +43,29 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> None:
     """Does what :func:`main` says, always leaving by SystemExit."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = _DEBUG in arguments
+    debug, as_event = _DEBUG in arguments, events.FLAG in arguments
+
+    def leave(sentence: str, code: int, kind: str = "Error: ") -> NoReturn:
+        if as_event:
+            typer.echo(events.to_line(events.Failed(sentence, code)))
+        else:
+            typer.echo(f"{kind}{sentence}", err=True)
+        sys.exit(code)
+
     interruptible()
     try:
-        build()(args=[a for a in arguments if a != _DEBUG], prog_name="asa")
+        build()(args=[a for a in arguments if a not in (_DEBUG, events.FLAG)], prog_name="asa")
     except AsaError as error:
         if debug:
             traceback.print_exc()
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        leave(str(error), error.exit_code)
     except KeyboardInterrupt:  # before a command had begun, or while it was leaving
-        typer.echo("Error: Cancelled.", err=True)
-        sys.exit(Cancelled.exit_code)
+        leave("Cancelled.", Cancelled.exit_code)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        typer.echo(f"Unexpected error: {type(error).__name__}: {error} (add --debug for details)", err=True)
-        sys.exit(AsaError.exit_code)
+        sentence = f"Unexpected error: {type(error).__name__}: {error} (add {_DEBUG} for details)"
+        leave(sentence, AsaError.exit_code, kind="")
 
 
 def build() -> typer.Typer:

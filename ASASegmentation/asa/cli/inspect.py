@@ -45,6 +45,7 @@ def command(
     inspect.json, and each of these as NIfTI in the scan's own grid. Of several checkpoints each has a folder of its
     own, named by its steps, for its reconstruction and error.
     """
+    from asa.events import Reported
     from asa.program import Reporter, reported
 
     def look(reporter: Reporter | None) -> None:
@@ -76,9 +77,9 @@ def command(
             request,
             output,
             reporter.progress,
-            lambda folder, steps: reporter.send("inspected", folder=str(folder), steps=steps),
+            lambda folder, steps: reporter.send(Reported("inspected", {"folder": str(folder), "steps": steps})),
         )
-        reporter.send("done", folder=str(output))
+        reporter.send(Reported("done", {"folder": str(output)}))
 
     if as_json:
         raise typer.Exit(reported(look))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asa.program import event_line
+from asa.events import Progress, Reported, to_line
 
 if TYPE_CHECKING:
     from asa.data.scan_store import Shape
@@ -173,21 +173,21 @@ class _Teller:
 
     def progress(self, done: int, total: int, said: str) -> None:
         if self._json:
-            typer.echo(event_line("progress", stage=said, fraction=done / max(1, total), done=done, total=total))
+            typer.echo(to_line(Progress(said, done / max(1, total))))
         else:
             typer.echo(f"[{done}/{total}] {said}", err=True)
 
     def survey(self, cases: Iterable[SurveyedCase]) -> None:
         for case in cases:
             if self._json:
-                typer.echo(event_line("found", **dataclasses.asdict(case)))
+                typer.echo(to_line(Reported("found", dataclasses.asdict(case))))
             else:
                 images = ", ".join((*case.modalities, *(["labels"] if case.labels else [])))
                 typer.echo("; ".join((f"{case.name}: {images} ({case.grid or 'size unknown'})", *case.problems)))
 
     def done(self, said: str, **values: Any) -> None:
         if self._json:
-            typer.echo(event_line("done", said=said, **values))
+            typer.echo(to_line(Reported("done", {"said": said, **values})))
         else:
             typer.echo(said)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asa.errors import InputError
+from asa.request import ALIGNMENTS
 from asa.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def command(
         str,
         typer.Option(
             help="auto: align the head first; none: it is in MNI152 space already.",
-            callback=_one_of("auto", "none"),
+            callback=_one_of(*ALIGNMENTS),
             rich_help_panel=_HOW,
         ),
     ] = "auto",
@@ -114,9 +115,21 @@ def command(
     from rich.console import Console
 
     from asa import batch, job
-    from asa.inference import SegmentRequest
     from asa.models import find_model
+    from asa.request import SegmentRequest
 
+    request = SegmentRequest(
+        images={},
+        task=task,
+        model=model,
+        device=device,
+        tta=tta,
+        align=align,
+        threads=threads,
+        posterior=posterior,
+        threshold=threshold,
+        reference=reference,
+    )
     what = TASKS[task]
     by_key = {modality.key: modality for modality in what.modalities}
     given = {"t1": t1, "t1gd": t1gd, "t2": t2, "flair": flair}
@@ -140,20 +153,8 @@ def command(
         batch.protect_summary(output / batch.SUMMARY)
 
     def run(case: Case, progress: Progress | None = None) -> Finished:
-        request = SegmentRequest(
-            images=case.images,
-            task=task,
-            model=model,
-            device=device,
-            tta=tta,
-            align=align,
-            threads=threads,
-            posterior=posterior,
-            threshold=threshold,
-            reference=reference,
-        )
         folder = output if single else output / case.name
-        return job.run(request, folder, overwrite=overwrite, progress=progress)
+        return job.run(replace(request, images=case.images), folder, overwrite=overwrite, progress=progress)
 
     console = Console(stderr=True)
     if missing := batch.left_out(images or [], cases):

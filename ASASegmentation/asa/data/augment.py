@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from asa.seeds import chance, uniform
+
 Shape = tuple[int, int, int]
 Range = tuple[float, float]
 Flips = tuple[bool, bool, bool]
@@ -73,16 +75,6 @@ class AugmentSettings:
     def __post_init__(self) -> None:
         if set(self.flip) - set("thw"):
             raise ValueError(f"Flip names axes of 'thw', not '{self.flip}'.")
-
-
-def uniform(rng: Generator, low: float, high: float) -> float:
-    """Return one number between ``low`` and ``high``."""
-    return low + (high - low) * float(torch.rand((), generator=rng))
-
-
-def chance(rng: Generator, probability: float) -> bool:
-    """True with this probability; draws in any case, so that options do not shift what is drawn after them."""
-    return float(torch.rand((), generator=rng)) < probability
 
 
 def draw_matrix(rng: Generator, s: AugmentSettings) -> npt.NDArray[np.float64] | None:

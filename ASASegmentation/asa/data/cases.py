@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import InputError
+from asa.image_names import IMAGE_SUFFIXES
 from asa.tasks import TASKS, Task
 from asa.volume import Grid, read_volume
 from asa.volume.header import read_grid
 
 IGNORED = 255  # in converted label maps: belongs to nothing that is trained or scored
 SHOWN = 40  # problems spelled out; a folder of the wrong data set has thousands
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
 
 
 @dataclass(frozen=True)

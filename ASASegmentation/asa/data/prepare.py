@@ -30,9 +30,9 @@ from asa.data.scan_store import (
 )
 from asa.data.scans import Scan, find_scans
 from asa.data.sources import changed_sources, describe_sources
-from asa.data.stripping import Mask, MaskFile, Stripper
+from asa.data.stripping import MaskFile, Stripper
 from asa.errors import AsaError, InputError, ResourceError
-from asa.geometry import FRAME, Alignment, align_to_frame, template_brain, to_frame
+from asa.geometry import FRAME, Alignment, align_to_frame, template_overlap, to_frame
 from asa.volume import read_volume, standardise
 
 # After alignment a brain fills the template's, in any subject; scalp left on, or lobes cut off, do not.
@@ -106,12 +106,6 @@ def doubts(overlap: float) -> Iterator[str]:
     """Yield a warning about a brain mask with this small overlap with the template's."""
     if overlap < DOUBTED_OVERLAP:
         yield f"The stripped brain overlaps the template's by {overlap:.2f} (Dice) only."
-
-
-def template_overlap(brain: Mask) -> float:
-    """Return the Dice of a brain mask on the brain frame with the template's brain."""
-    template = template_brain()
-    return 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
 
 
 def prepare(

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from asa.data.cases import IGNORED, Dataset, find_image, raise_problems, repeated_names, shape_text
 from asa.data.datasets import DATASETS
 from asa.errors import InputError
+from asa.image_names import image_stem, is_image_name
 from asa.metrics import score_case
 from asa.tasks import TASKS
 from asa.volume import Volume, read_volume
 
 LABEL_FILES = ("segmentation", "labels")  # what a case's folder calls its label map: ours, and the manual one
-SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".seg.nrrd", ".nrrd")
 Scores = dict[str, dict[str, float]]  # region -> metric -> value
 
 
@@ -68,7 +68,7 @@ def label_files(root: Path, stems: Sequence[str] = LABEL_FILES) -> dict[str, Pat
         name, file = path.name, None
         if path.is_dir():
             file = next((f for stem in stems if (f := find_image(path / stem)) is not None), None)
-        elif path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
+        elif is_image_name(path):
             name, file = case_name(path), path
         if file is not None:
             if name in found:
@@ -82,8 +82,8 @@ def label_files(root: Path, stems: Sequence[str] = LABEL_FILES) -> dict[str, Pat
 
 def case_name(path: Path) -> str:
     """File name without the suffix of an image."""
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)]
+    stem = image_stem(path)
+    return stem[: -len(".seg")] if path.name.lower().endswith(".seg.nrrd") else stem  # 3D Slicer's segmentations
 
 
 def reference_files(root: Path, dataset: Dataset) -> dict[str, Path]:

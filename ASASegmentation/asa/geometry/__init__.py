@@ -11,6 +11,7 @@ from asa.geometry.frame import (
     centre_crop_grid,
     from_frame,
     template_brain,
+    template_overlap,
     template_white_matter,
     to_frame,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "register_rigid",
     "resample",
     "template_brain",
+    "template_overlap",
     "template_white_matter",
     "tissue_contrast",
     "to_frame",

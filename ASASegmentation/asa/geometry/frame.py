@@ -51,6 +51,12 @@ def template_brain() -> npt.NDArray[np.bool_]:
     return _likely(BRAIN_TISSUES, 0.5)
 
 
+def template_overlap(brain: npt.NDArray[np.bool_]) -> float:
+    """Dice of a brain mask (T, H, W) on the brain frame with the template's brain."""
+    template = template_brain()
+    return 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
+
+
 @lru_cache(maxsize=1)
 def template_white_matter() -> npt.NDArray[np.bool_]:
     """Where an aligned head has white matter and hardly anything else, 113 mL of it; (160, 192, 160)."""

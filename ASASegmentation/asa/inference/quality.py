@@ -13,8 +13,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from asa.errors import InputError
-from asa.geometry import Alignment, TissueContrast, template_brain, template_white_matter, tissue_contrast, to_frame
+from asa.geometry import Alignment, TissueContrast, template_overlap, template_white_matter, tissue_contrast, to_frame
 from asa.inference.series import Placement
+from asa.tasks import TITLES
 from asa.volume import Volume
 
 Map = npt.NDArray[np.float32]
@@ -33,7 +34,6 @@ ENHANCED = 0.1
 UNSURE = 0.7
 # Dice of the brain that was found with the template's.
 BRAIN_SHAPE = 0.8
-TITLES = {"t1": "T1", "t1gd": "T1 with contrast agent", "t2": "T2", "flair": "FLAIR"}
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,7 @@ def swapped_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]:
 
 def brain_reasons(brain: Mask) -> Iterator[str]:
     """Yield doubts about the position and shape of the brain mask (T, H, W) in the brain frame."""
-    template = template_brain()
-    overlap = 2 * float((brain & template).sum()) / max(1.0, float(brain.sum() + template.sum()))
+    overlap = template_overlap(brain)
     if overlap < BRAIN_SHAPE:
         yield f"The brain mask agrees poorly with the template's (Dice {overlap:.2f})."
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 
 from asa.devices import choose_device, keep_freed_memory
-from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.identity import check_one_patient
 from asa.inference.intensity import refine_by_intensity
@@ -28,7 +27,6 @@ from asa.inference.labelling import (
 from asa.inference.placement import brain_on, place_series, reached
 from asa.inference.predictor import Predictor
 from asa.inference.quality import (
-    TITLES,
     Trust,
     brain_reasons,
     confidence_reasons,
@@ -37,7 +35,7 @@ from asa.inference.quality import (
     swapped_reasons,
 )
 from asa.inference.regions import postprocess_regions
-from asa.inference.request import SegmentRequest, SegmentResult
+from asa.inference.result import SegmentResult
 from asa.inference.series import Placement, Series
 from asa.inference.stripping import TissueModel
 from asa.inference.subsets import average_over_subsets, given_channels
@@ -51,7 +49,8 @@ from asa.preprocessing.normalise import (
     zscore_brain,
     zscore_stripped,
 )
-from asa.tasks import TASKS, Task
+from asa.request import SegmentRequest
+from asa.tasks import TASKS, TITLES, Task
 from asa.volume import Grid, read_volume, standardise
 from asa.volume.checks import acquisition_warnings
 
@@ -87,15 +86,12 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     """Segment one head.
 
     Raises:
-        InputError: a modality is missing, an image cannot be used, or the threshold is no probability.
+        InputError: a modality is missing, an image cannot be used, or see :meth:`SegmentRequest.check`.
         ModelError: no such model, or it is damaged, or what it computes is not finite.
         ResourceError: not enough memory, or no such device.
     """
     keep_freed_memory()
-    if request.task not in TASKS:
-        raise InputError(f"unknown task '{request.task}'; choose from {', '.join(TASKS)}")
-    if request.threshold is not None and not 0 < request.threshold < 1:
-        raise InputError(f"the threshold is a probability between 0 and 1, not {request.threshold}")
+    request.check()
     if request.threads:
         torch.set_num_threads(request.threads)
     clock = _Clock(progress)
@@ -152,17 +148,8 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
 
 
 def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...]) -> str:
-    """The modality whose grid the result lies on.
-
-    Raises:
-        InputError: the one asked for is not given.
-    """
-    if request.reference is None:
-        return next(key for key in (*task.reference, *used) if key in used)
-    if request.reference not in request.images:
-        given = ", ".join(request.images)
-        raise InputError(f"the reference '{request.reference}' is not among the images given: {given}")
-    return request.reference
+    """The modality whose grid the result lies on."""
+    return request.reference or next(key for key in (*task.reference, *used) if key in used)
 
 
 def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> Mask:

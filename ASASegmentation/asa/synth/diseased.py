@@ -10,10 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from asa.seeds import generator
+from asa.seeds import chance, generator, uniform
 from asa.synth import lesions, tumour
 from asa.synth.generator import PATCH, HeadGenerator, Sample, SynthSettings
-from asa.synth.intensity import chance, uniform
 from asa.synth.multimodal import (
     CSF,
     GREY,

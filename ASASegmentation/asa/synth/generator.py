@@ -13,16 +13,14 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from asa.nn.position import Grid3
-from asa.seeds import generator
+from asa.seeds import chance, generator, uniform
 from asa.synth.intensity import (
     Contrast,
     acquire,
-    chance,
     draw_contrast,
     foreground_scale,
     gaussian_blur,
     smooth_field,
-    uniform,
 )
 from asa.synth.structures import GREY, IN_BRAIN, TARGETS, WHITE
 

@@ -8,17 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from asa.seeds import chance, uniform
 from asa.synth.structures import CEREBRAL_WHITE, CORTEX, CSF, IN_BRAIN, STRUCTURES
-
-
-def uniform(rng: Generator, low: float, high: float) -> float:
-    """Return one number from [low, high)."""
-    return low + (high - low) * float(torch.rand((), generator=rng))
-
-
-def chance(rng: Generator, probability: float) -> bool:
-    """True with the given probability."""
-    return float(torch.rand((), generator=rng)) < probability
 
 
 @dataclass(frozen=True)

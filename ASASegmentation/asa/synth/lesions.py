@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from asa.synth.intensity import gaussian_blur, smooth_field, uniform
+from asa.seeds import uniform
+from asa.synth.intensity import gaussian_blur, smooth_field
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE
 
 LESION = 1  # value of the task

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from asa.synth.intensity import acquire, chance, smooth_field, uniform
+from asa.seeds import chance, uniform
+from asa.synth.intensity import acquire, smooth_field
 from asa.synth.structures import IN_BRAIN, STRUCTURES
 
 MODALITIES = ("t1", "t1gd", "t2", "flair")

@@ -15,10 +15,10 @@ from asa.errors import InputError
 from asa.files import atomic_path
 from asa.geometry import FRAME, align_to_frame, resample
 from asa.nn.position import Grid3
-from asa.seeds import generator
+from asa.seeds import chance, generator, uniform
 from asa.synth.generator import PATCH, HeadGenerator, Sample, SynthSettings, look_up
 from asa.synth.heads import margin_grid, plain_t1
-from asa.synth.intensity import chance, draw_contrast, smooth_field, uniform
+from asa.synth.intensity import draw_contrast, smooth_field
 from asa.synth.structures import GREY, STRUCTURES, WHITE, to_structures
 from asa.volume import Grid, Volume, read_volume
 

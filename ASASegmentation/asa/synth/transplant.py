@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from asa.data.augment import AugmentSettings, Shape, cut, draw_flips, draw_matrix
-from asa.synth.intensity import gaussian_blur, uniform
+from asa.seeds import uniform
+from asa.synth.intensity import gaussian_blur
 
 MARGIN = 8  # voxels around the donor's disease that are taken along: mass effect and blurred borders lie there
 LARGEST = 112  # voxels along an axis; more than any lesion that is worth moving

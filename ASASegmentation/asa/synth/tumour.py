@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from asa.synth.intensity import chance, gaussian_blur, smooth_field, uniform
+from asa.seeds import chance, uniform
+from asa.synth.intensity import gaussian_blur, smooth_field
 from asa.synth.multimodal import CSF, FLAIR, GREY, T1, T1GD, T2, WHITE
 
 NECROSIS, OEDEMA, ENHANCING = 1, 2, 3  # values of the task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from asa.nn.weights import check_weights
 from asa.training.parallel.sharding import shared_like
 
 FORMAT = "asa-checkpoint-1"
+NETWORK, AVERAGE = "model.network.", "average."  # begin the names of a network's weights, and of their moving average
 
 
 def as_json(value: Any) -> Any:
@@ -90,6 +92,11 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(metadata["record"])
     except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise ModelError(f"{path} is damaged or not a checkpoint: {error}") from error
+
+
+def weights_prefix(tensors: Mapping[str, Tensor]) -> str:
+    """What begins the names of the weights that a checkpoint is used with: their moving average where there is one."""
+    return AVERAGE if any(name.startswith(AVERAGE) for name in tensors) else NETWORK
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, source: str) -> None:

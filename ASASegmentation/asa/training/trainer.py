@@ -108,7 +108,7 @@ class Trainer:
         if not (self.world.main or self.sharded):
             return
         tensors = {f"model.{k}": v for k, v in self.objective.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        tensors |= {f"{checkpoint.AVERAGE}{k}": v for k, v in self.average.items()}
         if name == "last":
             tensors |= checkpoint.optimiser_tensors(self.optimiser)
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
@@ -131,12 +131,13 @@ class Trainer:
         if record["network"] != checkpoint.as_json(self.describe):
             raise ModelError(f"{path} belongs to a different preset or method. Choose another run folder.")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
-        if self.average and f"average.{next(iter(self.average))}" not in tensors:
+        if self.average and f"{checkpoint.AVERAGE}{next(iter(self.average))}" not in tensors:
             raise ModelError(
                 f"{path} has no moving average of weights, which the setting ema needs. Choose another run folder."
             )
         self.average = {
-            k: shared_like(tensors[f"average.{k}"].to(self.world.device), v) for k, v in self.average.items()
+            k: shared_like(tensors[f"{checkpoint.AVERAGE}{k}"].to(self.world.device), v)
+            for k, v in self.average.items()
         }
         checkpoint.restore_optimiser(self.optimiser, tensors, str(path))
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
@@ -149,7 +150,7 @@ class Trainer:
         """Put the best weights (averaged ones where there are any), or else the last, into the network."""
         path = next(p for p in map(self.run.checkpoint_path, ("best", "last")) if p.is_file())
         tensors, _ = checkpoint.load(path)
-        prefix = "average." if self.average else "model.network."
+        prefix = checkpoint.AVERAGE if self.average else checkpoint.NETWORK
         checkpoint.load_weights(self.objective.network, tensors, prefix, str(path))
 
     # ---- the loop

@@ -10,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from asa.events import Reported
 from asa.tasks import TASKS, Task
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.engine_job import JobState
@@ -207,9 +208,9 @@ class DataTab:
         self._show_cases()
         self._refresh()
 
-    def _on_case(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "found":
-            self._cases.append(event)
+    def _on_case(self, event: Reported) -> None:
+        if event.name == "found":
+            self._cases.append(event.values)
 
     def _show_cases(self) -> None:
         table, found = self.ui.foundTable, self._cases
@@ -292,7 +293,7 @@ class DataTab:
             self._finish(call)
 
     def _finish(self, call: EngineCall) -> None:
-        done = next((event for event in call.events if event["event"] == "done"), None)
+        done = next((event.values for event in call.events if event.name == "done"), None)
         if done is None:  # it was only a scan
             self._end("")
             return

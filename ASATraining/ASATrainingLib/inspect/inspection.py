@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from asa.events import Reported
 from ASASlicerLib.engine_job import EngineJob
 from ASASlicerLib.nifti import read_nifti, right_handed
 from ASASlicerLib.process import ProcessRunner
@@ -117,9 +118,9 @@ class InspectionJob(EngineJob[None]):
         self._scan = self._mask = None
         return [*words, *self._request.arguments()]
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "inspected" and self._count < len(self._models):
-            own = Path(event["folder"])
+    def take(self, event: Reported) -> None:
+        if event.name == "inspected" and self._count < len(self._models):
+            own = Path(event.values["folder"])
             self._completed(self._models[self._count], self._output, own)
             self._count += 1
 

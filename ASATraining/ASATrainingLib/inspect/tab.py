@@ -11,8 +11,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from asa.events import Progress
 from ASASlicerLib.dialogs import Dialogs
-from ASASlicerLib.engine_job import Progress
 from ASASlicerLib.table import fill_table
 from ASATrainingLib import layouts
 from ASATrainingLib.inspect.inspection import Inspection, InspectionRequest

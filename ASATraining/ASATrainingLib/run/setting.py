@@ -9,25 +9,14 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.runs.setting_row import Row
+
 _TRUE, _FALSE = "yes", "no"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A row of `asa settings --json`; see asa.training.planning.schema.Row."""
-
-    key: str
-    type: str
-    choices: tuple[str, ...] = ()
-    length: int = 0
-    minimum: float | None = None
-    maximum: float | None = None
-    open_below: bool = False
-    open_above: bool = False
-    nullable: bool = False
-    required: bool = False
-    unit: str = ""
-    help: str = ""
+class Setting(Row):
+    """A row of `asa settings --json`, and what a form does with it."""
 
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> Setting:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from asa.events import Failed, to_line
+
 SETTINGS_FORM: list[dict[str, Any]] = [
     {
         "kind": "pretrain",
@@ -67,7 +69,7 @@ class FakeEngineProcess:
 
     def end(self, error: str = "", code: int = 0) -> None:
         if error:
-            self._lines.append(("stderr", f"Error: {error}"))
+            self._lines.append(("stdout", to_line(Failed(error, code or 3))))
         self._exit_code = code or (3 if error else 0)
 
     def lines(self) -> list[tuple[str, str]]:

@@ -65,6 +65,18 @@ class TestPublishing(PanelTestCase):
         self.controls.nameLineEdit.setText("mine")
         self.assertIn("already", self.controls.publishButton.toolTip)
 
+    def test_a_broken_model_is_listed_with_what_is_wrong(self) -> None:
+        self.write_model("broken")
+        (self.folder / "models" / "broken" / "model.json").write_text('{"format": 1}', encoding="utf-8")
+        self.write_model("mine")
+        self.tab.list_models()
+        table = self.controls.modelsTable
+        rows = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
+        self.assertIn("mine", [row[0] for row in rows])
+        name, state, problem, _scores = rows[-1]
+        self.assertEqual((name, state), ("broken", "Broken"))
+        self.assertIn("lacks name, task, modalities, network", problem)
+
     def test_a_published_model_is_listed_and_the_other_module_told(self) -> None:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)

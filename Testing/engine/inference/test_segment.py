@@ -156,7 +156,7 @@ def test_only_the_main_component_stays():
 def test_missing_modality_unknown_task_and_device(model, scan):
     with pytest.raises(InputError, match="needs t1"):
         segment(SegmentRequest({"flair": scan}, model=str(model)))
-    with pytest.raises(InputError, match="unknown task"):
+    with pytest.raises(InputError, match="no task 'knee'"):
         segment(SegmentRequest({"t1": scan}, task="knee"))
     with pytest.raises(ResourceError, match="cuda:7"):
         choose_device("cuda:7")

@@ -303,7 +303,7 @@ def test_the_mean_of_two_runs_is_exported_and_of_two_networks_refused(tmp_path) 
     for name, steps, size in (("a", 4, 1), ("b", 8, 1), ("c", 4, 2)):
         make(tmp_path / name, describe={"size": size}, steps=steps).fit()
         paths.append(Run(tmp_path / name).checkpoint_path("last"))
-    description = {"name": "line"}
+    description = {"name": "line", "task": "tissue", "modalities": ["t1"]}
     for folder, source, others in (("one", paths[0], ()), ("two", paths[1], ()), ("mean", paths[0], paths[1:2])):
         export_model(source, tmp_path / folder, description, others=others)
     one, two, mean = (load_file(tmp_path / name / "model.safetensors")["weight"] for name in ("one", "two", "mean"))

@@ -10,7 +10,6 @@ from torch import Generator, Tensor
 
 from asa.data.augment import (
     AugmentSettings,
-    chance,
     cut,
     draw_flips,
     draw_matrix,
@@ -21,7 +20,7 @@ from asa.data.augment import (
 from asa.data.case_store import CaseStore
 from asa.nn.objective import Batch
 from asa.nn.position import Grid3, place_in_frame
-from asa.seeds import generator, sample_seed
+from asa.seeds import chance, generator, sample_seed
 from asa.training.finetuning.whole_volume import PATCH
 
 

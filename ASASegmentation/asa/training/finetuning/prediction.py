@@ -74,8 +74,7 @@ class Tuned:
             network, frame = rebuild(record["network"])
         except (OSError, KeyError, TypeError, ValidationError) as error:
             raise ModelError(f"{run} is not a fine-tuning run supported by this version ({error}).") from error
-        prefix = "average." if any(name.startswith("average.") for name in tensors) else "model.network."
-        checkpoint.load_weights(network, tensors, prefix, str(source))
+        checkpoint.load_weights(network, tensors, checkpoint.weights_prefix(tensors), str(source))
         calibration = run / CALIBRATION
         found = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else {}
         temperature = float(found.get("temperature", 1.0))

@@ -5,44 +5,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from asa.data.datasets import DATASETS
+from asa.runs.setting_row import Row
 from asa.training.planning.presets import KINDS, PRESETS, preset
 from asa.training.settings import Settings
 
 _TYPES = {"boolean", "integer", "number", "string"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One setting.
-
-    Attributes:
-        key: its place, as in ``optimisation.lr``.
-        type: boolean, integer, number, string, choice, integers, numbers, or object (any JSON).
-        choices: of a choice. ``length``: of integers and numbers.
-        minimum, maximum: smallest and largest value, or None; excluded themselves where ``open_below``, ``open_above``.
-        nullable: whether nothing is a value too.
-        required: whether there is no default.
-        unit, help: for people.
-    """
-
-    key: str
-    type: str
-    choices: tuple[str, ...] = ()
-    length: int = 0
-    minimum: float | None = None
-    maximum: float | None = None
-    open_below: bool = False
-    open_above: bool = False
-    nullable: bool = False
-    required: bool = False
-    unit: str = ""
-    help: str = ""
 
 
 def describe_settings(kind: str) -> dict[str, Any]:

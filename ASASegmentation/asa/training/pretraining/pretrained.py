@@ -19,8 +19,6 @@ from asa.pretext import Method, Reconstruction, ReconstructionOptions, make_obje
 from asa.runs.folder import Run
 from asa.training import checkpoint
 
-NETWORK = "model.network."
-
 
 def describe(
     method: Method, config: AutoencoderConfig, options: ReconstructionOptions, crop: Shape | None = None
@@ -68,7 +66,8 @@ class Pretrained:
         else:
             source = find_checkpoint(path)
             tensors, record = checkpoint.load(source)
-            weights = {k.removeprefix(NETWORK): v for k, v in tensors.items() if k.startswith(NETWORK)}
+            prefix = checkpoint.NETWORK
+            weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             network, step = record.get("network", {}), record["step"]
         check_weights(weights, source)
         try:

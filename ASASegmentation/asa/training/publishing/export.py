@@ -67,7 +67,7 @@ def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ModelError: it cannot be read, or its weights are not finite.
     """
     tensors, record = checkpoint.load(source)
-    prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
+    prefix = checkpoint.weights_prefix(tensors)
     weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     check_weights(weights, source)
     return weights, record

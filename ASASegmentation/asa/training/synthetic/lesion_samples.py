@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from asa.data.augment import chance, intensities, uniform
+from asa.data.augment import intensities
 from asa.data.case_store import CaseStore
 from asa.data.cases import LabelledCase
 from asa.data.splits import Recipe, load_or_draw_split
@@ -17,7 +17,7 @@ from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn.config import STARTER_FRAME
 from asa.nn.position import Grid3
-from asa.seeds import generator
+from asa.seeds import chance, generator, uniform
 from asa.synth.diseased import (
     DiseasedHeads,
     implant_lesions,

@@ -27,8 +27,7 @@ def start_from(network: nn.Module, source: str, modalities: Sequence[str], run: 
     path = Path(source)
     if path.is_file():
         tensors, _ = checkpoint.load(path)
-        prefix = "average." if any(k.startswith("average.") for k in tensors) else "model.network."
-        checkpoint.load_weights(network, tensors, prefix, source)
+        checkpoint.load_weights(network, tensors, checkpoint.weights_prefix(tensors), source)
     elif isinstance(network, Segmenter):
         run.log(f"{transfer(network, source, modalities)} tensors initialised from model '{source}'.")
 

@@ -16,6 +16,7 @@ from asa.runs.folder import Run
 from asa.seeds import sample_seed
 from asa.synth import HeadGenerator, SynthSettings
 from asa.synth.partial_volume import PartialVolumeHeads
+from asa.tasks import TISSUE
 from asa.training.heads import open_fine_heads, open_heads
 from asa.training.losses import deep_supervision
 from asa.training.model_facts import tissue_facts
@@ -96,7 +97,7 @@ def crop_dice(network: nn.Module, source: SyntheticHeads, count: int) -> dict[st
         target = target.argmax(1) if target.ndim == logits.ndim else target
         return torch.cat([shown == v for v in values]), torch.cat([target == v for v in values])
 
-    return pooled_dice(network, source, count, ("ventricles", "GM", "WM", "sulcal CSF"), masks)
+    return pooled_dice(network, source, count, [label.name for label in TISSUE.labels], masks)
 
 
 def train_tissue(settings: TissueSettings, folder: Path, world: World) -> str:

@@ -1,0 +1,88 @@
+"""What a program of the engine tells the panel that started it: events, one JSON object a line of standard output.
+
+Both sides read and write them here. What else a program prints is its log. Needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FLAG = "--events"  # anywhere on the line of a plain command: a failure is an event too
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a program is.
+
+    Attributes:
+        stage: what it does, in the engine's words.
+        fraction: 0 to 1.
+        remaining_s: seconds to the end; None while they cannot be told.
+    """
+
+    stage: str
+    fraction: float
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the user should know of a result that there is nevertheless."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A program gives up; it leaves with ``exit_code``."""
+
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An event that only some programs have.
+
+    Attributes:
+        name: done, found or inspected.
+        values: what it says, by name.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+
+
+Event = Progress | Warned | Failed | Reported
+_NAMES: dict[str, type[Progress] | type[Warned] | type[Failed]] = {
+    "progress": Progress,
+    "warning": Warned,
+    "error": Failed,
+}
+
+
+def to_line(event: Event) -> str:
+    """The line, without its end, that says an event."""
+    if isinstance(event, Reported):
+        return json.dumps({"event": event.name, **event.values})
+    name = next(name for name, kind in _NAMES.items() if isinstance(event, kind))
+    return json.dumps({"event": name, **dataclasses.asdict(event)})
+
+
+def from_line(line: str) -> Event | None:
+    """The event that a line says; None where it says none, as the lines of a log do.
+
+    Fields that this version does not know are left out.
+    """
+    try:
+        values = json.loads(line)
+        name = values.pop("event")
+        if (kind := _NAMES.get(name)) is None:
+            return Reported(str(name), values)
+        return kind(**{one.name: values[one.name] for one in dataclasses.fields(kind) if one.name in values})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
