@@ -132,9 +132,7 @@ class Trainer:
             raise ModelError(f"{path} belongs to a different preset or method. Choose another run folder.")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
         if self.average and f"{checkpoint.AVERAGE}{next(iter(self.average))}" not in tensors:
-            raise ModelError(
-                f"{path} has no moving average of weights, which the setting ema needs. Choose another run folder."
-            )
+            raise ModelError(f"{path} has no moving average of weights, which ema needs. Choose another run folder.")
         self.average = {
             k: shared_like(tensors[f"{checkpoint.AVERAGE}{k}"].to(self.world.device), v)
             for k, v in self.average.items()
