@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asa.events import Failed, to_line
+from asa.events import FLAG, Failed, to_line
 
 SETTINGS_FORM: list[dict[str, Any]] = [
     {
@@ -58,7 +58,8 @@ class FakeEngineProcess:
     """A command of the engine that runs until it is received how it ends."""
 
     def __init__(self, arguments: Sequence[str], folder: Path) -> None:
-        self.arguments, self.folder = list(arguments), folder
+        self.arguments = [word for word in arguments if word != FLAG]  # it always says its failures as events
+        self.folder = folder
         self.stopped = False
         self._lines: list[tuple[str, str]] = []
         self._exit_code: int | None = None
