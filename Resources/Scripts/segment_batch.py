@@ -108,7 +108,7 @@ def convert(name: str, series: Series, folder: Path, modalities: Sequence[Modali
         raise InputError(f"Among the {len(series)} DICOM series of {name} there is no {absent}.")
     tags = {candidate.id: candidate.tags for candidate in candidates}
     if len({tags[uid].get("PatientID") for uid in chosen.values()}) > 1:
-        raise InputError(f"The DICOM series of {name} are of different patients; give each a folder of its own.")
+        raise InputError(f"The DICOM series of {name} are from different patients; use one folder per patient.")
     folder.mkdir(parents=True, exist_ok=True)
     images = {}
     for key, uid in chosen.items():

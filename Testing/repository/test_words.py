@@ -30,9 +30,8 @@ def tracked() -> tuple[Path, ...]:
     """The files of the checkout; without git (an exported tree) every file in it."""
     try:
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(
-            command, cwd=REPOSITORY, check=True, capture_output=True, encoding="utf-8"
-        ).stdout.split("\n")
+        done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, encoding="utf-8")
+        listed = done.stdout.split("\n")
     except (OSError, subprocess.CalledProcessError):
         listed = [path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.rglob("*")]
     paths = (REPOSITORY / name for name in listed if name and not re.search(r"(^|/)(\.|build|site)", name))

@@ -272,7 +272,7 @@ def test_damaged_stores(store, tmp_path):
     shutil.copytree(store, copy)
     opened = ScanStore.open(copy)
     (copy / "volumes/sub-02_ses-a_T1w.npy").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="scan 'sub-02_ses-a_T1w' of the store can no longer be read"):
+    with pytest.raises(InputError, match="Scan 'sub-02_ses-a_T1w' of the store can no longer be read"):
         opened.read(1)
     index = json.loads((copy / "index.json").read_text())
     for change, message in (

@@ -176,4 +176,4 @@ def test_doubts_about_what_came_out() -> None:
     posterior[:, 2:6, 2:6, 2:6] = np.array([0.02, 0.95, 0.03])[:, None, None, None]
     assert list(confidence_reasons(posterior)) == []
     posterior[:, 2:6, 2:6, 2:6] = np.array([0.2, 0.45, 0.35])[:, None, None, None]
-    assert "unsure" in next(confidence_reasons(posterior))
+    assert "uncertain" in next(confidence_reasons(posterior))

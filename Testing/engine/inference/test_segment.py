@@ -201,13 +201,22 @@ def test_weights_that_cannot_be_are_refused(model, scan, tmp_path, value, where)
 
 
 @pytest.mark.parametrize("temperature", [float("nan"), 0.0])
-def test_what_a_network_computes_is_finite(model, scan, tmp_path, temperature):
-    """0 makes the logits infinite, which softmax turns into NaN."""
+def test_a_temperature_that_cannot_be_is_refused(model, scan, tmp_path, temperature):
+    """0 would make the logits infinite, which softmax turns into NaN."""
     broken = Path(shutil.copytree(model, tmp_path / "broken"))
     info = json.loads((model / "model.json").read_text()) | {"temperature": temperature}
     (broken / "model.json").write_text(json.dumps(info))
-    with pytest.raises(ModelError, match="not finite numbers"):
+    with pytest.raises(ModelError, match="'temperature' must be a number above 0"):
         segment(SegmentRequest({"t1": scan}, model=str(broken), align="none", device="cpu"))
+
+
+def test_what_a_network_computes_is_finite(model, scan, monkeypatch):
+    def forward(_self, image, _origin=(0, 0, 0)):
+        return torch.full((1, 5, *image.shape[-3:]), float("nan"))
+
+    monkeypatch.setattr("asa.nn.segmenter.Segmenter.forward", forward)
+    with pytest.raises(ModelError, match="not finite numbers"):
+        segment(SegmentRequest({"t1": scan}, model=str(model), align="none", device="cpu"))
 
 
 def test_a_result_without_a_brain_is_doubtful(model, scan, monkeypatch):
@@ -225,7 +234,7 @@ def test_models_are_found_by_environment_name_and_task(model, monkeypatch):
     monkeypatch.setenv("ASA_MODELS", str(model.parent))
     assert next(m.name for m in list_models("tissue")) == "tiny"
     assert find_model("tiny").path == model
-    with pytest.raises(ModelError, match="no model 'absent'"):
+    with pytest.raises(ModelError, match="No model 'absent'"):
         find_model("absent")
     with pytest.raises(ModelError, match="is for task 'tissue'"):
         find_model("tiny", "tumour")

@@ -220,9 +220,9 @@ def test_volume_error_is_in_millilitres():
         (np.zeros((4, 4), bool), (1, 1, 1), "shape"),
         (np.zeros((4, 4, 5), bool), (1, 1, 1), "reference"),
         (np.zeros((4, 4, 4)), (1, 1, 1), "float64"),
-        (np.zeros((4, 4, 4), bool), (1, 1), "spacing"),
-        (np.zeros((4, 4, 4), bool), (1, 0, 1), "spacing"),
-        (np.zeros((4, 4, 4), bool), (1, math.nan, 1), "spacing"),
+        (np.zeros((4, 4, 4), bool), (1, 1), "Spacing"),
+        (np.zeros((4, 4, 4), bool), (1, 0, 1), "Spacing"),
+        (np.zeros((4, 4, 4), bool), (1, math.nan, 1), "Spacing"),
     ],
 )
 def test_bad_input_is_named(prediction, spacing, message):

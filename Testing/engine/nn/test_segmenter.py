@@ -144,7 +144,7 @@ def test_checkpointing_changes_memory_not_gradients():
 
 
 def test_taps_must_fit_the_levels():
-    with pytest.raises(ValueError, match="taps"):
+    with pytest.raises(ValueError, match="Taps"):
         Segmenter(SegmenterConfig(encoder=TINY, widths=(4, 6, 8), taps=(1, 2)))
 
 

@@ -113,7 +113,7 @@ def test_queued_runs_follow_each_other_and_can_be_stopped(elsewhere: Callable, t
     runs = [tmp_path / "stopped", tmp_path / "trained"]
     processes = [subprocess.Popen([*command, "-o", str(run)], env=environment) for run in runs]
     wait_for(lambda: all(phase(run) == "queued" for run in runs))
-    assert "which first has" in (runs[0] / "log.txt").read_text()
+    assert "which is in use by first" in (runs[0] / "log.txt").read_text()
     Run(runs[0]).stop_path.touch()
     assert processes[0].wait(60) == 130
     assert phase(runs[0]) == "stopped" and not Run(runs[0]).stop_path.exists()

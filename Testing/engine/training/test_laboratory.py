@@ -143,7 +143,7 @@ def test_estimate_warns_before_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
     warned = estimate(found, tmp_path / "run", "cpu").warnings
-    assert len(warned) == 1 and "GB of disk" in warned[0] and "choose another run folder" in warned[0]
+    assert len(warned) == 1 and "GB of disk" in warned[0] and "Choose another run folder" in warned[0]
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

@@ -141,7 +141,7 @@ def test_every_process_validates_what_the_main_one_saves(tmp_path, monkeypatch, 
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda _tensor: None)
     trainer = make(tmp_path, validate=validate, world=World(1, 2, torch.device("cpu")))
     trainer.objective.network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
-    trainer.o = trainer.o.model_copy(update={"ema": ema})
+    trainer.optimisation = trainer.optimisation.model_copy(update={"ema": ema})
     trainer.restart_average()
     trainer.validate()
     assert seen == [[7.0]]
@@ -154,7 +154,7 @@ def test_a_full_disk_is_survived(tmp_path, monkeypatch):
     trainer = make(tmp_path)
     save = checkpoint.save_file
     monkeypatch.setattr(checkpoint, "save_file", full)
-    trainer.validate = lambda _network: {"score": float(trainer.step)}
+    trainer.validation = lambda _network: {"score": float(trainer.step)}
     trainer.on_step = lambda step: monkeypatch.setattr(checkpoint, "save_file", save if step > 4 else full)
     assert trainer.fit() == "finished"
     assert "no space left on device" in (tmp_path / "log.txt").read_text().lower()
@@ -267,7 +267,7 @@ def test_processes_share_each_step():
     shares = []
     for rank in range(3):
         trainer = Trainer.__new__(Trainer)
-        trainer.o, trainer.source = Optimisation(batch=8, micro_batch=2), Numbers()
+        trainer.optimisation, trainer.source = Optimisation(batch=8, micro_batch=2), Numbers()
         trainer.world = World(rank, 3, ALONE.device)
         parts = trainer.micro_batches(5)
         shares += trainer.source.asked

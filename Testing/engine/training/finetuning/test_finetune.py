@@ -256,7 +256,7 @@ def test_layers_of_the_encoder_are_frozen_or_slowed(store, encoder_run):
     assert {name.split(".")[2] for name in frozen if ".blocks." in name} == {"0", "1"}
     with pytest.raises(InputError, match="freeze_blocks is 5"):
         make_network(settings(store, freeze_blocks=5), spec)  # it has 4
-    with pytest.raises(InputError, match="layer_decay concern"):
+    with pytest.raises(InputError, match="layer_decay need"):
         make_network(settings(store, network="nnformer", layer_decay=0.5), spec)
     scales = {"network.encoder.embed.weight": 5, "network.encoder.blocks.0.norm1.weight": 4}
     scales |= {"network.encoder.blocks.3.norm1.weight": 1, "network.encoder.norm.weight": 0, "network.stem.x": 0}

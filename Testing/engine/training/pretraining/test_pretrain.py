@@ -103,7 +103,7 @@ def test_compared_methods_leave_an_encoder_too(tmp_path, method):
     pretrained = Pretrained.open(tmp_path / "run")
     config, weights = pretrained.encoder()
     Encoder(config).load_state_dict(weights)
-    with pytest.raises(ModelError, match="reconstructs nothing"):
+    with pytest.raises(ModelError, match="does not reconstruct images"):
         pretrained.reconstruction()
 
 
