@@ -120,5 +120,5 @@ def test_a_checkpoint_that_reconstructs_nothing_is_a_sentence(tab: Any, scan: An
     tab.open_model(repository / "Resources" / "Models" / "tissue")
     tab.ui.inspectButton.click()
     driving.wait_for(lambda: not tab.inspections.running, _PATIENCE_S)
-    assert "not of a pre-training run" in tab.ui.statusLabel.text
+    assert "not a pre-training run" in tab.ui.statusLabel.text
     assert tab.inspection is None
