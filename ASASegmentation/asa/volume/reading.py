@@ -27,12 +27,13 @@ LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_DEFLATE_RATIO = 1032
 
 
-def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:
+def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: bool = True) -> Volume:
     """Read an image, or a label map, into (T, H, W).
 
     path: .nii, .nii.gz (NIfTI-1 or 2), .mgz, .mgh, .nrrd or .seg.nrrd; any storage order, oblique or sheared. A fourth
     axis of one frame is dropped.
     labels: read whole numbers in their own integer type, instead of float32 with the header's scaling applied.
+    head: check that an image shows a head; False for maps such as probabilities.
 
     Raises InputError, one sentence, when there is no such image: missing, a folder, damaged, truncated, not three
     dimensions, a singular affine, NaN or infinity; and for images (not label maps) also when it is constant, covers
@@ -57,7 +58,7 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume
     check_finite(source, array)
     if labels:
         array = check_labels(source, array)
-    else:
+    elif head:
         check_extent(source, grid)
         check_contrast(source, array)
     return Volume(array, grid, storage)
