@@ -285,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def segment(reporter: Reporter) -> None:
         if len(words) != 1:
-            raise InputError("Usage: python -m asa.job request.json")
+            raise InputError("Name one request file: python -m asa.job request.json.")
         request, folder, segmentation_file = _read_request(words[0])
         finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
         for warning in finished.warnings:

@@ -130,7 +130,7 @@ class CaseStore:
         return [Path(file) for file in sorted(files)]
 
     def alignment(self, number: int) -> Alignment:
-        """How the scan of a case lies in the brain frame.
+        """Return the alignment of a case with the brain frame.
 
         Raises:
             InputError: the store was written before this was kept.
@@ -171,7 +171,7 @@ class CaseStore:
 
 
 def array_path(folder: Path, kind: str, name: str) -> Path:
-    """Where an array of a case lies."""
+    """Return the path of an array of a case."""
     return folder / kind / f"{name}.npy"
 
 

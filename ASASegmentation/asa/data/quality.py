@@ -62,7 +62,7 @@ def draw_scan(
 
 
 def picture_path(folder: Path, name: str) -> Path:
-    """Where the picture of a scan lies."""
+    """Return the path of the image of a scan."""
     return folder / "quality" / f"{name}.png"
 
 

@@ -87,7 +87,7 @@ def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, A
 
 
 def _unpacked(path: Path) -> bytes:
-    """The content of a gzip file, read to its end: only there stands the checksum, which nibabel does not look at."""
+    """Return the content of a gzip file, read to its end, where the checksum is, which nibabel does not verify."""
     with gzip.open(path) as file:
         return file.read()
 
