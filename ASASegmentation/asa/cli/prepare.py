@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asa.errors import InputError
 from asa.events import Progress, Reported, to_line
 
 if TYPE_CHECKING:
@@ -164,9 +165,13 @@ def command(
 
 
 def _required(output: Path | None) -> Path:
-    """Return the folder of the store, which only a dry run does without."""
+    """Return the folder of the store, which only a dry run does without.
+
+    Raises:
+        InputError: it is not given.
+    """
     if output is None:
-        raise typer.BadParameter("--output is missing: name the folder of the store, or add --dry-run.")
+        raise InputError("--output is missing: name the folder of the store, or add --dry-run.")
     return output
 
 

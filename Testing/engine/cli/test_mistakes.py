@@ -60,7 +60,7 @@ def test_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: byte
         (("finetune", STARTER, "-o", "run", "--device", "cuda:64"), 6, "Device 'cuda:64' is not available"),
         (("finetune", STARTER, "-o", "run", "--device", "graphics"), 6, "Unknown device 'graphics'"),
         (("train", "heads.yaml", "-o", "run"), 3, "empty contains no label map"),
-        (("prepare", "pretrain", "--bids", "empty"), 2, "--output is missing"),
+        (("prepare", "pretrain", "--bids", "empty"), 3, "--output is missing"),
         (("prepare", "pretrain", "--bids", "empty", "-o", "run"), 3, "empty contains no T1-weighted scan"),
         (("predict", TISSUE, "-o", "run"), 5, "tissue is an exported model. Use the run"),
         (("export", "empty", "--name", "mine"), 5, "empty contains no checkpoint"),
