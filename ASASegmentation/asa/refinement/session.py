@@ -208,6 +208,8 @@ class Refinement:
             changed, values, certainty = self._changed(mark.adds, segment, drawn)
         finally:
             self._state.allowed[places] = before
+        if not len(changed):  # only of a box: every voxel of another mark changes or was refused above
+            raise InputError(f"Nothing in {name[0].lower()}{name[1:]} may change: locks or earlier marks forbid it.")
         flat = np.ravel_multi_index(tuple(changed.T), self.grid.shape)
         old = self._state.labels.reshape(-1)[flat]
         posterior = None

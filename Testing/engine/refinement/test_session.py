@@ -218,6 +218,9 @@ def test_a_box_is_searched_and_nothing_outside_it_changes(head: Head, session: R
     assert (changed >= (13, 17, 26)).all() and (changed <= (27, 31, 38)).all()
     assert dice(session.labels[:, :, 26:] > 0, head.truth[:, :, 26:] > 0) > 0.85
     assert session.add(box).voxels == 0
+    locked = Refinement(head.start, locked=["WT"])
+    with pytest.raises(InputError, match="Nothing in mark 1 \\(box\\) may change"):
+        locked.add(box)
     session.add(replace(box, action="remove"))
     assert not (session.labels[13:28, 17:32, 26:39] > 0).any()
 
