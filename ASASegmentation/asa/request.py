@@ -16,6 +16,7 @@ from asa.errors import InputError
 from asa.tasks import TASKS
 
 ALIGNMENTS = ("auto", "none")
+REORIENTATIONS = ("off", "auto")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class SegmentRequest:
         tta: test-time augmentation (left-right flip): average with what the network makes of the mirrored image;
             None takes the model's default.
         align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
+        reorient: ``auto`` takes the orientation found in the image for right where the header says another; ``off``
+            calls such a result doubtful.
+        strict: refuse what would otherwise be segmented with the verdict ``doubtful`` because of the images.
         threads: CPU threads; None leaves PyTorch's choice.
         posterior: keep the class probabilities in the scan's grid.
         threshold: probability, above 0 and below 1, from which on a voxel is labelled; None takes the likeliest class,
@@ -43,6 +47,8 @@ class SegmentRequest:
     device: str = "auto"
     tta: bool | None = None
     align: str = "auto"
+    reorient: str = "off"
+    strict: bool = False
     threads: int | None = None
     posterior: bool = False
     threshold: float | None = None
@@ -75,6 +81,8 @@ class SegmentRequest:
             device=entries.take("device", text, "a text", default.device),
             tta=entries.take("tta", flag, "true or false", default.tta),
             align=entries.take("align", text, "a text", default.align),
+            reorient=entries.take("reorient", text, "a text", default.reorient),
+            strict=entries.take("strict", flag, "true or false", default.strict),
             threads=entries.take("threads", lambda v: whole(v, 1), "a whole number from 1", default.threads),
             posterior=entries.take("posterior", flag, "true or false", default.posterior),
             threshold=entries.take("threshold", number, "a number", default.threshold),
@@ -103,6 +111,8 @@ class SegmentRequest:
                 raise InputError(f"The file {path} cannot be read: there is no such file.")
         if self.align not in ALIGNMENTS:
             raise InputError(f"The alignment '{self.align}' is unknown; choose from {', '.join(ALIGNMENTS)}.")
+        if self.reorient not in REORIENTATIONS:
+            raise InputError(f"'{self.reorient}' is no way to reorient; choose from {', '.join(REORIENTATIONS)}.")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"The threshold must be a probability between 0 and 1, not {self.threshold}.")
         if self.reference is not None and self.reference not in self.images:
