@@ -31,14 +31,14 @@ class SegmentRequest:
         tta: test-time augmentation: average with the prediction for the image flipped left to right; None takes the
             model's default.
         align: ``auto`` registers the head with the brain frame; ``none`` assumes that it is in MNI152 space.
-        reorient: ``auto`` accepts the orientation found in the image where the header contradicts it; ``off`` calls
-            such a result doubtful.
-        strict: whether to refuse images that would give a doubtful result.
         threads: CPU threads; None for PyTorch's default.
         posterior: whether to keep the class probabilities on the grid of the scan.
         threshold: minimum probability, between 0 and 1, for a voxel to be labelled; None takes the most likely class,
             or the model's threshold of each region.
         reference: modality whose grid the result is on; None takes the first given one that the task prefers.
+        reorient: ``auto`` accepts the orientation found in the image where the header contradicts it; ``off`` calls
+            such a result doubtful.
+        strict: whether to refuse images that would give a doubtful result.
     """
 
     images: Mapping[str, Path]
@@ -47,12 +47,12 @@ class SegmentRequest:
     device: str = "auto"
     tta: bool | None = None
     align: str = "auto"
-    reorient: str = "off"
-    strict: bool = False
     threads: int | None = None
     posterior: bool = False
     threshold: float | None = None
     reference: str | None = None
+    reorient: str = "off"
+    strict: bool = False
 
     @staticmethod
     def from_json(values: object, where: str) -> SegmentRequest:
