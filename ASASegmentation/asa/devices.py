@@ -70,3 +70,22 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)) and bool(mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES - 1))
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the peak memory of this process in bytes: of tensors on the GPU, otherwise in total; 0 if unknown."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) if sys.platform == "darwin" else 1024.0 * peak
+
+
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16: on request, or if the hardware supports it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    return native_bf16(device)

@@ -37,7 +37,7 @@ from asa.refinement import MarkSet, Refinement, Start, read_marks
 from asa.refinement.segments import read_segmentation
 from asa.result_folder import REPORT, find_current, publish, staging_in
 from asa.tasks import TASKS, TITLES, Task
-from asa.volume import Grid, Volume, read_volume
+from asa.volume import Grid, Volume, read_scan, read_volume
 
 MARKS = "marks.json"
 _REFINING = 0.5  # share of the whole when the marks begin; reading and preparing come before
@@ -183,7 +183,7 @@ def _check_images(request: RefineRequest, found: Mapping[str, Any], task: Task) 
 
 
 def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Beginning:
-    scans = {key: read_volume(path) for key, path in request.images.items()}
+    scans = {key: read_scan(path) for key, path in request.images.items()}
     matrices = _matrices(found)
     if matrices.keys() >= scans.keys() and found.get("reference") in matrices:
         reference = str(found["reference"])

@@ -32,7 +32,7 @@ from asa.metrics import dice
 from asa.refinement import Mark, Start
 from asa.request import SegmentRequest
 from asa.tasks import TASKS
-from asa.volume import Volume, read_volume
+from asa.volume import Volume, read_scan, read_volume
 
 SEGMENTS = {"tumour": ("WT", "TC"), "wmh": ("WMH",)}
 BEST_SHOWN = {"WT": "flair", "TC": "t1gd", "ET": "t1gd", "WMH": "flair"}
@@ -42,7 +42,7 @@ STORE = RESULTS / "interaction.json"
 def read_case(row: dict[str, str], task: str, results: Path | None) -> tuple[Start, npt.NDArray[np.uint8], list[str]]:
     """Start from the model's result (from nothing without ``results``), the true labels, and the modalities."""
     keys = [one.key for one in TASKS[task].modalities if row.get(one.key)]
-    images = [read_volume(row[key]) for key in keys]
+    images = [read_scan(row[key]) for key in keys]
     truth = read_volume(row["labels"], labels=True)
     grid = truth.grid
     labels, posterior = np.zeros(grid.shape, np.uint8), None
