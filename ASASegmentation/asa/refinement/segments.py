@@ -95,7 +95,7 @@ def _read_layers(path: Path) -> tuple[list[npt.NDArray[Any]], StorageOrder, list
     affine[:3, :3] = direction * image.GetSpacing()[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
     affine = LPS_TO_RAS @ affine
-    array = sitk.GetArrayViewFromImage(image)
+    array = sitk.GetArrayFromImage(image)
     layers = [array] if image.GetNumberOfComponentsPerPixel() == 1 else [array[..., n] for n in range(array.shape[-1])]
     stored = [layer.T for layer in layers]
     return stored, StorageOrder.of(affine), [{**entry, "affine": affine} for entry in described]
