@@ -5,13 +5,19 @@ from __future__ import annotations
 import ctypes
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from asa.errors import ResourceError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
+# By the name that PyTorch before 2.5 has too.
+OUT_OF_MEMORY: tuple[type[BaseException], ...] = (torch.cuda.OutOfMemoryError, MemoryError)
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,6 +52,22 @@ def main_memory(line: str) -> int:
             return next(1024 * int(said.split()[1]) for said in stream if said.startswith(line))
     except (OSError, StopIteration):
         return 0
+
+
+def to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return a tensor on the CPU that shares the memory of an array.
+
+    By DLPack, because builds of PyTorch before 2.3 cannot exchange arrays with NumPy 2 in their own way: among them is
+    the last one for Intel Macs, and 3D Slicer comes with NumPy 2.
+    """
+    whole = np.ascontiguousarray(array)
+    return from_dlpack(whole if whole.flags.writeable else whole.copy())
+
+
+def to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """Return a writable array with the values of a tensor on the CPU; by DLPack, as :func:`to_tensor`."""
+    array: npt.NDArray[Any] = np.from_dlpack(tensor.detach().contiguous())
+    return array if array.flags.writeable else array.copy()
 
 
 def native_bf16(device: torch.device) -> bool:

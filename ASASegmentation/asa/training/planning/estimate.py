@@ -115,7 +115,7 @@ def estimate(settings: Settings, folder: Path, device: str = "auto") -> Estimate
     base = CUDA_BYTES + weights if chosen.type == "cuda" else int(peak_memory(chosen))
     try:
         probe = measure(plan, chosen)
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         raise ResourceError(f"Not even a small crop fits into the free memory of {chosen}.") from error
     o, s = plan.optimisation, plan.schedule
     copies = OPTIMISER_COPIES[o.optimiser]
