@@ -19,8 +19,22 @@ TESTS = [*(REPOSITORY / "Testing").rglob("*.py")]
 # From the ground up. A unit imports from its own floor and those below; on a floor the imports form no circle.
 # A unit is a file or a folder right below `asa`; each folder of `training` is one, the files beside them are another.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "files", "seeds", "volume", "geometry", "tasks", "metrics", "devices", "program", "entries"})
-    | {"model_description", "request", "image_names", "events"},
+    frozenset(
+        {
+            "errors",
+            "files",
+            "seeds",
+            "volume",
+            "geometry",
+            "tasks",
+            "metrics",
+            "devices",
+            "program",
+            "entries",
+            "interrupts",
+        }
+    )
+    | {"model_description", "request", "image_names", "events", "interrupts"},
     frozenset({"nn", "preprocessing"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),

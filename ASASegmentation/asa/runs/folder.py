@@ -5,6 +5,7 @@ Which files it holds: :mod:`asa.runs.layout`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -141,19 +142,16 @@ class Run:
             with self.events_path.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
         except OSError as error:
-            print(f"Event not written: {error.strerror}.", flush=True)
+            _print(f"Event not written: {error.strerror}.")
         for listener in self.listeners:
             listener(kind, values)
 
     def log(self, text: str) -> None:
         """Append a line to log.txt and print it."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
-        print(line, flush=True)
-        try:
-            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
-        except OSError:
-            pass  # printed already
+        _print(line)
+        with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
 
     def heartbeat(self, phase: str, step: int, steps: int = 0, **more: str) -> None:
         """Record that the process is alive, its phase, and ``step`` of ``steps`` (0: unknown)."""
@@ -162,7 +160,7 @@ class Run:
         try:
             write_json(self.folder / STATE, state)
         except Exception as error:
-            print(f"Heartbeat not written: {error}", flush=True)
+            _print(f"Heartbeat not written: {error}")
 
     def ended_here(self) -> bool:
         """Return whether this process has recorded the end of the run."""
@@ -171,6 +169,11 @@ class Run:
         except (OSError, ValueError):
             return False
         return state.get("pid") == os.getpid() and state.get("phase") in ENDED
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that has gone, or a full disk, does not end a run
+        print(line, flush=True)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

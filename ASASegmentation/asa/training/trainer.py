@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from asa.devices import keep_freed_memory, native_bf16
 from asa.errors import AsaError, InputError, ModelError
+from asa.interrupts import install
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.runs.folder import Run
@@ -364,15 +365,12 @@ class Trainer:
 
     @contextlib.contextmanager
     def signals(self) -> Any:
-        """SIGTERM and SIGINT finish the step, write a checkpoint and end the run as ``stopped``."""
+        """Signals that ask for the end finish the step, write a checkpoint and end the run as ``stopped``."""
 
         def request(_number: int, _frame: object) -> None:
             self.stop_requested = True
 
-        try:
-            old = {s: signal.signal(s, request) for s in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # not the main thread: its owner decides
-            old = {}
+        old = install(request)  # none outside the main thread, whose owner decides
         try:
             yield
         finally:

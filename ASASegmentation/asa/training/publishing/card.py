@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from asa.errors import InputError, ModelError
+from asa.errors import InputError, ModelError, OutputError
 from asa.models import user_models
 from asa.runs.abilities import abilities
 from asa.runs.folder import Run, read_events
@@ -42,7 +42,10 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
         raise InputError(
             f"'{name}' is not a valid model name; use only letters, digits, dots, hyphens and underscores."
         )
-    folder = folder or user_models() / name
+    own = user_models()
+    if folder is None and own is None:
+        raise OutputError("There is no home folder for a user's own models; name a folder for the model with --output.")
+    folder = folder or Path(own or "") / name
     if folder.exists() and any(folder.iterdir()):
         raise ModelError(f"{folder} already exists. Choose another name, or remove it first.")
     source = find_checkpoint(run)
