@@ -7,26 +7,29 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asa import bids
 from asa.errors import AsaError, Cancelled, InputError
 from asa.files import protect_others, write_json
-from asa.image_names import image_stem, is_image_name
+from asa.image_names import image_stem
 from asa.job import Finished
+from asa.program import explain
 from asa.tasks import Modality
 
 SUMMARY = "summary.json"
-_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+$")
-_AGENT = re.compile(r"_ce-[A-Za-z0-9]+")
+# A line break in a name would break every list of names.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One head: the name of its output folder and its image for each modality."""
+    """One head: the name of its output folder, its image for each modality, and why these where there were others."""
 
     name: str
     images: dict[str, Path]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,35 +46,31 @@ class Outcome:
 def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
     """The cases in a list of images, folders of images and BIDS folders, named apart from one another.
 
-    `modalities` are those the model sees. An image given by itself is of the first that it requires. In a BIDS folder,
-    images of one session under the same name, but for the modality, are a case; those without a required one are left
-    out.
+    `modalities` are those the model sees. An image given by itself is of the first that it requires. Images that are
+    named as BIDS names them are grouped by session, see :mod:`asa.bids`; sessions without a required one are left out.
     Raises InputError when a path does not exist or holds no image.
     """
     first = next((modality for modality in modalities if modality.required), modalities[0])
-    found: list[tuple[str, dict[str, Path]]] = []
+    found: list[Case] = []
     for path in inputs:
         if path.is_dir():
-            members = list(_bids(path, modalities) if _is_bids(path) else _images(path, first))
+            members = [Case(one.name, one.images, one.notes) for one in bids.find_sessions(path, modalities)]
+            members += [] if bids.is_tree(path) else _images(path, first)
             if not members:
                 raise InputError(f"The folder {path} holds no {first.title} image that can be read.")
             found += members
         elif path.exists():
-            found.append((image_stem(path), {first.key: path}))
+            found.append(Case(image_stem(path), {first.key: path}))
         else:
             raise InputError(f"There is no image {path}.")
-    return [Case(name, images) for name, (_, images) in zip(distinct(found), found, strict=True)]
+    plain = [(_UNPRINTABLE.sub("_", case.name), case.images) for case in found]
+    return [replace(case, name=name) for case, name in zip(found, distinct(plain), strict=True)]
 
 
 def left_out(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
-    """The subjects, or their sessions, in the BIDS folders among `inputs` of which no image is in a case."""
-    used = {parent for case in cases for image in case.images.values() for parent in image.parents}
-    missing: list[str] = []
-    for folder in (path for path in inputs if path.is_dir() and _is_bids(path)):
-        for subject in (path for path in sorted(folder.glob("sub-*")) if path.is_dir()):
-            parts = [path for path in sorted(subject.glob("ses-*")) if path.is_dir()] or [subject]
-            missing += [str(part.relative_to(folder)) for part in parts if part not in used]
-    return missing
+    """The subjects or sessions in the folders among `inputs` of which no image is in a case."""
+    used = [image for case in cases for image in case.images.values()]
+    return [name for folder in inputs if folder.is_dir() for name in bids.left_out(folder, used)]
 
 
 def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
@@ -82,12 +81,8 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
             finished = run(case)
         except Cancelled:
             raise
-        except AsaError as error:
-            yield Outcome(case, "failed", time.monotonic() - started, error=error)
         except Exception as error:  # one broken head must not cost the night's other nine hundred
-            wrapped = AsaError(f"Unexpected error: {type(error).__name__}: {error}")
-            wrapped.__cause__ = error
-            yield Outcome(case, "failed", time.monotonic() - started, error=wrapped)
+            yield Outcome(case, "failed", time.monotonic() - started, error=explain(error))
         else:
             status = "reused" if finished.reused else "done"
             yield Outcome(case, status, time.monotonic() - started, finished=finished)
@@ -109,6 +104,7 @@ def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
     rows = [
         {
             "case": outcome.case.name,
+            "images": {key: path.name for key, path in outcome.case.images.items()},
             "status": outcome.status,
             "seconds": round(outcome.seconds, 1),
             "error": str(outcome.error) if outcome.error else None,
@@ -120,45 +116,10 @@ def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
     write_json(path, {"schema_version": 1, "cases": rows})
 
 
-def _is_bids(folder: Path) -> bool:
-    names = (child.name for child in folder.iterdir() if child.is_dir())
-    return (folder / "dataset_description.json").exists() or any(_SUBJECT.match(name) for name in names)
-
-
-def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, dict[str, Path]]]:
-    candidates = [*folder.glob("sub-*/anat/*"), *folder.glob("sub-*/ses-*/anat/*")]
-    cases: dict[tuple[Path, str], dict[str, Path]] = {}
-    for modality in modalities:
-        for image in sorted(_of_modality(candidates, modality)):
-            name = _AGENT.sub("", image_stem(image)).rpartition("_")[0]
-            cases.setdefault((image.parent, name), {}).setdefault(modality.key, image)
-    for (_, name), images in sorted(cases.items()):
-        if all(modality.key in images for modality in modalities if modality.required):
-            yield name, images
-
-
-def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
-    """Images whose BIDS name ends as the modality's; a contrast-enhanced T1w is not a T1w.
-
-    Whatever the agent is called, and also where other parts (run-1) stand behind it.
-    """
-    enhanced, suffix = modality.bids.startswith("ce-"), modality.bids.rpartition("_")[2]
-    for path in paths:
-        stem = image_stem(path)
-        if _is_image(path) and stem.endswith(f"_{suffix}") and bool(_AGENT.search(stem)) == enhanced:
-            yield path
-
-
-def _images(folder: Path, modality: Modality) -> Iterator[tuple[str, dict[str, Path]]]:
+def _images(folder: Path, modality: Modality) -> Iterator[Case]:
     for path in sorted(folder.iterdir()):
-        if _is_image(path):
-            yield image_stem(path), {modality.key: path}
-
-
-def _is_image(path: Path) -> bool:
-    # A link to nothing (a data set not fetched) counts: its head is to fail, not to be missing without a word.
-    there = path.is_file() or (path.is_symlink() and not path.exists())
-    return there and is_image_name(path)
+        if bids.is_image(path) and not bids.is_named(path):
+            yield Case(image_stem(path), {modality.key: path})
 
 
 def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
