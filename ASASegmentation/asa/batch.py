@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from asa import bids
 from asa.errors import AsaError, Cancelled, InputError
-from asa.files import protect_others, write_json
+from asa.files import protect_others, read_json, write_json
 from asa.image_names import image_stem
 from asa.job import Finished
 from asa.program import explain
@@ -91,7 +90,7 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
 def protect_summary(path: Path) -> None:
     """Refuse to replace a file that is not the summary of an earlier batch. Raises OutputError."""
     try:
-        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        cases = read_json(path)["cases"]
         ours = all({"case", "status", "exit_code"} <= set(case) for case in cases)
     except (OSError, ValueError, LookupError, TypeError):
         ours = False

@@ -89,6 +89,19 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file, which begins with a byte-order mark where some editors wrote it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or nested too deep.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of the content of a file, as 64 hexadecimal digits.
 

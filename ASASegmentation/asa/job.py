@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from asa import events
 from asa.errors import Cancelled, InputError
-from asa.files import sha256
+from asa.files import read_json, sha256
 from asa.interrupts import check as check_interrupt
 from asa.program import Progress, Reporter, memory_errors, reported
 from asa.request import SegmentRequest
@@ -258,7 +257,7 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
 
 def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields = read_json(Path(path))
         folder = Path(fields.pop("output"))
         segmentation_file = bool(fields.pop("segmentation_file", True))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -7,14 +7,13 @@ was cut short, emptied or replaced is never returned as the result, and one that
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asa.errors import OutputError
-from asa.files import exclusive_lock, protect_inputs, protect_others, sha256, write_json
+from asa.files import exclusive_lock, protect_inputs, protect_others, read_json, sha256, write_json
 from asa.interrupts import cleanup, deferred
 
 REPORT = "report.json"
@@ -179,7 +178,7 @@ def _finish_removal(folder: Path) -> None:
 
 
 def _read(folder: Path) -> Report:
-    report: Report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    report: Report = read_json(folder / REPORT)
     return report
 
 
@@ -201,7 +200,7 @@ def _recorded(folder: Path) -> dict[str, str]:
 def _damaged(report: Path) -> bool:
     """Whether there is a report that cannot be read as JSON: one of ours that was cut short, for all that is known."""
     try:
-        json.loads(report.read_text(encoding="utf-8"))
+        read_json(report)
     except FileNotFoundError:
         return False
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asa.errors import InputError
-from asa.files import try_lock
+from asa.files import read_json, try_lock
 from asa.models import user_models
 
 LOOK_S = 0.5  # polling interval of the queue
@@ -125,7 +125,10 @@ def _living(device: str, own: Path | None = None) -> Iterator[tuple[Path, Path]]
             stream.close()
             _remove(ticket)
             continue
-        yield ticket, Path(json.loads(ticket.with_suffix(".run").read_text(encoding="utf-8")))
+        try:
+            yield ticket, Path(read_json(ticket.with_suffix(".run")))
+        except (OSError, ValueError, TypeError):  # cut short; its holder lives nevertheless
+            yield ticket, Path("unknown")
 
 
 def _remove(ticket: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from asa.errors import InputError, ModelError, OutputError
+from asa.files import read_json
 from asa.models import user_models
 from asa.runs.abilities import abilities
 from asa.runs.folder import Run, read_events
@@ -101,7 +101,7 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
 def temperature(run: Path) -> dict[str, float]:
     """Return the calibration temperature fitted on the validation cases, {} without validation cases."""
     try:
-        return {"temperature": float(json.loads((run / CALIBRATION).read_text(encoding="utf-8"))["temperature"])}
+        return {"temperature": float(read_json(run / CALIBRATION)["temperature"])}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
 
