@@ -92,6 +92,7 @@ class Parameters:
 
     @property
     def task(self) -> Task:
+        """The selected task."""
         return TASKS[self.settings.task]
 
     def volume(self, modality: str) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -100,6 +101,7 @@ class Parameters:
         return volume
 
     def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        """Select the volume of a modality; None for none."""
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
 
     @property

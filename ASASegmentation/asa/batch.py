@@ -1,4 +1,4 @@
-"""Many scans in one go: finding the cases, running each, going on after a failure."""
+"""Batches: find the cases, run each, and continue after a failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 @dataclass(frozen=True)
 class Case:
-    """One head: the name of its output folder, its image for each modality, and why these where there were others."""
+    """One head: the name of its result folder, its image for each modality, and why these where there was a choice."""
 
     name: str
     images: dict[str, Path]
@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: "done", "reused" (it was done before) or "failed" with the error."""
+    """Outcome of a case: "done", "reused" (an up-to-date result existed) or "failed" with the error."""
 
     case: Case
     status: str
@@ -43,11 +43,20 @@ class Outcome:
 
 
 def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
-    """The cases in a list of images, folders of images and BIDS folders, named apart from one another.
+    """Find the cases in images, folders of images and BIDS folders.
 
-    `modalities` are those the model sees. An image given by itself is of the first that it requires. Images that are
-    named as BIDS names them are grouped by session, see :mod:`asa.bids`; sessions without a required one are left out.
-    Raises InputError when a path does not exist or holds no image.
+    Images that are named as in BIDS are grouped by session, see :mod:`asa.bids`; sessions without a required modality
+    are omitted.
+
+    Args:
+        inputs: images and folders.
+        modalities: those of the model; a single image is taken for the first required one.
+
+    Returns:
+        The cases, with distinct names.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no image.
     """
     first = next((modality for modality in modalities if modality.required), modalities[0])
     found: list[Case] = []
@@ -56,31 +65,35 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
             members = [Case(one.name, one.images, one.notes) for one in bids.find_sessions(path, modalities)]
             members += [] if bids.is_tree(path) else _images(path, first)
             if not members:
-                raise InputError(f"The folder {path} holds no {first.title} image that can be read.")
+                raise InputError(f"The folder {path} contains no {first.title} image in a supported format.")
             found += members
         elif path.exists():
             found.append(Case(image_stem(path), {first.key: path}))
         else:
-            raise InputError(f"There is no image {path}.")
+            raise InputError(f"The image {path} does not exist.")
     plain = [(_UNPRINTABLE.sub("_", case.name), case.images) for case in found]
     return [replace(case, name=name) for case, name in zip(found, distinct(plain), strict=True)]
 
 
-def left_out(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
-    """The subjects or sessions in the folders among `inputs` of which no image is in a case."""
+def omitted_subjects(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
+    """Return the subjects, or sessions, in folders of BIDS images that contributed no image to a case."""
     used = [image for case in cases for image in case.images.values()]
-    return [name for folder in inputs if folder.is_dir() for name in bids.left_out(folder, used)]
+    return [name for folder in inputs if folder.is_dir() for name in bids.omitted_subjects(folder, used)]
 
 
 def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
-    """Runs `run` on each case and yields what became of it; only Cancelled ends the batch."""
+    """Run each case and yield its outcome; a failed case does not end the batch.
+
+    Raises:
+        Cancelled: as soon as ``run`` does.
+    """
     for case in cases:
         started = time.monotonic()
         try:
             finished = run(case)
         except Cancelled:
             raise
-        except Exception as error:  # one broken head must not cost the night's other nine hundred
+        except Exception as error:  # one bad case must not end a long batch
             yield Outcome(case, "failed", time.monotonic() - started, error=explain(error))
         else:
             status = "reused" if finished.reused else "done"
@@ -88,7 +101,11 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
 
 
 def protect_summary(path: Path) -> None:
-    """Refuse to replace a file that is not the summary of an earlier batch. Raises OutputError."""
+    """Refuse to replace a file that is not the summary of an earlier batch.
+
+    Raises:
+        OutputError: such a file is in the way.
+    """
     try:
         cases = read_json(path)["cases"]
         ours = all({"case", "status", "exit_code"} <= set(case) for case in cases)
@@ -99,7 +116,11 @@ def protect_summary(path: Path) -> None:
 
 
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Writes what became of each case as JSON. Raises OutputError."""
+    """Write the outcome of each case as JSON.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     rows = [
         {
             "case": outcome.case.name,
@@ -122,9 +143,12 @@ def _images(folder: Path, modality: Modality) -> Iterator[Case]:
 
 
 def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
-    """Names for output folders: a name that occurs twice gets the folder of its image in front, then a number.
+    """Return distinct names of result folders: duplicates are prefixed by the folder of their image, then numbered.
 
-    The folder comes first, because then a case keeps its name when the list grows or is sorted otherwise.
+    The folder is preferred, because the name then does not depend on the order or number of cases.
+
+    Args:
+        found: name and images (modality -> file) of each case.
     """
     occurrences = Counter(name for name, _ in found)
     names: list[str] = []

@@ -139,7 +139,7 @@ def find_sessions(folder: Path, modalities: Sequence[Modality]) -> list[Session]
     ]
 
 
-def left_out(folder: Path, used: Iterable[Path]) -> list[str]:
+def omitted_subjects(folder: Path, used: Iterable[Path]) -> list[str]:
     """Return the subjects, or their sessions, of a BIDS tree of which no image is used; of other folders, the sessions.
 
     Args:

@@ -64,7 +64,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, final: Path) -> None:
-    """On Windows a file that somebody is reading cannot be replaced: the reader is waited for, up to a second."""
+    """Replace a file; on Windows, wait up to a second for a reader, which prevents it."""
     for _attempt in range(_ATTEMPTS if os.name == "nt" else 0):
         try:
             temporary.replace(final)

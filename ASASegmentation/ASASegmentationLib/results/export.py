@@ -24,7 +24,8 @@ class ExportError(Exception):
 def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b"") -> None:
     """Write a file in the format given by its name: .seg.nrrd, .nii, .dcm, .csv, or .png (the bytes `overview`).
 
-    Raises ExportError.
+    Raises:
+        ExportError: the format is unknown, or the file cannot be written; the message is for the user.
     """
     name = path.name.lower()
     try:

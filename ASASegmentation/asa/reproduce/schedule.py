@@ -83,7 +83,7 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
                 if not job.over():
                     continue
                 del running[slot]
-                reason = job.failure() or ("" if plan.finished(unit.name) else "it ended before it was finished")
+                reason = job.failure() or ("" if plan.finished(unit.name) else "it ended before it finished")
                 if reason:
                     failed[unit.name] = reason
                     say(f"{unit.name} failed: {reason}")
@@ -98,7 +98,7 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
         raise
     if failed:
         raise UnitFailed(
-            f"{len(failed)} of {total} units were not done (called again, the others are kept):",
+            f"{len(failed)} of {total} units failed; run the command again to retry them, the others are kept:",
             [f"{name}: {reason}" for name, reason in failed.items()],
         )
 

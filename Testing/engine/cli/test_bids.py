@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa.batch import find_cases, left_out
+from asa.batch import find_cases, omitted_subjects
 from asa.bids import find_sessions
 from asa.tasks import TISSUE, TUMOUR, WMH, Modality
 
@@ -155,4 +155,4 @@ def test_a_flat_folder_of_bids_names_is_grouped_and_others_stand_alone(tmp_path:
     ]
     tissue = find_cases([tmp_path], TISSUE.modalities[:1])
     assert [case.name for case in tissue] == ["sub-01", "anna"]
-    assert left_out([tmp_path], tissue) == ["sub-02"]
+    assert omitted_subjects([tmp_path], tissue) == ["sub-02"]
