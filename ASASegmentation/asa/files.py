@@ -99,7 +99,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("It is nested too deep.") from None
 
 
 def sha256(path: Path) -> str:

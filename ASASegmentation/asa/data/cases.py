@@ -172,7 +172,8 @@ def raise_problems(problems: Sequence[str], where: str) -> None:
         return
     more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     plural = "problem" if len(problems) == 1 else "problems"
-    raise InputError(f"{len(problems)} {plural} in {where}:", [*problems[:SHOWN], *more])
+    heading = f"{len(problems)} {plural} in {where}:"
+    raise InputError(heading, [*problems[:SHOWN], *more])
 
 
 def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str]) -> Iterator[str]:

@@ -142,9 +142,9 @@ class Run:
         try:
             record = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(record, dict):
-                raise ValueError("it holds no settings")
+                raise ValueError("It contains no settings.")
             if not isinstance(record.get("format", 0), int):
-                raise ValueError("its format is no number")
+                raise ValueError("Its format is not a number.")
         except (ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} is damaged ({reason}); choose another folder.") from error
