@@ -19,6 +19,7 @@ from Testing.engine.atlas_heads import head, noise_block, true_matrix
 
 from asa.errors import InputError
 from asa.geometry import FRAME, template_brain
+from asa.geometry.orientation import about, turned
 from asa.inference import SegmentRequest, SegmentResult, segment
 from asa.inference.predictor import Predictor
 from asa.inference.quality import brain_reasons, confidence_reasons
@@ -166,6 +167,20 @@ def test_partial_coverage_is_doubtful(tmp_path: Path, model: Path) -> None:
     result = run({"flair": tmp_path / "part.nii.gz"}, model)
     assert result.trust.verdict == "doubtful"
     assert any("outside the field of view" in reason for reason in result.trust.reasons)
+
+
+def test_a_turned_head_is_doubtful_accepted_or_refused(tmp_path: Path, model: Path) -> None:
+    scan = head(true_matrix(), "flair", person=1, spacing=(3, 3, 3), stripped=True)
+    wrong = turned(scan, about(scan.grid.centre, np.diag([1.0, -1.0, -1.0])))
+    write_volume(wrong, tmp_path / "flair.nii.gz")
+    doubtful = run({"flair": tmp_path / "flair.nii.gz"}, model)
+    (reason,) = doubtful.trust.reasons
+    assert "The orientation in the header of the FLAIR image seems to be wrong" in reason
+    accepted = run({"flair": tmp_path / "flair.nii.gz"}, model, reorient="auto")
+    assert accepted.trust.verdict == "ok" and reason in accepted.warnings
+    assert np.array_equal(accepted.labels.array, doubtful.labels.array)
+    with pytest.raises(InputError, match=r"would be doubtful \(--strict\): The orientation"):
+        run({"flair": tmp_path / "flair.nii.gz"}, model, strict=True)
 
 
 def test_doubts_about_what_came_out() -> None:
