@@ -45,7 +45,8 @@ def find_turn(foreground: Foreground, search: Fit, coarse: Fit, middle: Fit) -> 
     Args:
         foreground: the bright voxels of the scan.
         search: a fit of the scan with few points, which tries all turns.
-        coarse, middle: the first levels of the alignment, which decide where the header does not come first.
+        coarse: a fit at the first level of the alignment.
+        middle: a fit at its second level; both decide where the header does not come first.
     """
     turns = right_angle_turns()
     begun = [min(_starts(foreground, turn), key=search.cost) for turn in turns]
