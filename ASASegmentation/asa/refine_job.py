@@ -20,6 +20,7 @@ from asa import report as outputs
 from asa.errors import Cancelled, InputError
 from asa.files import sha256, write_json
 from asa.geometry import Alignment, resample
+from asa.interrupts import check as check_interrupt
 from asa.job import (
     LABEL_MAP,
     OVERLAY,
@@ -92,7 +93,12 @@ def refine(
         ResourceError: not enough memory.
         Cancelled: on KeyboardInterrupt.
     """
-    progress = progress or (lambda _stage, _fraction: None)
+
+    def show(stage: str, fraction: float) -> None:
+        check_interrupt()
+        if progress is not None:
+            progress(stage, fraction)
+
     marks = read_marks(request.marks)
     found = _read_report(request.start) if request.start.is_dir() else {}
     task = _task(request, found)
@@ -112,17 +118,20 @@ def refine(
     report, reason = find_current(folder, settings, inputs, set())
     if report is not None:
         return Finished(folder, report, reused=True)
+    kept = None
     try:
         with staging_in(folder) as staging, memory_errors():
-            progress("reading", 0.0)
+            show("reading", 0.0)
             beginning = _read(request, found, task)
-            session = _corrected(request, beginning, marks, progress)
-            progress("writing", 0.9)
+            session = _corrected(request, beginning, marks, show)
+            show("writing", 0.9)
             report = _write(staging, beginning, session, marks, settings, inputs, segmentation_file)
             kept = publish(staging, folder, report)
     except KeyboardInterrupt:
-        raise Cancelled("Cancelled; nothing was written.") from None
-    progress("done", 1.0)
+        written = "nothing was written" if kept is None else f"the results in {folder} are complete"
+        raise Cancelled(f"Cancelled; {written}.") from None
+    if progress is not None:
+        progress("done", 1.0)
     return Finished(folder, report, notes=(*filter(None, [reason]), *kept))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asa.errors import AsaError
-from asa.program import interruptible
+from asa.interrupts import interruptible
 from asa.refine_job import RefineRequest, refine
 from asa.tasks import TASKS, TITLES
 
