@@ -9,6 +9,8 @@ import numpy as np
 import slicer
 
 from ASASegmentationLib.results import scene
+from ASASegmentationLib.segments.build import TERMINOLOGY_TAG
+from ASASegmentationLib.segments.edits import segment_tag
 from ASASegmentationLib.tests.case import PanelTestCase
 from ASASlicerLib.tests.scene import wait_for
 
@@ -44,6 +46,39 @@ class TestEdits(PanelTestCase):
         # no sum of what is not there
         self.assertEqual(set(received), {"Ventricular CSF", "Grey matter", "White matter"})
         self.assertEqual(received["Grey matter"], f"{8 * np.count_nonzero(self.edited) / 1000:.1f}")  # voxels of 2 mm
+
+    def test_an_update_leaves_no_label_of_a_kept_or_removed_segment_behind(self) -> None:
+        self.node.GetSegmentation().RemoveSegment("sulcal CSF")
+        self.ui.outputSelector.setCurrentNode(self.node)
+        self.segment()
+        self.assertEqual(self.stray_labels(self.node), set())
+        self.ui.undoButton.click()
+        self.assertEqual(self.stray_labels(self.node), set())
+
+    def test_an_update_and_its_undo_keep_how_a_segment_is_shown(self) -> None:
+        display, segment = self.node.GetDisplayNode(), lambda: self.node.GetSegmentation().GetSegment("WM")
+        properties = {
+            "Visibility": False, "Visibility3D": False, "Visibility2DFill": False, "Visibility2DOutline": False,
+            "Opacity3D": 0.3, "Opacity2DFill": 0.4, "Opacity2DOutline": 0.5, "Pickable": False,
+        }  # fmt: skip
+        for name, value in properties.items():
+            getattr(display, f"SetSegment{name}")("WM", value)
+        display.SetSegmentOverrideColor("WM", 0.1, 0.2, 0.3)
+        terminology = segment_tag(segment(), TERMINOLOGY_TAG).replace("White Matter", "My white matter")
+        segment().SetTag(TERMINOLOGY_TAG, terminology)
+        segment().SetTag("Note", "mine")
+        segment().SetTag("Segmentation.Status", "completed")
+        self.ui.outputSelector.setCurrentNode(self.node)
+        for act in (self.segment, self.ui.undoButton.click):
+            act()
+            for name, value in properties.items():
+                self.assertEqual(getattr(display, f"GetSegment{name}")("WM"), value, name)
+            self.assertEqual(tuple(display.GetSegmentOverrideColor("WM")), (0.1, 0.2, 0.3))
+            self.assertEqual(segment_tag(segment(), TERMINOLOGY_TAG), terminology)
+            self.assertEqual(segment_tag(segment(), "Note"), "mine")
+            undone = not self.ui.undoButton.enabled
+            self.assertEqual(segment_tag(segment(), "Segmentation.Status"), "completed" if undone else "")
+        self.assertTrue(display.GetRemoveUnusedDisplayProperties())
 
     def test_undo_takes_an_update_back(self) -> None:
         before = self.array(self.node, "WM").copy()
