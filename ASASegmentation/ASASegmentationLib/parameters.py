@@ -13,7 +13,7 @@ from asa.models import ModelFolder, list_models
 from asa.request import SegmentRequest
 from asa.tasks import TASKS, Modality, Task
 
-_VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"
+_VOLUME, _SUGGESTED, _SEGMENTATION = "ASA.volume.", "ASA.suggested.", "ASA.segmentation"
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,15 @@ class Parameters:
 
     def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
+
+    def suggest_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        """Set the volume of a modality as a suggestion, which lasts until the user changes it."""
+        self.node.SetNodeReferenceID(_SUGGESTED + modality, volume.GetID() if volume is not None else None)
+        self.set_volume(modality, volume)
+
+    def is_suggested(self, modality: str) -> bool:
+        """Whether the volume of a modality, or its absence, is not the user's choice."""
+        return self.node.GetNodeReference(_SUGGESTED + modality) is self.volume(modality)
 
     @property
     def model(self) -> ModelFolder | None:

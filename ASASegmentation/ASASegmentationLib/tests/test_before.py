@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import qt
 import slicer
@@ -12,7 +11,7 @@ import vtk
 from ASASegmentationLib.tests.case import UI_FILE, PanelTestCase
 from ASASlicerLib.dependencies import PACKAGES, Plan
 from ASASlicerLib.tests.fakes import add_head
-from ASASlicerLib.tests.scene import bent_transform, import_scene, wait_for
+from ASASlicerLib.tests.scene import bent_transform, wait_for
 
 
 class TestBeforeSegmenting(PanelTestCase):
@@ -39,22 +38,6 @@ class TestBeforeSegmenting(PanelTestCase):
         self.choose_task("tumour")
         wait_for(lambda: len(self.parameters.volumes()) == 4)
         self.assertEqual({key: node.GetName() for key, node in self.parameters.volumes().items()}, names)
-
-    def test_a_choice_is_never_replaced_by_a_proposal(self) -> None:
-        volume = self.add_proposed("something")
-        add_head("the_real_T1")
-        time.sleep(0.5)
-        slicer.app.processEvents()
-        self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
-
-    def test_a_choice_stays_when_another_scene_is_added(self) -> None:
-        volume = self.add_proposed("something")
-        add_head("the_real_T1")
-        import_scene()
-        time.sleep(0.5)
-        slicer.app.processEvents()
-        self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
-        self.assertEqual(self.ui.modalitySelector0.currentNodeID, volume.GetID())
 
     def test_one_volume_for_two_modalities_is_refused(self) -> None:
         volume = self.add_proposed()
