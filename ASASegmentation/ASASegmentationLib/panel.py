@@ -20,7 +20,7 @@ from ASASegmentationLib.logic import Outcome, SegmentationLogic
 from ASASegmentationLib.parameters import Parameters
 from ASASegmentationLib.results import scene
 from ASASegmentationLib.results_section import ResultsSection
-from ASASegmentationLib.wording import progress_text
+from ASASegmentationLib.wording import model_notes, progress_text
 from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.signals import Signal
@@ -81,10 +81,13 @@ class Panel:
         self._showing = True
         self._timer.stop()
         self._propose_timer.stop()
+        self._results.close()
         for watched, tag in (*self._observations, self._observed_node):
             watched.RemoveObserver(tag)
         for signal, listener in self._listeners:
             signal.disconnect(listener)
+        for selector in (*self._inputs.selectors, self.ui.outputSelector):
+            selector.setMRMLScene(None)  # a hidden selector that outlives its scene crashes the application at its end
         self.logic.close()
 
     # --- setting up
@@ -153,7 +156,10 @@ class Panel:
         self._showing = False
         node, tag = self._observed_node
         node.RemoveObserver(tag)
+        settings = self._parameters.settings
         self._parameters = Parameters(self._parameter_node())
+        if not self._parameters.stored:  # a closed scene takes the node with it, not what the user had chosen
+            self._parameters.settings = settings
         self._observed_node = self._observe_node()
         self._outcome, self._failure = None, ""
         self.show_parameters()
@@ -231,7 +237,10 @@ class Panel:
         if task == before.task:  # otherwise the rows still belong to the previous task
             self._inputs.store(self._parameters)
         self._parameters.settings = settings
-        self._parameters.segmentation = ui.outputSelector.currentNode()
+        output = ui.outputSelector.currentNode()
+        if output is not None and output is not self._parameters.segmentation:
+            self._parameters.result = output
+        self._parameters.segmentation = output
         if (settings.task, settings.model) != (before.task, before.model):
             finish(self._inputs.renew(self._parameters))
         node.EndModify(modified)
@@ -255,8 +264,9 @@ class Panel:
         if not running:
             ui.statusLabel.setText(self._failure or reason or self._summary())
         ui.undoButton.setEnabled(self.logic.can_undo)
-        overview = self._outcome.overview if self._outcome is not None else b""
-        self._results.show(self._segmentation(), overview, not running)
+        shown = self._segmentation()
+        overview = self._outcome.overview if self._outcome is not None and shown is self._outcome.node else b""
+        self._results.show(shown, overview, not running)
 
     def _reason(self) -> str:
         """Return why segmentation cannot start, as a sentence, or "" if it can."""
@@ -272,20 +282,24 @@ class Panel:
     def _summary(self) -> str:
         if self._outcome is None or self._segmented != self._volume_ids():
             ready = self._inputs.notes(self._parameters) or [_("Ready.")]
-            return "\n".join(filter(None, [*ready, dependencies.gpu_unused()]))
+            model = self._parameters.model
+            others = model_notes(model) if model is not None else []
+            return "\n".join(filter(None, [*ready, *others, dependencies.gpu_unused()]))
         lines = [_("Done: {segmentation}.").format(segmentation=self._outcome.node.GetName())]
         if self._outcome.kept:
             lines.append(_("Your edits were kept: {segments}.").format(segments=", ".join(self._outcome.kept)))
+        if self._outcome.hidden:
+            text = _("Hidden, because it shows the same scan: {segmentations}.")
+            lines.append(text.format(segmentations=", ".join(self._outcome.hidden)))
         return "\n".join(lines)
 
     def _volume_ids(self) -> dict[str, str]:
         return {key: volume.GetID() for key, volume in self._parameters.volumes().items()}
 
     def _segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """Return the segmentation shown in the results section: the last result, or the selected one."""
-        if self._outcome is not None and slicer.mrmlScene.IsNodePresent(self._outcome.node):
-            return self._outcome.node
-        return self._parameters.segmentation
+        """Return the segmentation shown in the results section: the last result or selected one, or else the newest."""
+        shown = self._parameters.result or self._parameters.segmentation
+        return shown or next(reversed(scene.segmentations(slicer.mrmlScene)), None)
 
     # --- suggestions
 
@@ -320,7 +334,10 @@ class Panel:
         if self.logic.running:
             self.logic.cancel()
             return
-        if not self._packages_ready():
+        wheels = str(self.ui.wheelsPathLineEdit.currentPath)
+        plan = self._plan(Path(wheels) if wheels else None)
+        if reason := dependencies.provide(plan, self._dialogs, self._installer):
+            self._on_failed(reason)
             return
         self.ui.logText.setPlainText("")
         self._outcome, self._failure = None, ""
@@ -331,22 +348,6 @@ class Panel:
             self.logic.start(self._parameters)
         except ValueError as reason:
             self._on_failed(str(reason))
-
-    def _packages_ready(self) -> bool:
-        text = str(self.ui.wheelsPathLineEdit.currentPath)
-        plan = self._plan(Path(text) if text else None)
-        if not plan.packages:
-            return True
-        if not self._dialogs.ask(plan.explanation()):
-            self._on_failed(_("Required Python packages are not installed."))
-            return False
-        try:
-            with self._dialogs.busy():
-                self._installer.install(plan.packages, plan.wheels)
-        except RuntimeError as error:
-            self._on_failed(str(error))
-            return False
-        return True
 
     # --- signals of the logic
 
@@ -359,6 +360,7 @@ class Panel:
 
     def _on_finished(self, outcome: Outcome) -> None:
         self._outcome = outcome
+        self._parameters.result = outcome.node
         self._refresh()
         if outcome.volume is not None:
             scene.present(outcome.volume)
@@ -382,6 +384,7 @@ class Panel:
     def _undo(self) -> None:
         self.logic.undo()
         self._outcome = None
+        self._parameters.result = None
         self._refresh()
 
     def _show_card(self) -> None:

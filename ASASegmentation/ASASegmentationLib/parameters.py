@@ -14,6 +14,7 @@ from asa.request import SegmentRequest
 from asa.tasks import TASKS, Modality, Task
 
 _VOLUME, _SUGGESTED, _SEGMENTATION = "ASA.volume.", "ASA.suggested.", "ASA.segmentation"
+_RESULT = "ASA.result"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Parameters:
         self.node.EndModify(modified)
 
     @property
+    def stored(self) -> bool:
+        """Whether the node holds settings."""
+        return bool(self.node.GetParameter("task"))
+
+    @property
     def task(self) -> Task:
         return TASKS[self.settings.task]
 
@@ -148,6 +154,16 @@ class Parameters:
     @segmentation.setter
     def segmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         self.node.SetNodeReferenceID(_SEGMENTATION, node.GetID() if node is not None else None)
+
+    @property
+    def result(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation whose results the panel shows; None for the newest one."""
+        node: slicer.vtkMRMLSegmentationNode | None = self.node.GetNodeReference(_RESULT)
+        return node
+
+    @result.setter
+    def result(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        self.node.SetNodeReferenceID(_RESULT, node.GetID() if node is not None else None)
 
 
 def _probability(text: str) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,6 +106,25 @@ def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> SegmentStatus:
         return SegmentStatus(State.FOREIGN, found)
     same = segment_tag(segment, _FINGERPRINT_TAG) == found.fingerprint
     return SegmentStatus(State.UNCHANGED if same else State.EDITED, found)
+
+
+def users_own(node: slicer.vtkMRMLSegmentationNode, keys: Iterable[str]) -> Steps[dict[str, Voxels | None]]:
+    """Find the segments that are no longer as ASA made them, in steps.
+
+    Args:
+        node: Segmentation.
+        keys: Ids of the segments of the result.
+
+    Returns:
+        Segment id -> voxels, None for segments that the user removed.
+    """
+    found = {}
+    for key in keys:
+        status = inspect(node, key)
+        if status.state in (State.EDITED, State.REMOVED, State.FOREIGN):
+            found[key] = status.voxels
+        yield True
+    return found
 
 
 def segment_tag(segment: slicer.vtkSegment, name: str) -> str:

@@ -60,6 +60,7 @@ class PanelTestCase(unittest.TestCase):
     def tearDown(self) -> None:
         self.panel.close()
         self.widget.close()
+        self.widget.deleteLater()
         slicer.mrmlScene.Clear(0)
 
     @property
