@@ -49,6 +49,7 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
     panel: Any = None  # until setup has come so far
 
     def setup(self) -> None:
+        """Build the panel; Slicer calls this once, when the module is opened."""
         ScriptedLoadableModuleWidget.setup(self)
         from ASASegmentationLib.panel import Panel
         from ASASlicerLib.dependencies import SlicerInstaller
@@ -67,6 +68,7 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
         )
 
     def cleanup(self) -> None:
+        """Close the panel; Slicer calls this on exit and on reload."""
         panel, self.panel = self.panel, None  # some versions of Slicer call this twice on exit
         if panel is not None:
             panel.close()
@@ -93,6 +95,11 @@ class ASASegmentationTest(ScriptedLoadableModuleTest):
     """Run the tests that need an application, or the stand-in for it."""
 
     def runTest(self, *args: Any, **kwargs: Any) -> None:
+        """Run the tests of the module.
+
+        Raises:
+            AssertionError: tests failed.
+        """
         import unittest
 
         from ASASegmentationLib.tests import suite

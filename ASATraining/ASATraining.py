@@ -49,6 +49,7 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
     panel: Any = None  # until setup has come so far
 
     def setup(self) -> None:
+        """Build the panel; Slicer calls this once, when the module is opened."""
         ScriptedLoadableModuleWidget.setup(self)
         from ASASlicerLib.dependencies import SlicerInstaller, training_plan
         from ASASlicerLib.dialogs import SlicerDialogs
@@ -72,6 +73,7 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
             self.panel.leave()
 
     def cleanup(self) -> None:
+        """Close the panel; Slicer calls this on exit and on reload."""
         panel, self.panel = self.panel, None  # some versions of Slicer call this twice on exit
         if panel is not None:
             panel.close()
@@ -101,6 +103,11 @@ class ASATrainingTest(ScriptedLoadableModuleTest):
     """Run the tests that need an application, or the stand-in for it."""
 
     def runTest(self, *args: Any, **kwargs: Any) -> None:
+        """Run the tests of the module.
+
+        Raises:
+            AssertionError: tests failed.
+        """
         import unittest
 
         from ASATrainingLib.tests import suite

@@ -61,7 +61,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """Folder of real heads: $ASA_DATA, or ../shared/data beside the checkout. Skips where it is missing."""
+    """Folder of real heads: $ASA_DATA, or ../shared/data next to the checkout. Skips where it is missing."""
     root = Path(os.environ.get("ASA_DATA") or REPOSITORY.parent / "shared" / "data")
     if not (root / "MANIFEST.tsv").is_file():
         pytest.skip(f"no real heads in {root}; set ASA_DATA to their folder")

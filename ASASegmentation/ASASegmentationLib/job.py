@@ -41,6 +41,12 @@ class Job(EngineJob[Result]):
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
+        """Write the volumes and the request; return the arguments for Python.
+
+        Raises:
+            OSError: a file cannot be written.
+            ChangedError: a volume changed while it was being written.
+        """
         images = {}
         for snapshot in self._snapshots:
             images[snapshot.name] = yield from snapshot.write(self.folder)
@@ -51,6 +57,11 @@ class Job(EngineJob[Result]):
         return self._program("asa.job", request)
 
     def results(self) -> Steps[Result]:
+        """Read the result folder, after creating surfaces if they are shown.
+
+        Raises:
+            OSError, ValueError, LookupError: a file is missing or invalid.
+        """
         if self._settings.surfaces:
             yield from self._make_surfaces()
         return (yield from read_result(self.folder / "result", self._task, self._moved()))

@@ -82,6 +82,7 @@ class SegmentationLogic:
 
     @property
     def running(self) -> bool:
+        """Whether a job is running or its results are being added to the scene."""
         return self._job is not None or self._arrival is not None
 
     @property
@@ -91,6 +92,7 @@ class SegmentationLogic:
 
     @property
     def can_undo(self) -> bool:
+        """Whether there is a last segmentation to undo, and no job is running."""
         return self._undo is not None and not self.running
 
     def problem(self, parameters: Parameters) -> str:
@@ -98,7 +100,11 @@ class SegmentationLogic:
         return volumes.problem(parameters.modalities, parameters.volumes())
 
     def start(self, parameters: Parameters) -> None:
-        """Start a job. Raises ValueError with the sentence of `problem` if there is one."""
+        """Start a job.
+
+        Raises:
+            ValueError: there is a `problem`; the message is its sentence.
+        """
         if self.running:
             raise ValueError(_("A segmentation is already running."))
         if reason := self.problem(parameters):

@@ -98,6 +98,7 @@ class Parameters:
 
     @property
     def task(self) -> Task:
+        """The selected task."""
         return TASKS[self.settings.task]
 
     def volume(self, modality: str) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -106,6 +107,7 @@ class Parameters:
         return volume
 
     def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        """Select the volume of a modality; None for none."""
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
 
     def suggest_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:

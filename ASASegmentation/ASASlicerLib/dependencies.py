@@ -58,9 +58,18 @@ _CUDA_MEGABYTES = 5000
 
 
 class Installer(Protocol):
-    """Installs packages, from the internet or from a folder of wheels. Raises RuntimeError with a sentence."""
+    """Installs packages, from the internet or from a folder of wheels."""
 
-    def install(self, packages: tuple[Package, ...], wheels: Path | None) -> None: ...
+    def install(self, packages: tuple[Package, ...], wheels: Path | None) -> None:
+        """Install packages.
+
+        Args:
+            packages: what to install.
+            wheels: folder of wheel files; None installs from the internet.
+
+        Raises:
+            RuntimeError: a package could not be installed; the message is for the user.
+        """
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class Plan:
 
     @property
     def megabytes(self) -> int:
+        """Required disk space in MB, including CUDA where PyTorch is installed for a GPU."""
         extra = _CUDA_MEGABYTES if self.gpu and any(package.module == TORCH for package in self.packages) else 0
         return sum(package.megabytes for package in self.packages) + extra
 
@@ -202,6 +212,11 @@ class SlicerInstaller:
     """Installs PyTorch through its Slicer extension and other packages with Slicer's pip."""
 
     def install(self, packages: tuple[Package, ...], wheels: Path | None) -> None:
+        """Install PyTorch with the extension PyTorch, or from wheel files, and all other packages with pip.
+
+        Raises:
+            RuntimeError: a package could not be installed; the message is for the user.
+        """
         others = [package for package in packages if package.module != TORCH or wheels is not None]
         torch = next((package for package in packages if package not in others), None)
         if torch is not None:

@@ -13,17 +13,23 @@ from slicer.i18n import tr as _
 class Dialogs(Protocol):
     """Interface of the dialogs; replaced in tests."""
 
-    def ask(self, question: str) -> bool: ...
+    def ask(self, question: str) -> bool:
+        """Ask a question and return whether the answer is yes."""
 
-    def tell(self, message: str) -> None: ...
+    def tell(self, message: str) -> None:
+        """Show a message."""
 
-    def show_text(self, title: str, text: str) -> None: ...
+    def show_text(self, title: str, text: str) -> None:
+        """Show a long text in a window with a title."""
 
-    def choose_file(self, proposed: str) -> str: ...
+    def choose_file(self, proposed: str) -> str:
+        """Return the path chosen for a new file, or "" if cancelled."""
 
-    def choose_folder(self, title: str) -> str: ...
+    def choose_folder(self, title: str) -> str:
+        """Return the chosen folder, or "" if cancelled."""
 
-    def busy(self) -> AbstractContextManager[object]: ...
+    def busy(self) -> AbstractContextManager[object]:
+        """Return a context in which the application shows that it is busy."""
 
 
 class SlicerDialogs:

@@ -54,11 +54,20 @@ class EngineJob(Generic[_T]):
         self._steps = self._work()
 
     def prepare(self) -> Steps[list[str]]:
-        """Write the inputs and return the arguments for Python. May raise OSError and ChangedError."""
+        """Write the inputs and return the arguments for Python.
+
+        Raises:
+            OSError: a file cannot be written.
+            ChangedError: a volume changed while it was being written.
+        """
         raise NotImplementedError
 
     def results(self) -> Steps[_T]:
-        """Read the results after the program has succeeded. May raise OSError, ValueError or LookupError."""
+        """Read the results after the program has succeeded.
+
+        Raises:
+            OSError, ValueError, LookupError: a file is missing or invalid.
+        """
         raise NotImplementedError
 
     def take(self, event: Reported) -> None:
@@ -66,6 +75,7 @@ class EngineJob(Generic[_T]):
 
     @property
     def ended(self) -> bool:
+        """Whether the job is done, failed or cancelled."""
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
     def poll(self) -> None:
@@ -94,7 +104,11 @@ class EngineJob(Generic[_T]):
         return given_up or not self.folder.exists()  # on Windows a terminating process may still lock it
 
     def run(self, arguments: Sequence[str]) -> Steps[int]:
-        """Run `python *arguments` to its end and return its exit code. Raises OSError if it cannot be started."""
+        """Run `python *arguments` to its end and return its exit code.
+
+        Raises:
+            OSError: it cannot be started.
+        """
         self._process = self._runner.start(arguments, self.folder)
         while True:
             for stream, line in self._process.lines():
@@ -159,6 +173,7 @@ class CleanUp:
         self._jobs: list[EngineJob[Any]] = []
 
     def add(self, job: EngineJob[Any]) -> None:
+        """Keep an ended job until its files and processes are removed."""
         self._jobs.append(job)
 
     def __bool__(self) -> bool:

@@ -37,7 +37,10 @@ def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.nda
     """Write a .nii or .nii.gz file: a volume with its 4x4 affine from (i, j, k) to RAS in mm.
 
     `voxels` returns the array (K, J, I), in Slicer's axis order; it is called at each step, so that no view of the
-    application's memory is kept. 64-bit integers and half floats become float32. Raises OSError.
+    application's memory is kept. 64-bit integers and half floats become float32.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     array = voxels()
     shape, kind = array.shape, array.dtype if array.dtype in _CODES else np.dtype(np.float32)

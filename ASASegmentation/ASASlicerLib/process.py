@@ -43,7 +43,11 @@ class ProcessRunner(Protocol):
     """Interface that starts programs."""
 
     def start(self, arguments: Sequence[str], folder: Path) -> Process:
-        """Run `python *arguments` in a folder. Raises OSError if it cannot be started."""
+        """Run `python *arguments` in a folder.
+
+        Raises:
+            OSError: it cannot be started.
+        """
 
 
 def python_executable() -> str:
@@ -61,12 +65,21 @@ class PythonRunner:
         self._python_path = python_path
 
     def start(self, arguments: Sequence[str], folder: Path) -> RunningProcess:
+        """Run `python *arguments` in a folder.
+
+        Raises:
+            OSError: it cannot be started.
+        """
         # temporary files of a killed program are removed with the folder
         temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
         return RunningProcess([python_executable(), *arguments], folder, {**self._environment(), **temporary})
 
     def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-        """Start a program that survives this one, its output appended to a file. Raises OSError."""
+        """Start a program that survives this one, its output appended to a file.
+
+        Raises:
+            OSError: it cannot be started.
+        """
         with output.open("ab") as stream:
             return subprocess.Popen(
                 [python_executable(), *arguments],
@@ -109,6 +122,7 @@ class RunningProcess:
                 os.set_blocking(pipe, False)
 
     def lines(self) -> list[tuple[str, str]]:
+        """Return the lines of output since the last call: (name of the stream, line)."""
         ended = self._process.poll() is not None  # checked first: all its output is available after its end
         found, empty = [], True
         for name, pipe in self._pipes.items():
@@ -132,6 +146,7 @@ class RunningProcess:
 
     @property
     def exit_code(self) -> int | None:
+        """The exit code once the program has ended and all its output was read, None before."""
         code = self._process.poll()
         return code if self._drained else None
 
@@ -145,7 +160,11 @@ class RunningProcess:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a program and its children on Windows, without waiting. Raises OSError."""
+    """Kill a program and its children on Windows, without waiting.
+
+    Raises:
+        OSError: it cannot be killed.
+    """
     words = ["taskkill", "/F", "/T", "/PID", str(pid)]
     subprocess.Popen(words, creationflags=_FLAGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -17,7 +17,11 @@ class Signal:
         self._listeners.append(listener)
 
     def disconnect(self, listener: Callable[..., Any]) -> None:
-        """Remove a listener. Raises ValueError if it is not connected."""
+        """Remove a listener.
+
+        Raises:
+            ValueError: it is not connected.
+        """
         self._listeners.remove(listener)
 
     def __call__(self, *args: Any) -> None:

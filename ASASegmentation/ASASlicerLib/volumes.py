@@ -35,7 +35,11 @@ class Snapshot:
 
     @classmethod
     def of(cls, name: str, volume: slicer.vtkMRMLVolumeNode, reference: slicer.vtkMRMLVolumeNode) -> Snapshot:
-        """Return a snapshot of a volume in the untransformed space of `reference`."""
+        """Return a snapshot of a volume in the untransformed space of `reference`.
+
+        Raises:
+            ChangedError: the volume changed while it was being read.
+        """
         title, shape = volume.GetName(), volume.GetImageData().GetDimensions()[::-1]
         scalars = volume.GetImageData().GetPointData().GetScalars()
         version = scalars.GetMTime()
@@ -48,7 +52,12 @@ class Snapshot:
         return cls(name, voxels, _in_space_of(reference, volume))
 
     def write(self, folder: Path) -> Steps[Path]:
-        """Write <name>.nii. Raises OSError, or ChangedError if the voxels change meanwhile."""
+        """Write <name>.nii.
+
+        Raises:
+            OSError: the file cannot be written.
+            ChangedError: the voxels changed meanwhile.
+        """
         path = folder / f"{self.name}.nii"
         yield from write_nifti(path, self._voxels, self.ijk_to_ras)
         self._voxels()  # raises if they changed

@@ -1,4 +1,4 @@
-"""Many scans in one go: finding the cases, running each, going on after a failure."""
+"""Batches: find the cases, run each, and continue after a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AGENT = re.compile(r"_ce-[A-Za-z0-9]+")
 
 @dataclass(frozen=True)
 class Case:
-    """One head: the name of its output folder and its image for each modality."""
+    """One head: the name of its result folder, and its image for each modality."""
 
     name: str
     images: dict[str, Path]
@@ -31,7 +31,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: "done", "reused" (it was done before) or "failed" with the error."""
+    """Outcome of a case: "done", "reused" (an up-to-date result existed) or "failed" with the error."""
 
     case: Case
     status: str
@@ -41,12 +41,20 @@ class Outcome:
 
 
 def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
-    """The cases in a list of images, folders of images and BIDS folders, named apart from one another.
+    """Find the cases in images, folders of images and BIDS folders.
 
-    `modalities` are those the model sees. An image given by itself is of the first that it requires. In a BIDS folder,
-    images of one session under the same name, but for the modality, are a case; those without a required one are left
-    out.
-    Raises InputError when a path does not exist or holds no image.
+    In a BIDS folder, the images of one session whose names differ only in the modality form a case; cases without a
+    required modality are omitted.
+
+    Args:
+        inputs: images and folders.
+        modalities: those of the model; a single image is taken for the first required one.
+
+    Returns:
+        The cases, with distinct names.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no image.
     """
     first = next((modality for modality in modalities if modality.required), modalities[0])
     found: list[tuple[str, dict[str, Path]]] = []
@@ -54,17 +62,17 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
         if path.is_dir():
             members = list(_bids(path, modalities) if _is_bids(path) else _images(path, first))
             if not members:
-                raise InputError(f"The folder {path} holds no {first.title} image that can be read.")
+                raise InputError(f"The folder {path} contains no {first.title} image in a supported format.")
             found += members
         elif path.exists():
             found.append((image_stem(path), {first.key: path}))
         else:
-            raise InputError(f"There is no image {path}.")
+            raise InputError(f"The image {path} does not exist.")
     return [Case(name, images) for name, (_, images) in zip(distinct(found), found, strict=True)]
 
 
-def left_out(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
-    """The subjects, or their sessions, in the BIDS folders among `inputs` of which no image is in a case."""
+def omitted_subjects(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
+    """Return the subjects, or sessions, in BIDS folders that contributed no image to a case."""
     used = {parent for case in cases for image in case.images.values() for parent in image.parents}
     missing: list[str] = []
     for folder in (path for path in inputs if path.is_dir() and _is_bids(path)):
@@ -75,7 +83,11 @@ def left_out(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
 
 
 def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
-    """Runs `run` on each case and yields what became of it; only Cancelled ends the batch."""
+    """Run each case and yield its outcome; a failed case does not end the batch.
+
+    Raises:
+        Cancelled: as soon as ``run`` does.
+    """
     for case in cases:
         started = time.monotonic()
         try:
@@ -84,7 +96,7 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
             raise
         except AsaError as error:
             yield Outcome(case, "failed", time.monotonic() - started, error=error)
-        except Exception as error:  # one broken head must not cost the night's other nine hundred
+        except Exception as error:  # one bad case must not end a long batch
             wrapped = AsaError(f"Unexpected error: {type(error).__name__}: {error}")
             wrapped.__cause__ = error
             yield Outcome(case, "failed", time.monotonic() - started, error=wrapped)
@@ -94,7 +106,11 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
 
 
 def protect_summary(path: Path) -> None:
-    """Refuse to replace a file that is not the summary of an earlier batch. Raises OutputError."""
+    """Refuse to replace a file that is not the summary of an earlier batch.
+
+    Raises:
+        OutputError: such a file is in the way.
+    """
     try:
         cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
         ours = all({"case", "status", "exit_code"} <= set(case) for case in cases)
@@ -105,7 +121,11 @@ def protect_summary(path: Path) -> None:
 
 
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Writes what became of each case as JSON. Raises OutputError."""
+    """Write the outcome of each case as JSON.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     rows = [
         {
             "case": outcome.case.name,
@@ -138,9 +158,9 @@ def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, d
 
 
 def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
-    """Images whose BIDS name ends as the modality's; a contrast-enhanced T1w is not a T1w.
+    """Yield the images with the BIDS suffix of a modality; a contrast-enhanced T1w is not a T1w.
 
-    Whatever the agent is called, and also where other parts (run-1) stand behind it.
+    The contrast agent (``ce-…``) may have any name and need not be the last entity.
     """
     enhanced, suffix = modality.bids.startswith("ce-"), modality.bids.rpartition("_")[2]
     for path in paths:
@@ -156,15 +176,18 @@ def _images(folder: Path, modality: Modality) -> Iterator[tuple[str, dict[str, P
 
 
 def _is_image(path: Path) -> bool:
-    # A link to nothing (a data set not fetched) counts: its head is to fail, not to be missing without a word.
+    # A dangling link (data not downloaded) counts, so that its case fails instead of being silently omitted.
     there = path.is_file() or (path.is_symlink() and not path.exists())
     return there and is_image_name(path)
 
 
 def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:
-    """Names for output folders: a name that occurs twice gets the folder of its image in front, then a number.
+    """Return distinct names of result folders: duplicates are prefixed by the folder of their image, then numbered.
 
-    The folder comes first, because then a case keeps its name when the list grows or is sorted otherwise.
+    The folder is preferred, because the name then does not depend on the order or number of cases.
+
+    Args:
+        found: name and images (modality -> file) of each case.
     """
     occurrences = Counter(name for name, _ in found)
     names: list[str] = []

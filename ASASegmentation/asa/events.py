@@ -1,6 +1,6 @@
-"""What a program of the engine tells the panel that started it: events, one JSON object a line of standard output.
+"""Events that a program of the engine sends to the panel that started it: one JSON object per line of standard output.
 
-Both sides read and write them here. What else a program prints is its log. Needs the standard library only.
+Both sides read and write them here. All other output of a program is its log. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Progress:
     Attributes:
         stage: what it does, in the engine's words.
         fraction: 0 to 1.
-        remaining_s: seconds to the end; None while they cannot be told.
+        remaining_s: seconds to the end; None while unknown.
     """
 
     stage: str

@@ -78,7 +78,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, final: Path) -> None:
-    """On Windows a file that somebody is reading cannot be replaced: the reader is waited for, up to a second."""
+    """Replace a file; on Windows, wait up to a second for a reader, which prevents it."""
     for _attempt in range(_ATTEMPTS if os.name == "nt" else 0):
         try:
             temporary.replace(final)
@@ -175,7 +175,7 @@ def exclusive_lock(path: Path) -> Iterator[bool]:
     if stream is None:
         yield False
         return
-    # Its former holder may have removed it between our opening and locking it: then somebody else makes a new one.
+    # Its former holder may have removed it between our opening and locking it: then another process makes a new one.
     with stream:
         ours = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
         try:

@@ -1,4 +1,4 @@
-"""Names of image files: which suffixes are read, and what is left without them. Needs the standard library only."""
+"""Image file names: supported suffixes, and names without them. Standard library only."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
-"""One segmentation from request to finished folder, and the program that 3D Slicer runs for it.
+"""Run one segmentation from request to result folder; also the program that 3D Slicer starts.
 
     python -m asa.job request.json
 
-The request is a JSON object: the fields of `asa.request.SegmentRequest`, of which `images` (modality -> file) must be
-there, `output` (folder) and `segmentation_file` (whether to write segmentation.seg.nrrd; true). Standard output carries
-one JSON object a line: progress, warning, done or error. Standard error is for people. The exit code is that of the
-error, 0 after `done`, 130 after Ctrl-C or SIGTERM.
-
-Needs the standard library and the engine only.
+The request is a JSON object with the fields of `asa.request.SegmentRequest`, of which `images` (modality -> file) is
+required, `output` (the result folder, required) and `segmentation_file` (whether to write segmentation.seg.nrrd; true).
+Standard output carries one JSON object per line: progress, warning, done or error. Messages for people go to standard
+error. The exit code is 0 after `done`, 130 after Ctrl-C or SIGTERM, or that of the error.
 """
 
 from __future__ import annotations
@@ -43,18 +41,19 @@ Segment = Callable[[SegmentRequest, "Progress | None"], "SegmentResult"]
 
 _LABEL_MAP, _SEGMENTS, _OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
 _TABLE, _VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
-_UNUSED = "The model '{}' does not look at the {} image."
-_SEGMENTING = 0.92  # share of the whole that segmenting takes; writing is the rest
+_UNUSED = "The model '{}' does not use the {} image."
+_SEGMENTING = 0.92  # fraction of the total time; the rest is writing
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished folder.
+    """A complete result folder.
 
     Attributes:
+        folder: the result folder.
         report: content of its report.json.
-        reused: whether the result was there already.
-        notes: sentences on an earlier result in the folder: why it was made again, and what of it was kept.
+        reused: whether an up-to-date result existed and was returned.
+        notes: sentences about an earlier result in the folder: why it was replaced, and which of its files were kept.
     """
 
     folder: Path
@@ -64,7 +63,7 @@ class Finished:
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should be shown: the warnings of the report, then the notes."""
+        """The warnings of the report, then the notes; all are meant for the user."""
         return [*self.report["warnings"], *self.notes]
 
 
@@ -77,15 +76,30 @@ def run(
     progress: Progress | None = None,
     segment: Segment | None = None,
 ) -> Finished:
-    """Segments and writes segmentation.nii.gz, segmentation.seg.nrrd, volumes.csv, volumes.json, overlay.png and
-    report.json into `folder`; with `request.posterior` also posterior_<label>.nii.gz and uncertainty.nii.gz.
+    """Segment one head and write the result folder.
 
-    All or nothing: the files are made in a hidden folder inside it and moved at the end, report.json last, so a
-    folder with a report.json is complete. A folder made by the same model from the same images and settings is
-    left as it is, unless `overwrite` is given or its files are no longer those that were written. Neither an image nor
-    any other file that ASA did not write itself is ever replaced.
+    It holds segmentation.nii.gz, segmentation.seg.nrrd, volumes.csv, volumes.json, overlay.png and report.json; with
+    ``request.posterior`` also posterior_<label>.nii.gz and uncertainty.nii.gz. The files are written to a hidden folder
+    inside it and moved at the end, report.json last, so that a folder with a report.json is complete. Images and other
+    files that ASA did not write are never replaced.
 
-    Raises InputError, OutputError, ModelError, ResourceError; Cancelled on KeyboardInterrupt.
+    Args:
+        request: the images, the task, and the settings.
+        folder: the result folder; created if missing.
+        overwrite: segment even if the folder holds an intact result of the same model, images and settings.
+        segmentation_file: whether to write segmentation.seg.nrrd.
+        progress: called with the name of the stage and the fraction done.
+        segment: replaces :func:`asa.inference.segment` in tests.
+
+    Returns:
+        The result, new or reused.
+
+    Raises:
+        InputError: the request or an image is invalid.
+        OutputError: the folder cannot be written, or a file that ASA did not write is in the way.
+        ModelError: the model does not exist or is damaged.
+        ResourceError: there is not enough memory, or the device does not exist.
+        Cancelled: on KeyboardInterrupt; nothing was written.
     """
     from asa.models import find_model
 
@@ -93,9 +107,9 @@ def run(
     protect_images(map(Path, request.images.values()), [folder], request.task, posterior=request.posterior)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
-    looked_at = [key for key in request.images if key in model.modalities or key == request.reference]
-    inputs = {key: _sha256(Path(request.images[key])) for key in looked_at}
-    # Whoever installs slicer-core because a warning said so gets the file the next time.
+    used = [key for key in request.images if key in model.modalities or key == request.reference]
+    inputs = {key: _sha256(Path(request.images[key])) for key in used}
+    # A result without the file is made again once slicer-core, which a warning recommended, is installed.
     wanted = {_SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
     report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
     if report is not None:
@@ -118,7 +132,7 @@ def _silent(stage: str, fraction: float) -> None:
 
 
 def _engine() -> Segment:
-    from asa.inference import segment  # torch is imported here and not before
+    from asa.inference import segment  # late: it imports torch
 
     return segment
 
@@ -127,10 +141,10 @@ def protect_images(images: Iterable[Path], folders: Iterable[Path], task: str, *
     """Refuse result folders in which the segmentations would replace an image, or a file that ASA did not write.
 
     Args:
-        images: all that are read, of all heads: the result of one must not replace the image of another.
-        folders: result folders, one for each head.
+        images: all images of all heads: the result of one must not replace the image of another.
+        folders: result folders, one per head.
         task: key of :data:`asa.tasks.TASKS`.
-        posterior: whether class probabilities are written too.
+        posterior: whether class probabilities are written.
 
     Raises:
         OutputError: a file is in the way.
@@ -146,7 +160,7 @@ def _posterior_name(label: Label) -> str:
 
 
 def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
-    """What decides the result besides the images; two runs that agree in it give the same result."""
+    """Return everything that determines the result, except the images."""
     return {
         "task": request.task,
         "model": model.name,
@@ -182,7 +196,7 @@ def _write(
     inputs: dict[str, str],
     segmentation_file: bool,
 ) -> dict[str, Any]:
-    """Writes everything but report.json into `staging` and returns the report."""
+    """Write everything but report.json into `staging` and return the report."""
     from asa import report
     from asa.devices import choose_device
     from asa.volume import write_volume
@@ -229,10 +243,10 @@ def _write(
 
 
 def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDArray[np.float16]) -> None:
-    """Writes the probability of each label and the uncertainty, the entropy of all classes divided by its maximum.
+    """Write the probability of each label, and the uncertainty: the entropy of all classes divided by its maximum.
 
-    `posterior` is (K, T, H, W): background, then the labels in the task's order. The files hold steps of 1/256: finer
-    ones are noise that does not compress.
+    `posterior` is (K, T, H, W): background, then the labels in the task's order. Values are rounded to 1/256, because
+    finer steps are noise that does not compress.
     """
     import numpy as np
 
@@ -248,26 +262,30 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
     write_volume(image.with_array(np.round(entropy * 256) / 256), staging / _UNCERTAINTY)
 
 
-# --- the program ------------------------------------------------------------------------------------------------------
-
-
 def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
         folder = Path(fields.pop("output"))
         segmentation_file = bool(fields.pop("segmentation_file", True))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"The request {path} cannot be understood: {error}.") from error
+        raise InputError(f"The request {path} cannot be read: {error}.") from error
     return SegmentRequest.from_json(fields, f"the request {path}"), folder, segmentation_file
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one request file and returns the exit code."""
+    """Run the request in a file.
+
+    Args:
+        arguments: the command line, one file name; None for that of the process.
+
+    Returns:
+        The exit code.
+    """
     words = sys.argv[1:] if arguments is None else arguments
 
     def segment(reporter: Reporter) -> None:
         if len(words) != 1:
-            raise InputError("Usage: python -m asa.job request.json")
+            raise InputError("Name one request file: python -m asa.job request.json.")
         request, folder, segmentation_file = _read_request(words[0])
         finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
         for warning in finished.warnings:

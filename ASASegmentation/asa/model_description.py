@@ -1,6 +1,6 @@
 """Validated description of a model (model.json), shared by the engine and the panels.
 
-Needs the standard library only.
+Standard library only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What can be asked of a segmentation: one object for the panel, the command line, the batch script and Python.
+"""Request of a segmentation, shared by the panel, the command line, the batch script and Python.
 
-Needs the standard library only.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class SegmentRequest:
     Attributes:
         images: modality key -> file.
         task: a key of :data:`asa.tasks.TASKS`.
-        model: folder or name; None takes the task's own.
+        model: folder or name; None takes the default of the task.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        tta: test-time augmentation (left-right flip): average with what the network makes of the mirrored image;
-            None takes the model's default.
-        align: ``auto`` registers to the brain frame; ``none`` trusts the file's affine to be MNI152 already.
-        threads: CPU threads; None leaves PyTorch's choice.
-        posterior: keep the class probabilities in the scan's grid.
-        threshold: probability, above 0 and below 1, from which on a voxel is labelled; None takes the likeliest class,
-            or the model's own threshold of each region.
-        reference: modality whose grid the result is on; None takes the one the task names first of those given.
+        tta: test-time augmentation: average with the prediction for the image flipped left to right; None takes the
+            model's default.
+        align: ``auto`` registers the head with the brain frame; ``none`` assumes that it is in MNI152 space.
+        threads: CPU threads; None for PyTorch's default.
+        posterior: whether to keep the class probabilities on the grid of the scan.
+        threshold: minimum probability, between 0 and 1, for a voxel to be labelled; None takes the most likely class,
+            or the model's threshold of each region.
+        reference: modality whose grid the result is on; None takes the first given one that the task prefers.
     """
 
     images: Mapping[str, Path]
@@ -50,14 +50,14 @@ class SegmentRequest:
 
     @staticmethod
     def from_json(values: object, where: str) -> SegmentRequest:
-        """Read a request that another program wrote with :meth:`to_json`.
+        """Read a request that another process wrote with :meth:`to_json`.
 
         Args:
             values: the JSON value.
-            where: what messages call it.
+            where: name of the source in messages.
 
         Returns:
-            The request; :meth:`check` has still to be called.
+            The request; it is not yet checked (:meth:`check`).
 
         Raises:
             InputError: an entry is missing, unknown or of the wrong type.
@@ -82,25 +82,25 @@ class SegmentRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The same as a JSON object."""
+        """Return the request as a JSON object."""
         values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         return {**values, "images": {key: str(path) for key, path in self.images.items()}}
 
     def check(self) -> None:
-        """Refuse what no model could do.
+        """Reject a request that no model can fulfil.
 
         Raises:
-            InputError: the task, a modality or the alignment is unknown, an image is missing, or the threshold is no
-                probability.
+            InputError: the task, a modality or the alignment is unknown, an image does not exist, or the threshold is
+                not a probability.
         """
         if (task := TASKS.get(self.task)) is None:
             raise InputError(f"There is no task '{self.task}'; the tasks are {', '.join(TASKS)}.")
         known = [modality.key for modality in task.modalities]
         for modality, path in self.images.items():
             if modality not in known:
-                raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{modality}'.")
-            if not Path(path).exists():  # of those too that the model will not look at
-                raise InputError(f"The file {path} cannot be read: there is no such file.")
+                raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, not '{modality}'.")
+            if not Path(path).exists():  # even if the model does not use it
+                raise InputError(f"The file {path} does not exist.")
         if self.align not in ALIGNMENTS:
             raise InputError(f"The alignment '{self.align}' is unknown; choose from {', '.join(ALIGNMENTS)}.")
         if self.threshold is not None and not 0 < self.threshold < 1:

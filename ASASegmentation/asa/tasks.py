@@ -96,7 +96,7 @@ class Task:
 
     `nested` says that the regions contain one another (whole tumour, core, enhancing part) and are usually shown
     instead of the labels; otherwise the labels are what a user sees and regions are sums. `reference` names modalities
-    by how well they show what is segmented: the result lies on the grid of the first that there is.
+    by how well they show what is segmented: the result is on the grid of the first that is given.
     """
 
     name: str

@@ -42,6 +42,11 @@ class EngineCall(EngineJob[Any]):
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
+        """Prepare the inputs and return the arguments for Python.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
         yield True
         if self._preparation is not None:
             yield from self._preparation
@@ -50,10 +55,16 @@ class EngineCall(EngineJob[Any]):
         return ["-m", "asa", *self._arguments, FLAG]
 
     def take(self, event: Reported) -> None:
+        """Record an event and pass it to the listener."""
         self.events.append(event)
         self._on_event(event)
 
     def results(self) -> Steps[Any]:
+        """Return the events, or the JSON value that the command printed.
+
+        Raises:
+            ValueError: the output holds no JSON.
+        """
         yield True
         if self.events or not self._expects_result:
             return self.events or None

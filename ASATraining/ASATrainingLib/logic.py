@@ -20,9 +20,11 @@ _REMEMBERED = 50
 class Store(Protocol):
     """Persistent settings: the subset of QSettings that is used."""
 
-    def value(self, key: str) -> Any: ...
+    def value(self, key: str) -> Any:
+        """Return a stored value; None if there is none."""
 
-    def setValue(self, key: str, value: Any) -> None: ...
+    def setValue(self, key: str, value: Any) -> None:
+        """Store a value."""
 
 
 class TrainingLogic:

@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
         ends = [np.percentile(np.argwhere(m)[:, 2], (0.5, 99.5)) * SIZE_MM + ORIGIN[2] for m in (mask, apart.brain)]
         print(f"{path.name}: Dice of the brain with the template {dice:.3f}; bottom and top {ends[0]}, {ends[1]} mm")
         if dice < MIN_DICE:
-            print(f"{path.name} is left out")
+            print(f"{path.name} is omitted")
             continue
         known = np.isfinite(maps[0])
         total[:, known] += maps[:, known]

@@ -1,14 +1,14 @@
-"""Segments many scans without a window, in 3D Slicer or with any Python that has asa installed.
+"""Segment many scans without a window, in 3D Slicer or with any Python that has asa installed.
 
     Slicer --no-main-window --python-script segment_batch.py -- --input A.nii.gz SERIES_FOLDER --output RESULTS
     python segment_batch.py --input A.nii.gz SERIES_FOLDER --output RESULTS
 
-An input is an image (NIfTI, NRRD, MGZ), a folder of images, a BIDS folder or a folder of DICOM files, of which the
-series that the model needs are found by their tags. Each head gets a folder in RESULTS; what is there already for the
-same image, model and settings is not done again. RESULTS/summary.json says what became of each head.
+An input is an image (NIfTI, NRRD, MGZ), a folder of images, a BIDS folder, or a folder of DICOM files, in which the
+series that the model needs are identified by their tags. Each head gets a folder in RESULTS; existing results of the
+same images, model and settings are kept. RESULTS/summary.json lists the outcome of each head.
 
-Exit code: 0 when all heads were segmented, 1 when some failed, that of the error when none could be begun, 130 after
-Ctrl-C or SIGTERM.
+Exit code: 0 if all heads were segmented, 1 if some failed, that of the error if none could be started, 130 after Ctrl-C
+or SIGTERM.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ except ImportError as error:
         raise
     _NOT_FOUND = str(error.name)
 
-# DICOM tags that tell series apart, and patients, by keyword.
+# DICOM tags that distinguish series and patients, by keyword.
 _TAGS = {
     "SeriesDescription": "0008|103e",
     "ContrastBolusAgent": "0018|0010",
@@ -51,34 +51,49 @@ Series = dict[str, list[str]]
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; None for that of the process."""
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--input", nargs="+", type=Path, required=True, metavar="PATH", help="images or folders")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the results")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="result folder")
     parser.add_argument("--task", choices=list(TASKS), default="tissue", help="what to segment")
-    parser.add_argument("--model", help="name of a model or its folder; the task's own if not given")
+    parser.add_argument("--model", help="name or folder of a model; default: that of the task")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
-    parser.add_argument("--align", choices=ALIGNMENTS, default="auto", help="none: the scans are in MNI152 space")
+    parser.add_argument("--align", choices=ALIGNMENTS, default="auto", help="none: scans already in MNI152 space")
     parser.add_argument(
         "--tta",
         action=argparse.BooleanOptionalAction,
         help="test-time augmentation (left-right flip), which takes twice the time; default: the model's setting",
     )
-    parser.add_argument("--threshold", type=float, help="probability from which a voxel is labelled; lower finds more")
-    parser.add_argument("--posterior", action="store_true", help="write probabilities and uncertainty too")
-    parser.add_argument("--threads", type=int, help="processor threads; all if not given")
-    parser.add_argument("--overwrite", action="store_true", help="do again what is done already")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="minimum probability of a labelled voxel; lower values label more; default: the model's",
+    )
+    parser.add_argument("--posterior", action="store_true", help="also write probabilities and uncertainty")
+    parser.add_argument("--threads", type=int, help="CPU threads; all by default")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite existing results")
     words = list(sys.argv[1:] if given is None else given)
-    if "--" in words:  # what Slicer may leave of its own command line
+    if "--" in words:  # Slicer may leave part of its command line
         words = words[words.index("--") + 1 :]
     return parser.parse_args(words)
 
 
 def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> tuple[list[batch.Case], dict[str, Series]]:
-    """The heads of all inputs, and the DICOM series of those that have no image yet, by name. Raises InputError.
+    """Find the heads of all inputs.
 
-    They are converted when their turn comes, so that one folder that cannot be costs no other head.
+    DICOM series are converted one head at a time, so that a folder that cannot be converted fails alone.
+
+    Args:
+        inputs: images and folders.
+        modalities: those of the model.
+
+    Returns:
+        The cases, and the DICOM series of those that have no images yet, by name.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no image.
     """
     series = {path: found for path in inputs if path.is_dir() and (found := dicom_series(path))}
     images = [path for path in inputs if path not in series]
@@ -93,7 +108,7 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> tuple[
 
 
 def dicom_series(folder: Path) -> Series:
-    """Series UID -> its files in order, of the DICOM series in a folder."""
+    """Return the DICOM series in a folder: series UID -> its files in order."""
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
@@ -103,7 +118,20 @@ def dicom_series(folder: Path) -> Series:
 
 
 def convert(name: str, series: Series, folder: Path, modalities: Sequence[Modality]) -> dict[str, Path]:
-    """Writes the series that are the model's inputs as NIfTI; modality key -> file. Raises InputError."""
+    """Convert the DICOM series that a model needs to NIfTI.
+
+    Args:
+        name: of the head.
+        series: series UID -> files.
+        folder: where the images are written.
+        modalities: those of the model.
+
+    Returns:
+        Modality key -> file.
+
+    Raises:
+        InputError: no series fits a required modality, or the series are from different patients.
+    """
     import SimpleITK
 
     candidates = [Candidate(uid, "", series_tags(files[0])) for uid, files in series.items()]
@@ -125,7 +153,7 @@ def convert(name: str, series: Series, folder: Path, modalities: Sequence[Modali
 
 
 def series_tags(file: str) -> dict[str, str]:
-    """What the first file of a series says about the sequence, by keyword."""
+    """Return the tags of a file that identify its sequence, by keyword."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
@@ -135,18 +163,19 @@ def series_tags(file: str) -> dict[str, str]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
+    """Run the script and return the exit code."""
     options = arguments(given)
     try:
-        importlib.import_module("asa.inference")  # else each head would fail for it
+        importlib.import_module("asa.inference")  # here, so that it is reported once and not per head
     except ImportError as error:
-        advice = "In Slicer, segment one head in the module ASA Brain Segmentation: it installs what is needed."
-        print(f"Error: the package {error.name} is not installed. {advice}", file=sys.stderr)
+        advice = "In Slicer, segment one head in the module ASA Brain Segmentation: it installs the missing packages."
+        print(f"Error: The package {error.name} is not installed. {advice}", file=sys.stderr)
         return ResourceError.exit_code
     try:
         model = find_model(options.model, options.task)
         by_key = {modality.key: modality for modality in TASKS[options.task].modalities}
-        seen = [replace(by_key[key], required=key in model.required) for key in model.modalities]
-        cases, series = find_cases(options.input, seen)
+        used = [replace(by_key[key], required=key in model.required) for key in model.modalities]
+        cases, series = find_cases(options.input, used)
         scans = [path for case in cases for path in case.images.values()]
         scans += [Path(file) for found in series.values() for files in found.values() for file in files]
         folders = [options.output / case.name for case in cases]
@@ -162,7 +191,7 @@ def main(given: Sequence[str] | None = None) -> int:
     request = SegmentRequest({}, **{name: value for name, value in vars(options).items() if name in fields})
 
     def run(case: batch.Case) -> job.Finished:
-        images = case.images or convert(case.name, series[case.name], options.output / _CONVERTED, seen)
+        images = case.images or convert(case.name, series[case.name], options.output / _CONVERTED, used)
         return job.run(replace(request, images=images), options.output / case.name, overwrite=options.overwrite)
 
     outcomes = []
@@ -170,9 +199,10 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         for outcome in batch.run_cases(cases, run):
             outcomes.append(outcome)
-            said = str(outcome.error) if outcome.error else f"{outcome.seconds:.0f} s"
-            said = " ".join([said, *(outcome.finished.notes if outcome.finished else ())])
-            print(f"[{len(outcomes)}/{len(cases)}] {outcome.case.name}: {outcome.status}, {said}", flush=True)
+            remarks = [str(outcome.error) if outcome.error else f"{outcome.seconds:.0f} s"]
+            remarks += outcome.finished.notes if outcome.finished else ()
+            line = f"[{len(outcomes)}/{len(cases)}] {outcome.case.name}: {outcome.status}, {' '.join(remarks)}"
+            print(line, flush=True)
         batch.write_summary(options.output / batch.SUMMARY, outcomes)
     except KeyboardInterrupt:
         print("Error: Cancelled.", file=sys.stderr)
@@ -184,7 +214,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def leave(code: int) -> None:
-    """Ends the program; inside Slicer, the application."""
+    """End the program; inside Slicer, the application."""
     slicer = sys.modules.get("slicer")
     if hasattr(slicer, "app"):
         slicer.util.exit(code)

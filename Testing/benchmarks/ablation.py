@@ -3,7 +3,7 @@
 The paper's Table 4 at the size of one core: encoders from scratch and pre-trained in several ways, with the same small
 budget and the same random numbers, are fine-tuned on synthetic T1-weighted crops of two label maps and measured on
 stripped heads of two other data sets, which were not used for training. Every seed draws its own first weights, masks,
-crops and heads. FOLDER keeps what is done: the program goes on where it was stopped. `--only ARM ...` restricts it,
+crops and heads. FOLDER keeps finished parts; re-run the same command to resume. `--only ARM ...` restricts it,
 `--seeds S ...` says which, so that several processes may share the work; `--output` also writes the table.
 """
 
@@ -122,7 +122,7 @@ def finetune(network: Segmenter, seed: int, work: Path, folder: Path) -> None:
 def _to_the_end(outcome: str) -> None:
     """A run that was asked to stop is no result."""
     if outcome != "finished":
-        raise SystemExit(f"{outcome}; call again to go on")
+        raise SystemExit(f"{outcome}; run the same command to resume")
 
 
 def measure(network: Segmenter, heads: Mapping[str, Mapping[str, np.ndarray]]) -> Scores:

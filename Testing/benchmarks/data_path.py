@@ -1,4 +1,4 @@
-"""Augmented crops per second of one core: our data path beside MONAI's dictionary transforms.
+"""Augmented crops per second of one core: our data path compared with MONAI's dictionary transforms.
 
     python -m Testing.benchmarks.data_path [--crops N] [--case FOLDER]
 

@@ -25,7 +25,7 @@ class Head:
 
 
 def data_root() -> Path:
-    """Folder of the real heads: $ASA_DATA, or ../shared/data beside the checkout."""
+    """Folder of the real heads: $ASA_DATA, or ../shared/data next to the checkout."""
     return Path(os.environ.get("ASA_DATA") or REPOSITORY.parent / "shared" / "data")
 
 

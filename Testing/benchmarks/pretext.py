@@ -1,9 +1,9 @@
 """How fast pre-training is, at the root of the checkout: ``python -m Testing.benchmarks.pretext``.
 
-    vhog      importance of one 128^3 volume beside loops over voxels, and as a share of a training step
-    data      seconds to read, normalise and crop a scan beside the step that consumes it
+    vhog      importance of one 128^3 volume compared with loops over voxels, and as a share of a training step
+    data      seconds to read, normalise and crop a scan compared with the step that consumes it
     tokens    step time and peak memory of preset `paper` at 128^3, 160^3 and 192^3: linear in tokens
-    peer      the same step beside MONAI's masked auto-encoder ViT of this width and depth, with full attention
+    peer      the same step compared with MONAI's masked auto-encoder ViT of this width and depth, with full attention
 
 ``--only`` runs one part; ``--threads`` sets the number of threads of the parts `tokens` and `peer`; ``--output`` writes
 the parts that were run into a Markdown file, beside what it has of the others. A step is forward, backward and AdamW

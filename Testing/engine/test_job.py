@@ -213,7 +213,7 @@ def test_an_image_the_model_does_not_see_is_said(fake: ModuleType, image: Path, 
     both = request(image, images={"t1": image, "flair": image})
     report = job.run(both, tmp_path / "out", segmentation_file=False).report
     assert list(report["inputs"]) == ["t1"]
-    assert "The model 'fake' does not look at the FLAIR image." in report["warnings"]
+    assert "The model 'fake' does not use the FLAIR image." in report["warnings"]
 
 
 def test_unknown_task_and_modality(fake: ModuleType, image: Path, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_unknown_task_and_modality(fake: ModuleType, image: Path, tmp_path: Path
         job.run(request(image, task="liver"), tmp_path / "out")
     with pytest.raises(InputError, match="'pet'"):
         job.run(request(image, images={"pet": image}), tmp_path / "out")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         job.run(request(tmp_path / "missing.nii.gz"), tmp_path / "out")
 
 

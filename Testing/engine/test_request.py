@@ -47,8 +47,8 @@ def test_a_request_that_cannot_be_read_is_one_sentence(values: object, sentence:
     ("changes", "sentence"),
     [
         ({"task": "knee"}, "no task 'knee'; the tasks are tissue, tumour, wmh"),
-        ({"images": {"pet": Path(__file__)}}, "takes t1, t1gd, t2, flair images, no 'pet'"),
-        ({"images": {"t1": Path("nowhere.nii")}}, "nowhere.nii cannot be read: there is no such file"),
+        ({"images": {"pet": Path(__file__)}}, "takes t1, t1gd, t2, flair images, not 'pet'"),
+        ({"images": {"t1": Path("nowhere.nii")}}, "nowhere.nii does not exist"),
         ({"align": "maybe"}, "'maybe' is unknown; choose from auto, none"),
         ({"threshold": 1.0}, "between 0 and 1, not 1.0"),
         ({"reference": "flair"}, "'flair' is not among the images given: t1"),

@@ -67,7 +67,7 @@ def test_links_lead_to_files(page: Path) -> None:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     targets = {one or other for one, other in LINK.findall(text)}
     local = {target for target in targets if not re.match(r"[a-z]+:", target)}
-    generated = {"reference/command-line.md", "reference/settings.md", "images/packages.svg", "changelog.md"}
+    generated = {"reference/command-line.md", "reference/settings.md", "changelog.md"}
     missing = []
     for target in local:
         path = Path(os.path.normpath(page.parent / target))
@@ -239,8 +239,10 @@ def test_pages_are_made_from_the_program() -> None:
         assert all(f"| `{row.key}` |" in page for row in settings.flat_rows(model))
 
 
-def test_the_picture_of_the_packages_shows_every_one() -> None:
+def test_the_picture_of_the_packages_is_up_to_date_and_shows_every_one() -> None:
     packages = tool("packages")
+    drawn_before = packages.PICTURE.read_text(encoding="utf-8")
+    assert drawn_before == packages.picture(), "run Resources/Scripts/documentation/packages.py"
     edges = packages.graph()
     assert {"asa.nn", "asa.cli", "ASASegmentationLib"} <= set(edges)
     assert "asa.nn" in edges["asa.pretext"]
@@ -267,10 +269,17 @@ def test_figures_are_small_and_drawn_by_our_code(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("pydantic")
     figures = tool("figures")
-    assert {path.name for path in (DOCS / "images").iterdir()} == set(figures.FIGURES)
+    assert {path.name for path in (DOCS / "images").iterdir()} == {"packages.svg", *figures.FIGURES}
     assert all(path.stat().st_size < 250_000 for path in (DOCS / "images").iterdir())
     for one in ("network.svg", "spe.png", "windows.svg"):
         assert figures.draw(one, tmp_path).stat().st_size > 10_000
+
+
+def test_pages_read_well_on_github() -> None:
+    """Python-Markdown's attributes, admonitions and Markdown within HTML show literally there."""
+    marks = re.compile(r"\)\{ ?[\w.:#]|^!!! |^<\w+[^>]* markdown", re.MULTILINE)
+    wrong = [name(page) for page in TEXTS if marks.search(FENCE.sub("", page.read_text(encoding="utf-8")))]
+    assert wrong == []
 
 
 @pytest.mark.slow

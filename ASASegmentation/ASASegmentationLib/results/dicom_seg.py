@@ -30,7 +30,10 @@ class NotDicomError(Exception):
 def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
     """Write the segments of `node` as binary segments on the slices from which `volume` was loaded.
 
-    Raises NotDicomError, OSError, and ImportError when highdicom is not installed.
+    Raises:
+        NotDicomError: the volume is not a DICOM series in the database, or was changed since.
+        OSError: the file cannot be written.
+        ImportError: highdicom is not installed.
     """
     import highdicom
     import pydicom

@@ -26,7 +26,8 @@ def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b
 
     `overview` are the bytes of the .png file.
 
-    Raises ExportError.
+    Raises:
+        ExportError: the format is unknown, or the file cannot be written; the message is for the user.
     """
     name = path.name.lower()
     try:

@@ -102,7 +102,8 @@ def build_segments(
 def add_built_segments(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment]) -> None:
     """Add the segments of `build_segments` to a segmentation node and use their grid as reference geometry.
 
-    Raises ValueError if a segment id is already in use: a user's segment is never replaced.
+    Raises:
+        ValueError: a segment id is already in use; a user's segment is never replaced.
     """
     segmentation = node.GetSegmentation()
     taken = [key for key in segments if segmentation.GetSegment(key) is not None]
@@ -121,6 +122,13 @@ def add_segments(
 ) -> None:
     """Build one segment per spec and add them, in order, to a segmentation node.
 
-    Raises ValueError if a segment id is already in use.
+    Args:
+        node: the segmentation.
+        labels: label map (K, J, I).
+        ijk_to_ras: 4x4 affine of the label map, to mm.
+        specs: label value, name, colour and terminology of each segment.
+
+    Raises:
+        ValueError: a segment id is already in use.
     """
     add_built_segments(node, finish(build_segments(labels, ijk_to_ras, specs)))

@@ -143,6 +143,7 @@ class Replaced:
     surface: vtk.vtkPolyData | None
 
     def rebuilt(self) -> slicer.vtkSegment:
+        """Return a new segment with the stored voxels, surface and metadata."""
         segment = _metadata(self.metadata)
         segment.SetLabelValue(1)
         image = finish(label_image(self.voxels.mask.astype(np.uint8), self.voxels.ijk_to_ras))

@@ -24,7 +24,14 @@ from ASASegmentationLib.segments.build import SegmentSpec, add_segments
 def write_segmentation(labels: Path, output: Path, name: str, specs: Iterable[SegmentSpec]) -> None:
     """Write `output` with one segment per spec, on the grid of the label map.
 
-    Raises OSError when the file cannot be written.
+    Args:
+        labels: label map, a NIfTI file.
+        output: .seg.nrrd file to write.
+        name: of the segmentation.
+        specs: label value, name, colour and terminology of each segment.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     image = nibabel.load(labels)
     scene = slicer.vtkMRMLScene()

@@ -38,7 +38,7 @@ def command(
     typer.echo(f"{found.parameters / 1e6:.1f} M parameters, {found.samples} training samples, {found.steps} steps")
     typer.echo(f"memory  about {found.memory / GB:.1f} GB on {found.device}")
     typer.echo(f"time    about {found.step_seconds:.2f} s per step, {found.epoch_seconds:.0f} s per epoch, "
-               f"{found.seconds / 3600:.1f} h in all")  # fmt: skip
+               f"{found.seconds / 3600:.1f} h in total")  # fmt: skip
     typer.echo(f"disk    about {found.disk / GB:.2f} GB, {found.free_disk / GB:.1f} GB free")
     for warning in found.warnings:
         typer.echo(f"Warning: {warning}", err=True)

@@ -20,7 +20,9 @@ def command(
     ] = None,
     dataset: Annotated[
         str,
-        typer.Option(help="What the reference's labels mean: a task (tissue, tumour, wmh) or a data set (brats2021)."),
+        typer.Option(
+            help="Label values of the reference: those of a task (tissue, tumour, wmh) or a data set (brats2021)."
+        ),
     ] = "tissue",
     name: Annotated[str, typer.Option(help="Name of the system that made the predictions.")] = "ASA",
     against: Annotated[
@@ -30,7 +32,8 @@ def command(
     prediction_values: Annotated[
         str,
         typer.Option(
-            help="Data set whose label values the predictions have, if not the task's own.", rich_help_panel=_SCORING
+            help="Data set whose label values the predictions use; default: the task's.",
+            rich_help_panel=_SCORING,
         ),
     ] = "",
     tolerance: Annotated[
@@ -40,12 +43,12 @@ def command(
         bool,
         typer.Option(
             "--lesionwise",
-            help="Score lesion by lesion too, as BraTS 2023 does; but none is too small to count.",
+            help="Also score each lesion, as BraTS 2023 does, but without a minimum lesion size.",
             rich_help_panel=_SCORING,
         ),
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Leave out cases without a prediction.", rich_help_panel=_SCORING)
+        bool, typer.Option("--partial", help="Skip cases without a prediction.", rich_help_panel=_SCORING)
     ] = False,
 ) -> None:
     """Score predicted label maps: Dice, HD95 in mm, surface Dice, volume error, lesion-wise.

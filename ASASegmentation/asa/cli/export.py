@@ -52,7 +52,7 @@ def command(
         if not name:
             raise typer.BadParameter("give the model a --name, or describe it with --description.")
         if mean_with:
-            raise typer.BadParameter("--mean-with needs --description: a run's own record tells of one run only.")
+            raise typer.BadParameter("--mean-with needs --description, because a run records only itself.")
         typer.echo(f"Model: {publish(run, name, output, notes)}")
         return
     if output is None:

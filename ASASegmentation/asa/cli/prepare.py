@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asa.errors import InputError
 from asa.events import Progress, Reported, to_line
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from asa.data.survey import SurveyedCase
 
 _LABELLED = "Labelled cases (finetune)"
-_STRIPPING = "Finding the brain (our tissue model if nothing is given)"
+_STRIPPING = "Skull stripping (default: the tissue model)"
 
 
 def command(
@@ -32,14 +33,17 @@ def command(
     dataset: Annotated[
         str,
         typer.Option(
-            help="Its name: brats2021, ibsr-tri, wmh2017, ...; or the task of one's own cases.",
+            help="Its name (brats2021, ibsr-tri, wmh2017, ...), or the task of your own cases.",
             rich_help_panel=_LABELLED,
         ),
     ] = "",
     modalities: Annotated[
         str, typer.Option(help="Channels, such as 't1,flair'; default: all.", rich_help_panel=_LABELLED)
     ] = "",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the store; finished cases are kept.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the store, unless --dry-run; finished cases are kept."),
+    ] = None,
     size: Annotated[
         str, typer.Option(help="Voxels to keep: 128 (the published cube), or frame (160x192x160, any adult head).")
     ] = "128",
@@ -47,7 +51,7 @@ def command(
         bool,
         typer.Option(
             "--stripped",
-            help="The scans are stripped already; labelled cases are z-scored within the brain, as 'asa train' wants.",
+            help="The scans are skull-stripped; labelled cases are z-scored within the brain, as for 'asa train'.",
             rich_help_panel=_STRIPPING,
         ),
     ] = False,
@@ -55,14 +59,14 @@ def command(
         bool,
         typer.Option(
             "--bias-correction",
-            help="Labelled cases, with --stripped: N4 before the z-score, as the recipes of 'asa train' want.",
+            help="Labelled cases, with --stripped: N4 before the z-score, as the recipes of 'asa train' require.",
             rich_help_panel=_LABELLED,
         ),
     ] = False,
     masks: Annotated[
         str,
         typer.Option(
-            help="Brain masks made before, as a path with {folder}, {stem} and {name} of the scan.",
+            help="Existing brain masks, as a path with {folder}, {stem} and {name} of the scan.",
             rich_help_panel=_STRIPPING,
         ),
     ] = "",
@@ -85,10 +89,12 @@ def command(
 ) -> None:
     """Align, strip, crop and store T1-weighted scans for pre-training, or store labelled cases for fine-tuning.
 
-    Labelled cases are not stripped here. Scans that fail are left out and listed; quality/index.html in the store
-    shows every other one, the most questionable ones first. When called again, it resumes where it was stopped.
+    Labelled cases are not stripped here. Scans that fail are skipped and listed; quality/index.html in the store
+    shows all others, the most questionable ones first. Re-run the same command to resume.
 
     Examples:
+
+        asa prepare pretrain --bids ADNI_BIDS --dry-run
 
         asa prepare pretrain --bids ADNI_BIDS -o store --jobs 8
 
@@ -106,7 +112,7 @@ def command(
     shapes = {"128": (128, 128, 128), "frame": FRAME.shape}
     if size not in shapes:
         raise typer.BadParameter(f"'{size}' is not one of {', '.join(shapes)}.")
-    teller = _Teller(json)
+    reporter = _Reporter(json)
     if what == "finetune":
         if data is None:
             raise typer.BadParameter("finetune needs --data and --dataset.")
@@ -117,18 +123,19 @@ def command(
             from asa.data.datasets import dataset_by_name
             from asa.data.survey import survey_cases
 
-            teller.survey(survey_cases(dataset_by_name(dataset), data, keys))
+            reporter.survey(survey_cases(dataset_by_name(dataset), data, keys))
         else:
             how = Intensities(stripped, bias_correction)
-            _labelled(teller, data, dataset, keys, output, shapes[size], how, align=align)
+            _labelled(reporter, data, dataset, keys, _required(output), shapes[size], how, align=align)
         return
     if bids is None:
         raise typer.BadParameter("pretrain needs --bids.")
     if dry_run:
         from asa.data.survey import survey_scans
 
-        teller.survey(survey_scans(bids))
+        reporter.survey(survey_scans(bids))
         return
+    folder = _required(output)
     if sum((stripped, bool(masks), bool(tool))) > 1:
         raise typer.BadParameter("choose one of --stripped, --masks and --tool.")
     stripper: Stripper
@@ -145,16 +152,27 @@ def command(
         find_model(None, "tissue")  # a missing model is reported once, not for each scan
         stripper = TissueModel(device=device)
 
-    preparation = Preparation(bids, output, stripper, shapes[size], align)
-    records, failed = prepare(preparation, jobs=jobs, progress=teller.progress)
+    preparation = Preparation(bids, folder, stripper, shapes[size], align)
+    records, failed = prepare(preparation, jobs=jobs, progress=reporter.progress)
     doubted = sum(bool(record.warnings) for record in records)
     seconds = sum(record.seconds for record in records) / max(1, len(records))
     megabytes = math.prod(preparation.shape) / 1e6
-    teller.done(
-        f"{len(records)} scans in {output.resolve()} ({seconds:.1f} s and {megabytes:.1f} MB each), "
-        f"{doubted} to look at, {len(failed)} left out; see {output / 'quality' / SHEET}",
-        sheet=str(output.resolve() / "quality" / SHEET),
+    reporter.done(
+        f"{len(records)} scans in {folder.resolve()} ({seconds:.1f} s and {megabytes:.1f} MB each), "
+        f"{doubted} to review, {len(failed)} skipped; see {folder / 'quality' / SHEET}",
+        sheet=str(folder.resolve() / "quality" / SHEET),
     )
+
+
+def _required(output: Path | None) -> Path:
+    """Return the folder of the store, which only a dry run does without.
+
+    Raises:
+        InputError: it is not given.
+    """
+    if output is None:
+        raise InputError("--output is missing: name the folder of the store, or add --dry-run.")
+    return output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +183,7 @@ class Intensities:
     corrected: bool
 
 
-class _Teller:
+class _Reporter:
     """Progress output, as sentences for users or as JSON lines for programs."""
 
     def __init__(self, json: bool) -> None:
@@ -193,7 +211,7 @@ class _Teller:
 
 
 def _labelled(
-    teller: _Teller,
+    reporter: _Reporter,
     data: Path,
     dataset: str,
     modalities: list[str],
@@ -215,7 +233,7 @@ def _labelled(
         align=align,
         stripped=intensities.stripped,
         corrected=intensities.corrected,
-        progress=teller.progress,
+        progress=reporter.progress,
     )
     doubted = ", ".join(case.name for case in store.cases if case.warnings or case.cut > 0.01)
-    teller.done(f"{len(store.cases)} cases in {output.resolve()}" + (f"; look at {doubted}" if doubted else ""))
+    reporter.done(f"{len(store.cases)} cases in {output.resolve()}" + (f"; review {doubted}" if doubted else ""))

@@ -9,7 +9,7 @@ import typer
 
 from asa.errors import InputError
 
-_WHERE = "Where it runs"
+_WHERE = "Computing resources"
 
 
 def command(
@@ -50,7 +50,7 @@ def command(
     hours: Annotated[
         float,
         typer.Option(
-            min=0.1, help="Time limit of a SLURM job, which then queues itself again.", rich_help_panel=_WHERE
+            min=0.1, help="Time limit of a SLURM job; an unfinished job is queued again.", rich_help_panel=_WHERE
         ),
     ] = 24,
     gpus_per_job: Annotated[

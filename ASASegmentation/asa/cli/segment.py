@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asa.program import Progress
 
 _BY_MODALITY = "Images by modality (one head)"
-_HOW = "How"
+_HOW = "Settings"
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -37,13 +37,13 @@ def command(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Images or folders of images, each image a head's T1 (of 'wmh': FLAIR); or BIDS folders.",
+            help="T1 images (for 'wmh': FLAIR), one per head, folders of such images, or BIDS folders.",
             show_default=False,
         ),
     ] = None,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; several heads get one folder each in it.")
+        Path, typer.Option("--output", "-o", help="Result folder; with several heads, one subfolder each.")
     ],
     task: Annotated[
         str, typer.Option(help=f"What to segment: {', '.join(TASKS)}.", callback=_one_of(*TASKS))
@@ -55,7 +55,7 @@ def command(
     t2: Annotated[Path | None, typer.Option("--t2", help="T2.", rich_help_panel=_BY_MODALITY)] = None,
     flair: Annotated[Path | None, typer.Option("--flair", help="FLAIR.", rich_help_panel=_BY_MODALITY)] = None,
     model: Annotated[
-        str | None, typer.Option(help="Name of a model or its folder; see 'asa models'.", rich_help_panel=_HOW)
+        str | None, typer.Option(help="Name or folder of a model; see 'asa models'.", rich_help_panel=_HOW)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
     tta: Annotated[
@@ -70,7 +70,7 @@ def command(
     align: Annotated[
         str,
         typer.Option(
-            help="auto: align the head first; none: it is in MNI152 space already.",
+            help="auto: register the head with the template; none: it is already in MNI152 space.",
             callback=_one_of(*ALIGNMENTS),
             rich_help_panel=_HOW,
         ),
@@ -78,31 +78,31 @@ def command(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Image whose grid the result is on: t1, t1gd, t2 or flair; else what suits the task.",
+            help="Image whose grid the result is on: t1, t1gd, t2 or flair. Default: depends on the task.",
             rich_help_panel=_BY_MODALITY,
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; all if not given.", rich_help_panel=_HOW)
+        int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel=_HOW)
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Probability (0 to 1) from which on a voxel is labelled; lower finds more. Else as the model says.",
+            help="Minimum probability (0 to 1) of a labelled voxel; lower values label more. Default: the model's.",
             show_default=False,
             rich_help_panel=_HOW,
         ),
     ] = None,
-    posterior: Annotated[bool, typer.Option("--posterior", help="Write the class probabilities too.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Also write the class probabilities.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")] = False,
 ) -> None:
     """Segment one head or many.
 
-    The images of one head may be whole heads or stripped brains, each in a grid of its own: they are registered with
-    one another. Which of them a model needs, 'asa models' says.
+    Images may show whole heads or stripped brains. Those of one head may have different grids; they are registered with
+    one another. 'asa models' lists the modalities that each model needs.
 
-    Writes a label map in the scan's grid, segmentation.seg.nrrd for 3D Slicer, volumes in mL (csv, json), a picture
-    (overlay.png) and report.json. What was done before with the same images, model and settings is not done again.
+    Writes a label map on the grid of the scan, segmentation.seg.nrrd for 3D Slicer, volumes in mL (csv, json), an
+    overview image (overlay.png) and report.json. Existing results of the same images, model and settings are kept.
 
     Examples:
 
@@ -138,17 +138,17 @@ def command(
         raise InputError("Give either images or options such as --t1, not both: the options describe one head.")
     if not images and not by_modality:
         raise InputError("Give at least one image, a folder, or options such as --t1.")
-    seen = find_model(model, task)  # found here, a missing model is said once and not for each head
+    used = find_model(model, task)  # here, so that a missing model is reported once and not per head
     if by_modality:
         cases, single = [batch.Case("head", by_modality)], True
     else:
-        taken = [replace(by_key[key], required=key in seen.required) for key in seen.modalities]
+        taken = [replace(by_key[key], required=key in used.required) for key in used.modalities]
         cases = batch.find_cases(images or [], taken)
         single = [path.is_dir() for path in images or []] == [False]
 
     folders = [output if single else output / case.name for case in cases]
     scans = [path for case in cases for path in case.images.values()]
-    job.protect_images(scans, folders, task, posterior=posterior)  # all before the first: one's result, another's scan
+    job.protect_images(scans, folders, task, posterior=posterior)  # one head's result must not replace another's scan
     if not single:
         batch.protect_summary(output / batch.SUMMARY)
 
@@ -157,9 +157,9 @@ def command(
         return job.run(replace(request, images=case.images), folder, overwrite=overwrite, progress=progress)
 
     console = Console(stderr=True)
-    if missing := batch.left_out(images or [], cases):
-        words = f"Left out, without the images that the model needs: {', '.join(missing)}."
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
+    if missing := batch.omitted_subjects(images or [], cases):
+        message = f"Skipped, because images that the model needs are missing: {', '.join(missing)}."
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
         if single:
             _report_one(console, run(cases[0], bar(cases[0].name)))
@@ -177,7 +177,7 @@ def command(
 
 
 class _bar:
-    """A progress bar on a terminal, silence elsewhere. Called with a name, it gives the progress function of a case."""
+    """A progress bar, on a terminal only. Called with the name of a case, it returns its progress function."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -208,16 +208,16 @@ def _report_one(console: Console, finished: Finished) -> None:
     for warning in finished.warnings:
         console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if finished.reused:
-        console.print("Done before with the same image, model and settings; --overwrite does it again.")
+        console.print("A result of the same images, model and settings exists; use --overwrite to segment again.")
     regions = [row for row in finished.report["volumes"] if row["kind"] != "label"]
     typer.echo("  ".join(f"{row['name']} {row['volume_ml']:.1f} mL" for row in regions))
 
 
 def _announced(console: Console, outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
-    """Passes outcomes on and says each on a line of its own, so that a log shows how far a long batch is."""
+    """Yield the outcomes and print a line for each, so that a log shows the progress of a long batch."""
     for outcome in outcomes:
-        words = {"done": "done", "reused": "done before"}.get(outcome.status, f"failed: {outcome.error}")
-        line = f"{outcome.case.name}: {words} ({outcome.seconds:.1f} s)"
+        status = {"done": "done", "reused": "existing result kept"}.get(outcome.status, f"failed: {outcome.error}")
+        line = f"{outcome.case.name}: {status} ({outcome.seconds:.1f} s)"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
         for note in outcome.finished.notes if outcome.finished else ():
             console.print(f"Warning: {note}", markup=False, highlight=False, soft_wrap=True)
@@ -230,7 +230,7 @@ def _table(outcomes: Sequence[Outcome], task: Task) -> object:
 
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     table = Table(title=f"{len(outcomes) - failed} of {len(outcomes)} segmented", title_justify="left")
-    table.add_column("Head", overflow="fold")  # a log is 80 columns wide, and "sub-00…" is nobody
+    table.add_column("Head", overflow="fold")  # in a log of 80 columns, "sub-00…" identifies nobody
     table.add_column("Result")
     table.add_column("Time", justify="right")
     for region in task.regions:

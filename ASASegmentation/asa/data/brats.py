@@ -2,7 +2,7 @@
 
 Tasks' values are 1 NCR, 2 ED, 3 ET. Up to 2021 ET is 4 in the files. From 2023 on it is 3; in 2024 (post-treatment)
 4 is the resection cavity, which is part of no region and becomes background. The children of 2024 (BraTS-PED) count
-anew, 1 being ET and 4 oedema, and are no cases of ``brats2024``.
+again, 1 being ET and 4 oedema, and are no cases of ``brats2024``.
 """
 
 from __future__ import annotations

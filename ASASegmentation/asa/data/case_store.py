@@ -26,7 +26,7 @@ from asa.data.sources import changed_sources, describe_sources, read_sources, re
 from asa.errors import AsaError, InputError
 from asa.files import atomic_path, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
-from asa.preprocessing.normalise import brain_input, without_holes, zscore
+from asa.preprocessing.normalise import brain_input, fill_holes, zscore
 from asa.volume import Grid, read_volume, standardise
 
 FORMAT = 3  # 2: cases say where they come from and how they lie; 3: scans are standardised first
@@ -130,7 +130,7 @@ class CaseStore:
         return [Path(file) for file in sorted(files)]
 
     def alignment(self, number: int) -> Alignment:
-        """How the scan of a case lies in the brain frame.
+        """Return the alignment of a case with the brain frame.
 
         Raises:
             InputError: the store was written before this was kept.
@@ -171,7 +171,7 @@ class CaseStore:
 
 
 def array_path(folder: Path, kind: str, name: str) -> Path:
-    """Where an array of a case lies."""
+    """Return the path of an array of a case."""
     return folder / kind / f"{name}.npy"
 
 
@@ -299,7 +299,7 @@ def _prepare(
     if stripped:
         # as at use: a voxel is brain where most of it is
         shown = np.any([mask for _, mask in standard.values()], axis=0).astype(np.float32)
-        brain = without_holes(resample(first.with_array(shown), FRAME, 1, alignment.matrix).array > 0.5)
+        brain = fill_holes(resample(first.with_array(shown), FRAME, 1, alignment.matrix).array > 0.5)
         seen = {key: brain_input(one, brain, corrects=corrected) for key, one in framed.items()}
     else:
         seen = {key: zscore(one) for key, one in framed.items()}

@@ -92,7 +92,7 @@ class Dataset:
         if not strange:
             return ""
         shown = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
-        return f"labels hold {shown}; {self.title} knows {', '.join(map(str, self.known_values))}"
+        return f"labels contain {shown}; {self.title} defines {', '.join(map(str, self.known_values))}"
 
 
 def generic_dataset(task: Task, find: Callable[[Path], list[LabelledCase]]) -> Dataset:

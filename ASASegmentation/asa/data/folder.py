@@ -54,7 +54,7 @@ def read_table(path: Path) -> list[LabelledCase]:
         if not name:
             problems.append(f"line {number}: no case name")
         elif name in (".", "..") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
-            problems.append(f"line {number}: '{name}' cannot be the name of a file, as a case's name must")
+            problems.append(f"line {number}: case name '{name}' is not a valid file name")
         labels = files.pop("labels", None)
         cases.append(LabelledCase(name, (row.get("subject") or "").strip() or name, files, labels))
     raise_problems(problems, str(path))

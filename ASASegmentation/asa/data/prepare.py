@@ -105,7 +105,7 @@ class Preparation:
 def doubts(overlap: float) -> Iterator[str]:
     """Yield a warning about a brain mask with this small overlap with the template's."""
     if overlap < DOUBTED_OVERLAP:
-        yield f"The stripped brain overlaps the template's by {overlap:.2f} (Dice) only."
+        yield f"The stripped brain agrees poorly with the template's (Dice {overlap:.2f})."
 
 
 def prepare(
@@ -145,7 +145,7 @@ def prepare(
             said = "; ".join(result.warnings) or "ok"
         else:
             failed.append({"source": str(scan.path), "reason": result})
-            said = f"left out: {result}"
+            said = f"skipped: {result}"
         said = f"{scan.name}: {reasons.get(scan.name, '')}{said}"
         progress(len(records) + len(failed) - len(left_out), len(scans), said)
     ordered = [records[scan.name] for scan in scans if scan.name in records]

@@ -62,7 +62,7 @@ def draw_scan(
 
 
 def picture_path(folder: Path, name: str) -> Path:
-    """Where the picture of a scan lies."""
+    """Return the path of the image of a scan."""
     return folder / "quality" / f"{name}.png"
 
 
@@ -77,12 +77,12 @@ def write_sheet(folder: Path, scans: Sequence[ScanRecord], failed: Sequence[dict
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>Prepared scans</title>",
         f"<style>{STYLE}</style><h1>Prepared scans</h1>",
-        f"<p>{len(scans)} scans, {doubted} to look at, {len(failed)} left out.</p>",
+        f"<p>{len(scans)} scans, {doubted} to review, {len(failed)} skipped.</p>",
         "<p>Red: outline of the brain; blue: what is kept. The patient's right is on the left.</p>",
     ]
     if failed:
         rows = "".join(f"<li>{html.escape(f['source'])}: {html.escape(f['reason'])}</li>" for f in failed)
-        parts.append(f"<h2>Left out</h2><ul>{rows}</ul>")
+        parts.append(f"<h2>Skipped scans</h2><ul>{rows}</ul>")
     parts += [_card(scan) for scan in ordered]
     write_text(folder / "quality" / SHEET, "\n".join(parts) + "\n")
 

@@ -142,7 +142,7 @@ def map_array(path: Path) -> npt.NDArray[Any]:
 
 
 def volume_path(folder: Path, name: str) -> Path:
-    """Where the array of a scan lies."""
+    """Return the path of the array of a scan."""
     return folder / "volumes" / f"{name}.npy"
 
 
@@ -188,7 +188,7 @@ def write_scan(folder: Path, record: ScanRecord, array: npt.NDArray[np.uint8], s
 
 
 def record_path(folder: Path, name: str) -> Path:
-    """Where the record of a scan lies."""
+    """Return the path of the record of a scan."""
     return folder / "records" / f"{name}.json"
 
 

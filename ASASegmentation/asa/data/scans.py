@@ -37,7 +37,7 @@ class Scan:
     Attributes:
         name: made of its path; unique in its tree and fit for a file name.
         subject, session: session is empty where there is one only.
-        path: where it lies, relative to the tree.
+        path: relative to the tree.
     """
 
     name: str

@@ -40,7 +40,7 @@ def survey_scans(tree: Path) -> Iterator[SurveyedCase]:
         else:
             yield SurveyedCase(scan.name, scan.subject, ("t1",), False, grid, problems)
     for path, reason in left_out.items():
-        yield SurveyedCase(path.name, "", ("t1",), False, "", (f"left out: {reason}",))
+        yield SurveyedCase(path.name, "", ("t1",), False, "", (f"skipped: {reason}",))
 
 
 def survey_cases(dataset: Dataset, root: Path, modalities: Sequence[str] = ()) -> Iterator[SurveyedCase]:

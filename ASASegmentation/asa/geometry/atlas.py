@@ -1,7 +1,7 @@
 """Tissue atlas in the brain frame, the target of the alignment.
 
 The file holds probabilities of tissues, not grey levels, so that one atlas fits every MR contrast: how bright each
-tissue is in a scan is found together with the alignment (``fit``). data/README.md tells how it was made.
+tissue is in a scan is found together with the alignment (``fit``). data/README.md describes how it was made.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def place_series(scans: Mapping[str, Volume], *, align: bool) -> Placement:
         if found < HOPELESS:
             raise InputError(
                 f"The {key} and {anchor} images do not show the same head: they cannot be registered with one another "
-                f"(agreement {found:.2f}, at least {HOPELESS}); use series of the same patient."
+                f"(agreement {found:.2f}, required {HOPELESS}); use series of the same patient."
             )
         if found < DOUBTED:
             warnings.append(f"The {key} image could not be registered well to the {anchor} (agreement {found:.2f}).")

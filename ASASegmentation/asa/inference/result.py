@@ -23,11 +23,11 @@ class SegmentResult:
         image: the scan the labels belong to, the reference.
         brain: uint8 brain mask.
         posterior: (K, T, H, W) float16 probabilities of background and the labels, or None.
-        alignment: how the reference lies in the brain frame.
+        alignment: of the reference with the brain frame.
         reference: modality key of ``image``.
         used: modality keys the network saw.
-        series: modality key -> how it was placed, as report.json tells it.
-        trust: whether a person must look at the result, and why.
+        series: modality key -> its placement, as in report.json.
+        trust: whether the result must be reviewed, and why.
         timings: seconds of each stage.
         warnings: sentences for the user.
     """

@@ -1,4 +1,4 @@
-"""Scan -> label map: read, align, normalise, run the network, bring the posterior back, clean up."""
+"""Scan to label map: read, align, normalise, predict, post-process, and resample to the grid of the scan."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from asa.volume import Grid, read_volume, standardise
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
-# share of the whole time that is over when a stage begins
+# fraction of the total time elapsed when a stage begins
 STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
 
 
@@ -78,17 +78,24 @@ class _Clock:
 
 @lru_cache(maxsize=1)
 def _predictor(path: Path, stamp: float, device: str) -> Predictor:
-    """The last network used stays loaded, so that a batch of scans loads it once; ``stamp`` notices new weights."""
+    """Return the predictor of a model, cached so that a batch loads it once; ``stamp`` detects changed weights."""
     return Predictor(find_model(path), choose_device(device))
 
 
 def segment(request: SegmentRequest, progress: Progress | None = None) -> SegmentResult:
     """Segment one head.
 
+    Args:
+        request: the images, the task, and the settings.
+        progress: called with the name of the stage, a key of :data:`STAGES`, and the fraction done.
+
+    Returns:
+        The label map on the grid of the reference image, with warnings and, if requested, probabilities.
+
     Raises:
-        InputError: a modality is missing, an image cannot be used, or see :meth:`SegmentRequest.check`.
-        ModelError: no such model, or it is damaged, or what it computes is not finite.
-        ResourceError: not enough memory, or no such device.
+        InputError: a modality is missing, an image is unusable, or :meth:`SegmentRequest.check` rejects the request.
+        ModelError: the model does not exist, is damaged, or predicts values that are not finite.
+        ResourceError: there is not enough memory, or the device does not exist.
     """
     keep_freed_memory()
     request.check()
@@ -108,66 +115,77 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     with clock.stage("aligning"):
         placement = place_series(scans, align=request.align == "auto")
         doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement)]
-        sees_brain = any(one.in_brain for one in task.labels)
-        brain = (
-            None
-            if sees_brain and not model.description.normalisation.within_brain
-            else find_brain(placement, paths, device)
-        )
+        labels_brain = any(one.in_brain for one in task.labels)
+        needs_mask = not labels_brain or model.description.normalisation.within_brain
+        brain = find_brain(placement, paths, device) if needs_mask else None
     with clock.stage("network") as part:
-        seen = channels(model, placement, brain)
+        channels = input_channels(model, placement, brain)
         if brain is not None:
-            doubts += [*brain_reasons(brain), *swapped_reasons(seen, brain)]
-        image = np.stack([seen.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
+            doubts += [*brain_reasons(brain), *swapped_reasons(channels, brain)]
+        image = np.stack([channels.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = model.description.tta if request.tta is None else request.tta
         posterior = average_over_subsets(predictor, image, model, task, tta=tta, progress=part)
         if not model.description.regions:
             doubts += confidence_reasons(posterior)
-        place = placement.series[reference]
-        posterior = settle(posterior, image, model, task, place.alignment, request.threshold)
+        series = placement.series[reference]
+        posterior = postprocess(posterior, image, model, task, series.alignment, request.threshold)
     with clock.stage("labelling") as part:
-        labels, kept = label(posterior, model, task, place.alignment, place.scan.grid, request, part)
+        labels, kept = label(posterior, model, task, series.alignment, series.scan.grid, request, part)
         within = [one.value for one in task.labels if one.in_brain]
-        inside = np.isin(labels, within) if brain is None else brain_on(place, brain)
+        inside = np.isin(labels, within) if brain is None else brain_on(series, brain)
         if within:
             doubts += empty_reasons(np.isin(labels, within))
     return SegmentResult(
-        labels=place.scan.with_array(labels),
-        image=place.scan,
-        brain=place.scan.with_array(inside.astype(np.uint8)),
+        labels=series.scan.with_array(labels),
+        image=series.scan,
+        brain=series.scan.with_array(inside.astype(np.uint8)),
         posterior=kept,
         model=model,
-        alignment=place.alignment,
+        alignment=series.alignment,
         reference=reference,
         used=used,
         series=placement.to_report(),
         trust=Trust(tuple(doubts)),
         timings=clock.seconds,
-        warnings=[*doubts, *acquisition_warnings(place.scan), *unknown_regions(model, task, used)],
+        warnings=[*doubts, *acquisition_warnings(series.scan), *unknown_regions(model, task, used)],
     )
 
 
 def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...]) -> str:
-    """The modality whose grid the result lies on."""
+    """Return the modality on whose grid the result is: as requested, or the first that the task prefers."""
     return request.reference or next(key for key in (*task.reference, *used) if key in used)
 
 
 def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> Mask:
-    """Brain mask (T, H, W) in the brain frame: what stripping left, or what the tissue model sees in the anchor.
+    """Return the brain mask (T, H, W) in the brain frame, of a stripped series or by the tissue model in the anchor.
+
+    Args:
+        placement: the series of the head, aligned with the brain frame.
+        paths: modality -> file.
+        device: device of the tissue model.
 
     Raises:
-        InputError: the tissue model sees no brain.
+        InputError: the tissue model finds no brain.
         ModelError: there is no tissue model.
     """
-    if (alone := placement.stripped) is not None:
-        return stripped_brain(alone.scan, alone.alignment)
+    if (stripped := placement.stripped) is not None:
+        return stripped_brain(stripped.scan, stripped.alignment)
     anchor = placement.series[placement.anchor]
     framed = to_frame(anchor.scan, anchor.alignment)
     return TissueModel(device=device)(paths[placement.anchor], framed, anchor.alignment)
 
 
-def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
-    """What the network sees of each modality, (T, H, W) in the brain frame; ``brain`` where the model asks for it."""
+def input_channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
+    """Normalise each given modality for the network.
+
+    Args:
+        model: its description says how intensities are normalised.
+        placement: the series of the head, aligned with the brain frame.
+        brain: brain mask (T, H, W) in the brain frame; None for a model that normalises over the whole head.
+
+    Returns:
+        Modality -> channel (T, H, W) in the brain frame.
+    """
     normalisation = model.description.normalisation
     corrects = normalisation.corrects_bias
 
@@ -178,18 +196,18 @@ def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> di
             return zscore(framed)
         if not series.stripped:
             return brain_input(framed, reached(series, brain), corrects=corrects)
-        # the rim that resampling makes is no brain: a voxel is where most of it is, in training too
+        # A partly filled voxel at the rim counts as brain only if most of it is, as in training.
         own = stripped_brain(scan, series.alignment, shown) if series.registered else brain
         return brain_input(framed, own, corrects=corrects)
 
-    def seen(series: Series) -> npt.NDArray[np.float32]:
+    def normalised(series: Series) -> npt.NDArray[np.float32]:
         if normalisation.standardised:
             return standardised(series)
         framed = to_frame(series.scan, series.alignment).array
         if brain is None:
             return zscore(framed)
         if series.stripped:
-            # the rim that resampling makes is no brain: a voxel is where most of it is, in training too
+            # A partly filled voxel at the rim counts as brain only if most of it is, as in training.
             own = stripped_brain(series.scan, series.alignment) if series.registered else brain
             framed = np.where(own, framed, 0)
             return zscore_stripped(correct_bias(framed, framed > 0) if corrects else framed)
@@ -198,22 +216,22 @@ def channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> di
 
     given = [key for key in model.modalities if key in placement.series]
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(given, pool.map(lambda key: seen(placement.series[key]), given), strict=True))
+        return dict(zip(given, pool.map(lambda key: normalised(placement.series[key]), given), strict=True))
 
 
 def unknown_regions(model: ModelFolder, task: Task, used: tuple[str, ...]) -> Iterator[str]:
-    """What the model cannot know of a head, of which it did not get all modalities: its own words in model.json.
+    """Yield a warning for each missing modality without which the model cannot segment some regions.
 
-    ``unknown_without`` there maps a modality to names of regions.
+    ``unknown_without`` in model.json maps a modality to names of regions.
     """
     titles = {region.name: region.title.lower() for region in task.regions}
     for key, regions in model.description.unknown_without.items():
         if key not in used:
             names = " and ".join(titles[name] for name in regions)
-            yield f"Without a {TITLES[key]} image the model cannot know the {names}; do not read its size as a finding."
+            yield f"Without a {TITLES[key]} image the model cannot segment the {names}; do not interpret its volume."
 
 
-def settle(
+def postprocess(
     posterior: npt.NDArray[np.float32],
     image: npt.NDArray[np.float32],
     model: ModelFolder,
@@ -221,7 +239,19 @@ def settle(
     alignment: Alignment,
     threshold: float | None,
 ) -> npt.NDArray[np.float32]:
-    """What the network answered, in the brain frame, with the model's rules applied; ``threshold`` as asked for."""
+    """Apply the post-processing rules of a model to a posterior in the brain frame.
+
+    Args:
+        posterior: (K, T, H, W), of classes or nested regions.
+        image: (C, T, H, W), the input of the network.
+        model: its description holds the rules.
+        task: the task of the model.
+        alignment: of the reference image, for volumes in mL.
+        threshold: requested probability threshold; None for the model's own.
+
+    Returns:
+        The posterior (K, T, H, W); the one given may have been changed in place.
+    """
     described = model.description
     if described.regions:
         voxel_ml = abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
@@ -232,7 +262,7 @@ def settle(
         return postprocess_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
     for moved in described.moved_classes:
         posterior = move_class(posterior, moved)
-    if any(one.in_brain for one in task.labels):  # a brain is one piece, lesions are many
+    if any(one.in_brain for one in task.labels):  # a brain is one component, lesions are many
         posterior = keep_main_component(posterior)
     for rule in described.intensity_rules:
         posterior = refine_by_intensity(posterior, image[0], rule)
@@ -248,7 +278,20 @@ def label(
     request: SegmentRequest,
     progress: Callable[[float], None],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
-    """Label values of the task on ``grid`` and, if asked for, the probabilities of background and the labels."""
+    """Label the voxels of ``grid``.
+
+    Args:
+        posterior: post-processed probabilities (K, T, H, W) in the brain frame.
+        model: it predicts classes or nested regions.
+        task: the task of the model.
+        alignment: of the image with this grid.
+        grid: grid of the result.
+        request: whether to keep probabilities, and the threshold of classes.
+        progress: called with the fraction done.
+
+    Returns:
+        Label values of the task and, if requested, the probabilities of background and the labels, (K, *grid.shape).
+    """
     keep = request.posterior
     if model.description.regions:
         return label_regions(posterior, task, alignment, grid, keep=keep, progress=progress)

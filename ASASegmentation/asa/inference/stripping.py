@@ -15,7 +15,7 @@ from asa.errors import InputError
 from asa.geometry import Alignment
 from asa.inference.predictor import Predictor
 from asa.models import find_model
-from asa.preprocessing.normalise import without_holes, zscore
+from asa.preprocessing.normalise import fill_holes, zscore
 from asa.volume import Volume
 
 
@@ -43,7 +43,7 @@ class TissueModel:
             raise InputError(f"The tissue model found no brain in {path.name}.")
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        return without_holes(parts == sizes.argmax())
+        return fill_holes(parts == sizes.argmax())
 
 
 @lru_cache(maxsize=1)

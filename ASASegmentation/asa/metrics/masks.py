@@ -24,11 +24,11 @@ def as_mask(array: NDArray[Any]) -> Mask:
     """
     array = np.asarray(array)
     if array.ndim != 3:
-        raise ValueError(f"A mask has three axes (T, H, W), this array has shape {array.shape}.")
+        raise ValueError(f"A mask has three axes (T, H, W); this array has shape {array.shape}.")
     if array.dtype == np.bool_:
         return array
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"A mask is boolean or integer, this array is {array.dtype}.")
+        raise ValueError(f"A mask is boolean or integer; this array is {array.dtype}.")
     foreground: Mask = array != 0
     return foreground
 
@@ -41,7 +41,7 @@ def check_spacing(spacing: Sequence[float]) -> tuple[float, float, float]:
     """
     values = tuple(float(value) for value in spacing)
     if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"Spacing is three positive numbers in mm, not {values}.")
+        raise ValueError(f"Spacing must be three positive numbers in mm, not {values}.")
     return values[0], values[1], values[2]
 
 

@@ -102,10 +102,12 @@ STARTER_FRAME: Grid3 = (20, 24, 20)  # 160 x 192 x 160 mm in patches of 8: every
 
 
 def encoder_preset(name: str, **changes: Any) -> EncoderConfig:
-    """Encoder of a preset; ``changes`` override fields.
+    """Return the encoder of a preset.
 
-    ``paper``: published sizes. ``starter``: what two CPU cores train. ``brain``: of the same size, with windows along
-    all three axes; the shipped models' since 0.4.
+    Args:
+        name: ``paper``, the published sizes; ``starter``, for two CPU cores; ``brain``, of the same size with
+            windows along all three axes.
+        changes: fields to override.
 
     Raises:
         KeyError: unknown preset.

@@ -120,8 +120,8 @@ SMALL = Budget(
         "schedule": {"log_every": 5, "checkpoint_every": 0, "validate_every": 0},
     },
     stamp=(
-        "REHEARSAL, not a result: shrunken networks, crops of 32 voxels, 30 steps a row and a handful of cases. It "
-        "shows that every row runs from files to this page, and nothing about which system is better."
+        "REHEARSAL, not a result: reduced networks, crops of 32 voxels, 30 steps per row and a few cases. It shows "
+        "that every row runs from files to this page; it does not show which system is better."
     ),
 )
 

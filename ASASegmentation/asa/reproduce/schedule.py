@@ -81,7 +81,7 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
                 if not job.over():
                     continue
                 del running[slot]
-                reason = job.failure() or ("" if plan.finished(unit.name) else "it ended before it was finished")
+                reason = job.failure() or ("" if plan.finished(unit.name) else "it ended before it finished")
                 if reason:
                     failed[unit.name] = reason
                     say(f"{unit.name} failed: {reason}")
@@ -96,7 +96,9 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
         raise
     if failed:
         lines = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
-        raise UnitFailed(f"{len(failed)} of {total} units were not done (called again, the others are kept):\n{lines}")
+        raise UnitFailed(
+            f"{len(failed)} of {total} units failed; run the command again to retry them, the others are kept:\n{lines}"
+        )
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""One setting of a run as the engine describes it to the panel. Needs the standard library only."""
+"""One setting of a run as the engine describes it to the panel. Standard library only."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from asa.runs.folder import Run
-from asa.runs.layout import PREVIEWS
+from asa.runs.layout import PREVIEWS, TENSORBOARD
 
 
 class TensorBoard:
@@ -18,7 +18,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run = run
-        self.writer = SummaryWriter(run.folder / "tensorboard", flush_secs=30)
+        self.writer = SummaryWriter(run.folder / TENSORBOARD, flush_secs=30)
 
     def __call__(self, kind: str, values: dict[str, Any]) -> None:
         """Take one event; what has no step, and a full disk, are passed over."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import InputError
+from asa.runs.layout import FINE_HEADS, HEADS
 from asa.synth.heads import prepare_heads
 from asa.synth.partial_volume import prepare_fine_heads
 from asa.training.parallel.distributed import World, barrier
@@ -20,11 +21,11 @@ def open_heads(label_maps: Path, folder: Path, world: World) -> npt.NDArray[np.u
         InputError: no label maps, or one that cannot be read.
         OutputError: no room or no permission.
     """
-    store = folder / "heads.npy"
+    store = folder / HEADS
     if not store.exists() and world.main:
         if not (found := sorted(label_maps.glob("*.nii.gz"))):
             raise InputError(
-                f"{label_maps} contains no label map (*.nii.gz) to make heads of; name a folder that does."
+                f"{label_maps} contains no label map (*.nii.gz) to generate heads from; choose a folder that does."
             )
         prepare_heads(found, store)
     barrier()
@@ -41,6 +42,6 @@ def open_fine_heads(label_maps: Path, folder: Path, world: World) -> list[npt.ND
     """
     found = sorted(label_maps.glob("*.nii.gz"))
     if world.main:
-        prepare_fine_heads(found, folder / "fine")
+        prepare_fine_heads(found, folder / FINE_HEADS)
     barrier()
-    return [np.load(path, mmap_mode="r") for path in prepare_fine_heads(found, folder / "fine")]
+    return [np.load(path, mmap_mode="r") for path in prepare_fine_heads(found, folder / FINE_HEADS)]

@@ -13,6 +13,7 @@ import torch
 from asa.devices import choose_device
 from asa.errors import InputError, OutputError
 from asa.runs.folder import Run
+from asa.runs.layout import DESCRIPTION, EARLY
 from asa.runs.queue import device_queue, exclusive_run
 from asa.training.parallel.distributed import World, join, leave
 
@@ -21,22 +22,21 @@ BEAT_S = 5.0
 
 @contextmanager
 def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool = False) -> Iterator[World]:
-    """This process among its peers, for as long as the run lasts.
+    """Yield this process as one rank of the run, for as long as the run lasts.
 
-    Errors before the trainer starts are recorded in an existing run folder, so that whoever created it
-    learns of it.
+    Errors before the trainer starts are recorded in an existing run folder, where the panel that created it reads them.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: CPU threads; 0 leaves PyTorch's choice.
-        queue: wait until every run that was queued before on this device has ended.
+        threads: CPU threads; 0 for PyTorch's default.
+        queue: wait until all runs queued earlier on this device have ended.
 
     Raises:
-        InputError: another process trains in this folder, or several processes are to queue.
-        OutputError: a file is where the folder should be.
-        ResourceError: there is no such device.
-        KeyboardInterrupt: it was stopped while it waited.
+        InputError: another process is training in this folder, or a run on several devices is to be queued.
+        OutputError: the folder is a file, or contains something other than a run.
+        ResourceError: the device does not exist.
+        KeyboardInterrupt: the run was stopped while it waited.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -46,12 +46,14 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         raise OutputError(f"{there} is a file; choose a folder for the run.")
+    if first:
+        refuse_other_folder(folder)
     choose_device(device)
     run = Run(folder)
     with ExitStack() as stack:
         if first:
             stack.enter_context(exclusive_run(folder))
-            stack.enter_context(_told(run))
+            stack.enter_context(_recorded_end(run))
             run.stop_path.unlink(missing_ok=True)
         if single:
             chosen = _device_name(device)
@@ -62,6 +64,20 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
             yield join(device)
         finally:
             leave()
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Refuse a folder that contains something other than a run, such as a store or a model.
+
+    Raises:
+        OutputError: it does; up to three of its files are named.
+    """
+    if (folder / DESCRIPTION).exists() or not folder.is_dir():
+        return
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in EARLY and not path.name.startswith("."))
+    if foreign:
+        listed = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+        raise OutputError(f"{folder} is not a run folder (it contains {listed}); choose a new or an empty folder.")
 
 
 def _patience(run: Run, device: str) -> Callable[[Path], None]:
@@ -90,8 +106,8 @@ def _device_name(device: str) -> str:
 
 
 @contextmanager
-def _told(run: Run) -> Iterator[None]:
-    """Record the end of a run that no trainer has recorded."""
+def _recorded_end(run: Run) -> Iterator[None]:
+    """Record the end of a run if no trainer has recorded it."""
     try:
         yield
     except BaseException as error:

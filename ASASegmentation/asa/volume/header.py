@@ -20,7 +20,8 @@ from asa.volume.reading import NIBABEL_SUFFIXES, read_volume
 def read_grid(path: str | os.PathLike[str]) -> Grid:
     """Return the grid (T, H, W) of an image or label map, from its header where the format allows.
 
-    Raises InputError when there is no such file, or its header does not describe a volume.
+    Raises:
+        InputError: the file does not exist, or its header does not describe a volume.
     """
     source = Path(path)
     if not source.name.lower().endswith(NIBABEL_SUFFIXES):

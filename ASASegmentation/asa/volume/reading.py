@@ -87,7 +87,7 @@ def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, A
 
 
 def _unpacked(path: Path) -> bytes:
-    """The content of a gzip file, read to its end: only there stands the checksum, which nibabel does not look at."""
+    """Return the content of a gzip file, read to its end, where the checksum is, which nibabel does not verify."""
     with gzip.open(path) as file:
         return file.read()
 
@@ -101,7 +101,7 @@ def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
     try:
         reader.ReadImageInformation()
         if reader.GetNumberOfComponents() > 1:
-            what = "overlapping segments" if labels else "several numbers a voxel"
+            what = "overlapping segments" if labels else "several values per voxel"
             raise InputError(f"{path} has {what}. Use a volume with one value per voxel.")
         shape = check_shape(path, reader.GetSize())
         image = reader.Execute()

@@ -71,8 +71,11 @@ def scene_cases(scene: slicer.vtkMRMLScene, task: Task) -> list[SceneCase]:
 def write_cases(cases: Sequence[SceneCase], task: Task, folder: Path) -> Steps[None]:
     """Write <folder>/case-NNN/{t1,...,labels}.nii and the table TABLE, in steps.
 
-    Cases and subjects are numbered, because node names may contain patient names. Raises OSError, or ChangedError if
-    voxels change meanwhile.
+    Cases and subjects are numbered, because node names may contain patient names.
+
+    Raises:
+        OSError: a file cannot be written.
+        ChangedError: a volume changed while it was being written.
     """
     subjects = list(dict.fromkeys(case.subject for case in cases))
     keys = [modality.key for modality in task.modalities]

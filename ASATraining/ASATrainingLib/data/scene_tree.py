@@ -15,7 +15,11 @@ from ASASlicerLib.volumes import array_of, ijk_to_ras
 def write_tree(volumes: Sequence[Any], folder: Path) -> Steps[None]:
     """Write each volume as <folder>/sub-NNN_T1w.nii, in steps.
 
-    Subjects are numbered, because volume names may contain patient names. Raises OSError.
+    Subjects are numbered, because volume names may contain patient names.
+
+    Raises:
+        OSError: a file cannot be written.
+        ChangedError: a volume changed while it was being written.
     """
     for old in folder.glob("sub-*_T1w.nii"):
         old.unlink()

@@ -128,10 +128,12 @@ class DataTab:
 
     @property
     def purpose(self) -> str:
+        """The selected purpose: pretrain or finetune."""
         return _chosen(self.ui.purposeComboBox)
 
     @property
     def from_scene(self) -> bool:
+        """Whether the cases come from the scene."""
         return _chosen(self.ui.sourceComboBox) == SCENE
 
     @property
@@ -194,7 +196,7 @@ class DataTab:
         """List the cases in the folder as they are found."""
         self._clear_cases()
         self.logic.remember("data/folder", str(self.ui.folderPathLineEdit.currentPath))
-        words = [*self._source_words(), "-o", "unused", "--dry-run", "--json"]
+        words = [*self._source_words(), "--dry-run", "--json"]
         self._start(EngineCall(self.logic.runner, words, on_event=self._on_case, expects_result=False), _("Scanning…"))
 
     def _source_words(self) -> list[str]:

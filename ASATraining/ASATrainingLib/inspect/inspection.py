@@ -65,7 +65,15 @@ class Inspection:
 
     @staticmethod
     def read(shared: Path, own: Path) -> Steps[Inspection]:
-        """Read the results. Raises OSError, ValueError or LookupError if a file is missing or invalid."""
+        """Read the results.
+
+        Args:
+            shared: folder of what all models have in common.
+            own: folder of this model.
+
+        Raises:
+            OSError, ValueError, LookupError: a file is missing or invalid.
+        """
         volumes = {}
         affine = np.eye(4)
         for folder, names in ((shared, (*_SHARED, "patches")), (own, _OWN)):
@@ -109,6 +117,12 @@ class InspectionJob(EngineJob[None]):
         super().__init__(runner)
 
     def prepare(self) -> Steps[list[str]]:
+        """Write the scan and the mask; return the arguments for Python.
+
+        Raises:
+            OSError: a file cannot be written.
+            ChangedError: a volume changed while it was being written.
+        """
         assert self._scan is not None
         image = yield from self._scan.write(self.folder)
         words = ["-m", "asa", "inspect", *(str(model.path) for model in self._models), "--image", str(image)]
@@ -119,10 +133,12 @@ class InspectionJob(EngineJob[None]):
         return [*words, *self._request.arguments()]
 
     def take(self, event: Reported) -> None:
+        """Report each inspected model as soon as its results are available."""
         if event.name == "inspected" and self._count < len(self._models):
             own = Path(event.values["folder"])
             self._completed(self._models[self._count], self._output, own)
             self._count += 1
 
     def results(self) -> Steps[None]:
+        """Return nothing; each result was reported on arrival."""
         yield True  # each result was reported on arrival

@@ -54,6 +54,7 @@ class InspectionLogic:
 
     @property
     def running(self) -> bool:
+        """Whether an inspection is running."""
         return self._job is not None
 
     def problem(self, volume: slicer.vtkMRMLVolumeNode | None, models: Sequence[Checkpoint]) -> str:
@@ -87,8 +88,15 @@ class InspectionLogic:
     ) -> None:
         """Inspect `models` and load the result of `shown` as soon as it is available.
 
-        `drawn` (K, J, I) marks what to hide, on the grid of the volume. Raises ValueError with a sentence if it
-        cannot start.
+        Args:
+            volume: the scan.
+            request: settings of the inspection.
+            shown: the model whose result is loaded.
+            models: all models to inspect.
+            drawn: (K, J, I), marks what to hide on the grid of the volume.
+
+        Raises:
+            ValueError: it cannot start; the message is a sentence for the user.
         """
         if self._job is not None:
             raise ValueError(_("An inspection is already running."))

@@ -28,7 +28,11 @@ class Patches:
 
     @staticmethod
     def of(numbers: np.ndarray, summary: Mapping[str, Any]) -> Patches:
-        """Read the output of `asa inspect`. Raises LookupError or ValueError if it is invalid."""
+        """Read the output of `asa inspect`.
+
+        Raises:
+            LookupError, ValueError: it is invalid.
+        """
         t, h, w = (int(n) for n in summary["grid"])
         matrix = np.asarray(summary["patches_to_ras"], dtype=float)
         if matrix.shape != (4, 4):

@@ -38,6 +38,7 @@ class InspectState:
         return State(node.GetNodeReference(_VOLUME), numbers, node.GetParameter(_MASK) or "")
 
     def save(self, state: State) -> None:
+        """Save the state in the scene."""
         node = self._node()
         modified = node.StartModify()
         node.SetNodeReferenceID(_VOLUME, state.volume.GetID() if state.volume is not None else None)

@@ -124,11 +124,13 @@ class InspectTab:
 
     @property
     def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The selected volume; None for none."""
         volume: slicer.vtkMRMLScalarVolumeNode | None = self.ui.volumeSelector.currentNode()
         return volume
 
     @property
     def checkpoint(self) -> Checkpoint | None:
+        """The selected checkpoint; None for none."""
         index = self.ui.checkpointComboBox.currentIndex
         return self._models[index] if 0 <= index < len(self._models) else None
 

@@ -53,7 +53,11 @@ class Setting(Row):
         return f"{value:.6g}" if isinstance(value, float) else str(value)
 
     def value(self, text: str) -> Any:
-        """Return the value of a text. Raises ValueError with a phrase that completes "must be …"."""
+        """Return the value of a text.
+
+        Raises:
+            ValueError: it is invalid; the message is a phrase that completes "must be …".
+        """
         text = text.strip()
         if self.type == "string":
             return text

@@ -109,6 +109,7 @@ class RunTab:
 
     @property
     def kind(self) -> str:
+        """The selected kind of run: pretrain or finetune."""
         return _chosen(self.ui.kindComboBox)
 
     @property

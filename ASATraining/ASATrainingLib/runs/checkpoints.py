@@ -37,7 +37,11 @@ class Checkpoint:
 
 
 def record(path: Path) -> dict[str, Any]:
-    """Return the record of a checkpoint. Raises ValueError if it is damaged or not a checkpoint."""
+    """Return the record of a checkpoint.
+
+    Raises:
+        ValueError: it is damaged or not a checkpoint.
+    """
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -80,7 +84,11 @@ def installed() -> list[Checkpoint]:
 
 
 def opened(path: Path) -> Checkpoint:
-    """Return a checkpoint or exported model at a path. Raises ValueError if it is neither."""
+    """Return a checkpoint or exported model at a path.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if (path / DESCRIPTION).is_file():
         return Checkpoint(path, path.name)
     if path.is_file():

@@ -18,11 +18,10 @@ from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
-from asa.runs.layout import CONSOLE, DESCRIPTION, STATE, STOP
+from asa.runs.layout import CONSOLE, DESCRIPTION, LAUNCH, SETTINGS, STATE, STOP
 from ASASlicerLib.process import kill_tree
 from ASATrainingLib.runs.run_folder import RunFolder, Status
 
-SETTINGS, LAUNCH = "settings.json", "launch.json"
 _POSIX = os.name == "posix"
 
 
@@ -31,14 +30,19 @@ class Detached(Protocol):
 
     pid: int
 
-    def poll(self) -> int | None: ...
+    def poll(self) -> int | None:
+        """Return the exit code once the program has ended, None before."""
 
 
 class Launcher(Protocol):
     """Starts programs that outlive this one."""
 
     def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> Detached:
-        """Run `python *arguments` in a folder, its output appended to a file. Raises OSError."""
+        """Run `python *arguments` in a folder, its output appended to a file.
+
+        Raises:
+            OSError: it cannot be started.
+        """
 
 
 class ControlError(Exception):
@@ -53,9 +57,16 @@ class RunControl:
         self._children: list[Detached] = []
 
     def start(self, kind: str, settings: Mapping[str, Any], folder: Path, device: str) -> None:
-        """Start a new run, or queue it if the device is busy. `kind` is pretrain or finetune.
+        """Start a new run, or queue it if the device is busy.
 
-        Raises ControlError: the folder is in use or cannot be written to.
+        Args:
+            kind: pretrain or finetune.
+            settings: as in a settings file.
+            folder: the run folder; new or empty.
+            device: auto, cpu or cuda:N.
+
+        Raises:
+            ControlError: the folder is not empty or cannot be written to, or the run cannot be started.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             text = _("{folder} already exists and is not empty. Choose a new folder for this run.")
@@ -71,7 +82,8 @@ class RunControl:
     def resume(self, run: RunFolder, device: str = "") -> None:
         """Resume a run whose process has ended, on its previous device unless another is given.
 
-        Raises ControlError: the run is active, not an ASA run, or its folder cannot be written to.
+        Raises:
+            ControlError: the run is active, not an ASA run, or its folder cannot be written to.
         """
         if reason := self.why_not_resume(run):
             raise ControlError(reason)
@@ -105,7 +117,8 @@ class RunControl:
     def stop(self, run: RunFolder) -> None:
         """Ask a run to write a checkpoint and stop, also on another machine that shares the folder.
 
-        Raises ControlError: its folder cannot be written to.
+        Raises:
+            ControlError: its folder cannot be written to.
         """
         try:
             (run.path / STOP).touch()
@@ -115,7 +128,8 @@ class RunControl:
     def kill(self, run: RunFolder) -> None:
         """Kill a run's process and its children.
 
-        Raises ControlError: the process runs on another machine or belongs to another user.
+        Raises:
+            ControlError: the process runs on another machine or belongs to another user.
         """
         state = run.state
         if state.host != socket.gethostname():

@@ -96,10 +96,12 @@ class RunFolder:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.path.name
 
     @property
     def status(self) -> Status:
+        """Whether the run is queued, running or ended, and how."""
         return self.state.status
 
     def checkpoints(self) -> list[Path]:

@@ -100,6 +100,7 @@ class Series:
         self._newest = -math.inf
 
     def add(self, step: float, value: float) -> None:
+        """Add a value; the values of this and later steps are replaced, because the run was resumed before them."""
         if step <= self._newest:
             keep = bisect_left(self._steps, step)
             del self._steps[keep:], self._values[keep:]
@@ -123,7 +124,11 @@ class Series:
 
     @property
     def last(self) -> float:
-        """Latest value. Raises IndexError if empty."""
+        """The latest value.
+
+        Raises:
+            IndexError: there is none.
+        """
         return self._values[-1]
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:

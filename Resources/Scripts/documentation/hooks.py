@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import command_line
-import packages
 import settings_reference
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -72,7 +71,6 @@ def on_files(files: Files, config: Any) -> Files:
     made = {
         "reference/command-line.md": command_line.page(),
         "reference/settings.md": settings_reference.page(),
-        "images/packages.svg": packages.picture(),
         **{f"reference/api/{name}.md": api_page(name) for name in api_packages()},
         **{place: (REPOSITORY / source).read_text(encoding="utf-8") for place, source in COPIES.items()},
     }

@@ -1,7 +1,7 @@
-"""A picture of the packages and of what imports what, drawn from the imports, and the tree of folders.
+"""Draw the packages and their imports, and write the tree of folders, for docs/explanation/architecture.md.
 
-A box stands above all that it imports. Arrows that follow from others are left out. The picture is made while the
-documentation is built; run as a program, this writes the tree into docs/explanation/architecture.md.
+A box stands above everything that it imports; arrows that follow from others are omitted. Run it after adding a package
+or an import between packages.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+PICTURE = REPOSITORY / "docs" / "images" / "packages.svg"
 ENGINE = REPOSITORY / "ASASegmentation" / "asa"
 WIDTH, BOX_W, BOX_H, ROW_H, MARGIN = 1080, 160, 52, 96, 16
 DEFINITIONS = (
@@ -96,7 +97,7 @@ def places(height: dict[str, int], edges: dict[str, set[str]]) -> dict[str, tupl
         row.sort(
             key=lambda one: (
                 not one.startswith("asa."),
-                sum(middle[o] for o in edges[one]) / max(1, len(edges[one])),
+                sum(middle[o] for o in sorted(edges[one])) / max(1, len(edges[one])),
                 one,
             )
         )
@@ -139,10 +140,8 @@ def picture() -> str:
             f"<g><title>{escape(purpose(name, boxes[name]))}</title>"
             f'<rect x="{x - wide / 2:.0f}" y="{y - BOX_H / 2:.0f}" '
             f'width="{wide:.0f}" height="{BOX_H}" rx="6" fill="{fill}" stroke="{line}"/>'
-            f'<text x="{x:.0f}" y="{y - 2:.0f}" text-anchor="middle" font-size="14" fill="#1a237e">'
-            f"{name.removeprefix('asa.')}</text>"
-            f'<text x="{x:.0f}" y="{y + 16:.0f}" text-anchor="middle" font-size="11" fill="#546e7a">'
-            f"{len(boxes[name])} file{'s' * (len(boxes[name]) > 1)}</text></g>"
+            f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" font-size="14" fill="#1a237e">'
+            f"{name.removeprefix('asa.')}</text></g>"
         )
     return "\n".join([*parts, "</svg>", ""])
 
@@ -172,8 +171,10 @@ def with_tree(page: str) -> str:
 
 
 def main() -> int:
+    """Write the picture, and the tree into the page."""
     page = REPOSITORY / "docs" / "explanation" / "architecture.md"
     page.write_text(with_tree(page.read_text(encoding="utf-8")), encoding="utf-8")
+    PICTURE.write_text(picture(), encoding="utf-8")
     return 0
 
 

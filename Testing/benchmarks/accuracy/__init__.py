@@ -1,1 +1,1 @@
-"""Accuracy of tissue segmentation beside classical classifiers, on heads with manual labels."""
+"""Accuracy of tissue segmentation compared with classical classifiers, on heads with manual labels."""

@@ -63,7 +63,7 @@ def summary_table(scores: Mapping[str, Sequence[Record]]) -> str:
 
 
 def bar_table(records: Sequence[Record]) -> str:
-    """Our mean Dice beside what is asked for and what is aimed at."""
+    """Our mean Dice compared with the required and the intended one."""
     rows: list[list[Cell]] = []
     for dataset, (bar, goal) in BARS.items():
         own = [record for record in records if record["dataset"] == dataset]

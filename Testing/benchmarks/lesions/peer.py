@@ -1,10 +1,10 @@
-"""A network of others beside ours, in one fold of a lesion model: the same samples, for the same time.
+"""Another network compared with ours, in one fold of a lesion model: the same samples, for the same time.
 
     python -m Testing.benchmarks.lesions.peer tumour --fold 1 --store STORE --minutes 25 --work FOLDER [--output]
 
 Arms: ours from the model that a start of training takes, ours from scratch, and MONAI's SegResNet (its default width),
 which can only start from scratch. Each trains on one thread (--arms N --only-train: start as many at a time as there
-are cores, then call without), with the settings of the task's recipe but a constant learning rate, as nobody knows how
+are cores, then call without), with the settings of the task's recipe but a constant learning rate, as it is unknown how
 many steps fit in the time. The moving average of the weights is measured on whole cases by a threshold of 0.5, without
 the rules that follow ours in use. Ours sees a brain in one pass, SegResNet in overlapping windows of the crop, as each
 was made for. STORE is of 'asa prepare finetune', as the recipe says. FOLDER keeps what is done: called again, it goes

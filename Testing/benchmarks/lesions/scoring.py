@@ -19,7 +19,7 @@ from asa.data.splits import read_case_split
 from asa.geometry import FRAME, Alignment, align_to_frame, to_frame
 from asa.inference.labelling import label_regions
 from asa.inference.predictor import Predictor
-from asa.inference.segment import settle
+from asa.inference.segment import postprocess
 from asa.inference.subsets import PosteriorPredictor, average_over_subsets
 from asa.metrics import score_case
 from asa.models import ModelFolder, open_model
@@ -81,8 +81,8 @@ class Prepared:
         nothing = np.zeros(FRAME.shape, np.float32)
         image = np.stack([self.seen[key] if key in shown else nothing for key in model.modalities])
         answer = average_over_subsets(predictor, image, model, task, tta=model.description.tta)
-        settled = settle(answer, image, model, task, self.alignment, None)
-        return label_regions(settled, task, self.alignment, self.truth.grid)[0]
+        processed = postprocess(answer, image, model, task, self.alignment, None)
+        return label_regions(processed, task, self.alignment, self.truth.grid)[0]
 
 
 def score(

@@ -1,1 +1,1 @@
-"""Time and memory: a whole segmentation beside the peers, one forward pass beside other networks, HD95 beside MONAI."""
+"""Time and memory: a whole segmentation against the peers, one forward pass against other networks, HD95."""

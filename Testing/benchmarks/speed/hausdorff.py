@@ -1,4 +1,4 @@
-"""95 % Hausdorff distance of tumours: ours beside MONAI's, in one process, in turns.
+"""95 % Hausdorff distance of tumours: ours compared with MONAI's, in one process, in turns.
 
     python -m Testing.benchmarks.speed.hausdorff [--repeats N] [--calibrate]
 

@@ -50,9 +50,17 @@ def test_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: byte
         (("finetune", "nowhere.yaml", "-o", "run"), 3, "nowhere.yaml cannot be read: no such file or directory"),
         (("finetune", STARTER, "-o", "file"), 4, "file is a file; choose a folder for the run"),
         (("finetune", STARTER, "-o", "file/run"), 4, "file is a file; choose a folder for the run"),
+        (
+            ("finetune", STARTER, "-o", "model"),
+            4,
+            "model is not a run folder (it contains CARD.md, model.json)",
+        ),
+        (("train", "heads.yaml", "-o", "model"), 4, "model is not a run folder"),
+        (("pretrain", "scans.yaml", "-o", "model"), 4, "model is not a run folder"),
         (("finetune", STARTER, "-o", "run", "--device", "cuda:64"), 6, "Device 'cuda:64' is not available"),
         (("finetune", STARTER, "-o", "run", "--device", "graphics"), 6, "Unknown device 'graphics'"),
         (("train", "heads.yaml", "-o", "run"), 3, "empty contains no label map"),
+        (("prepare", "pretrain", "--bids", "empty"), 3, "--output is missing"),
         (("prepare", "pretrain", "--bids", "empty", "-o", "run"), 3, "empty contains no T1-weighted scan"),
         (("predict", TISSUE, "-o", "run"), 5, "tissue is an exported model. Use the run"),
         (("export", "empty", "--name", "mine"), 5, "empty contains no checkpoint"),
@@ -74,6 +82,10 @@ def test_command_lines(
     Path("empty").mkdir()
     Path("file").write_text("")
     Path("heads.yaml").write_text("label_maps: empty\n")
+    Path("scans.yaml").write_text("store: empty\n")
+    Path("model").mkdir()
+    for name in ("CARD.md", "model.json"):
+        Path("model", name).write_text("")
     before = sorted(tmp_path.rglob("*"))
     found, said = mistake(*words, capsys=capsys)
     assert found == code and sentence in said

@@ -58,7 +58,7 @@ def test_the_meaning_of_4_comes_from_the_release(tmp_path):
     assert DATASETS["brats2021"].to_task(cavity[..., [0, 1, 2, 4]]).ravel().tolist() == [0, 1, 2, 3]
     new_brats_case(tmp_path, "BraTS-GLI-00005-100", values=(1, 4))
     assert load_dataset(DATASETS["brats2024"], tmp_path)
-    with pytest.raises(InputError, match=r"BraTS-GLI-00005-100: labels hold 4; BraTS 2023 knows 0, 1, 2, 3"):
+    with pytest.raises(InputError, match=r"BraTS-GLI-00005-100: labels contain 4; BraTS 2023 defines 0, 1, 2, 3"):
         load_dataset(DATASETS["brats2023"], tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_one_error_lists_every_offender(tmp_path, capsys):
         "BraTS2021_00001: 2 cases have this name",
         "BraTS2021_00002: no image of t1gd",
         "BraTS2021_00003: images and labels are on different grids (t1 8x9x10 of 1x1x1 mm, t2 8x9x10 of 1x1x2 mm)",
-        "BraTS2021_00004: labels hold 3; BraTS 2021 knows 0, 1, 2, 4",
+        "BraTS2021_00004: labels contain 3; BraTS 2021 defines 0, 1, 2, 4",
         "not whole numbers",
         "BraTS2021_00006: the label map is empty",
         "readable header",
@@ -178,7 +178,7 @@ def test_a_wrong_release_is_said(tmp_path):
     with pytest.raises(InputError, match=r"no case of BraTS 2021; check the data set name"):
         load_dataset(DATASETS["brats2021"], tmp_path / "none")
     post = new_brats_case(tmp_path / "post", "BraTS-GLI-00002-100", values=(1, 2, 3, 4))  # 4: resection cavity
-    with pytest.raises(InputError, match=rf"{post.name}: labels hold 4; BraTS 2023 knows 0, 1, 2, 3"):
+    with pytest.raises(InputError, match=rf"{post.name}: labels contain 4; BraTS 2023 defines 0, 1, 2, 3"):
         load_dataset(DATASETS["brats2023"], tmp_path / "post")
     with pytest.raises(InputError, match=r"Unknown data set 'brats'.*brats2021"):
         dataset_by_name("brats")
@@ -192,7 +192,7 @@ def test_a_csv_is_checked_at_once(tmp_path):
         load_dataset(DATASETS["wmh"], table)
     save(tmp_path / "b.nii.gz", label_map((1,)))
     table.write_text("case,flair,labels\nsub-1/ses-1,a.nii.gz,b.nii.gz\n..,a.nii.gz,b.nii.gz\n")
-    with pytest.raises(InputError, match=r"(?s)2 problems.*line 2: 'sub-1/ses-1' cannot be the name of a file.*line 3"):
+    with pytest.raises(InputError, match=r"(?s)2 problems.*line 2: case name 'sub-1/ses-1' is not a valid.*line 3"):
         load_dataset(DATASETS["wmh"], table)
     table.write_text("case,t3\n")
     with pytest.raises(InputError, match="unknown columns t3"):
@@ -209,7 +209,7 @@ def test_conventions_lead_to_values_of_their_task(name):
     values = {label.value for label in TASKS[dataset.task].labels}
     assert set(dataset.values.values()) <= values | {0}
     assert set(dataset.modalities) <= {modality.key for modality in TASKS[dataset.task].modalities}
-    with pytest.raises(InputError, match="labels hold 77"):
+    with pytest.raises(InputError, match="labels contain 77"):
         dataset.to_task(np.full(SHAPE, 77))
 
 

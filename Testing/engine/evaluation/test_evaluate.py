@@ -94,7 +94,7 @@ def test_one_error_lists_everything(brats):
     with pytest.raises(InputError) as caught:
         evaluate({"ours": brats / "ours", "other": brats / "other"}, brats / "ref", BRATS)
     grids = "The prediction is 8x9x10 of 1x1x2 mm, the reference 8x9x10 of 1x1x1 mm"
-    for part in ("3 problems", grids, "labels hold 4", "not whole numbers"):
+    for part in ("3 problems", grids, "labels contain 4", "not whole numbers"):
         assert part in str(caught.value)
 
 

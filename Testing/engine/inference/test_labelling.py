@@ -30,7 +30,7 @@ def nested(*sizes: int, likely: float = 0.9) -> np.ndarray:
     return regions
 
 
-def settle(
+def process(
     regions: np.ndarray, voxel_ml: float = 0.001, inside: np.ndarray = EVERYWHERE, **rules: dict[str, float]
 ) -> np.ndarray:
     """Regions of the tumour task with rules applied."""
@@ -45,8 +45,8 @@ def test_rings_of_nested_regions() -> None:
 
 
 def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
-    settled = settle(nested(40, 20, 8))
-    labels, kept = label_regions(settled, TUMOUR, HERE, FRAME, keep=True)
+    processed = process(nested(40, 20, 8))
+    labels, kept = label_regions(processed, TUMOUR, HERE, FRAME, keep=True)
     assert {v: int((labels == v).sum()) for v in (ED, NCR, ET)} == {
         ED: 40**3 - 20**3,
         NCR: 20**3 - 8**3,
@@ -58,25 +58,25 @@ def test_regions_become_labels_and_probabilities_that_sum_to_one() -> None:
 
 
 def test_an_inner_region_stays_within_the_outer() -> None:
-    settled = settle(nested(10, 20, 30))
-    labels, _ = label_regions(settled, TUMOUR, HERE, FRAME)
+    processed = process(nested(10, 20, 30))
+    labels, _ = label_regions(processed, TUMOUR, HERE, FRAME)
     assert (labels == ET).sum() == 10**3 and not (labels == ED).any()
 
 
 def test_thresholds_move_the_border_of_their_region_only() -> None:
     regions = nested(40, 20, 8, likely=0.6)
-    labels, _ = label_regions(settle(regions, thresholds={"ET": 0.7}), TUMOUR, HERE, FRAME)
+    labels, _ = label_regions(process(regions, thresholds={"ET": 0.7}), TUMOUR, HERE, FRAME)
     assert not (labels == ET).any() and (labels == NCR).sum() == 20**3
-    labels, _ = label_regions(settle(regions, thresholds={"WT": 0.7}), TUMOUR, HERE, FRAME)
+    labels, _ = label_regions(process(regions, thresholds={"WT": 0.7}), TUMOUR, HERE, FRAME)
     assert not labels.any(), "what is in no tumour is in no part of it"
 
 
 def test_specks_go_by_their_size_in_the_scan() -> None:
     regions = nested(40, 20, 8)
     regions[:, 5:9, 5:9, 5:9] = 0.9
-    with_speck, _ = label_regions(settle(regions, min_component_ml={"WT": 0.05}), TUMOUR, HERE, FRAME)
+    with_speck, _ = label_regions(process(regions, min_component_ml={"WT": 0.05}), TUMOUR, HERE, FRAME)
     assert with_speck[6, 6, 6] == ET, "64 voxels of 1 microlitre are more than 0.05 mL"
-    without, _ = label_regions(settle(regions, min_component_ml={"WT": 0.05}, voxel_ml=0.0005), TUMOUR, HERE, FRAME)
+    without, _ = label_regions(process(regions, min_component_ml={"WT": 0.05}, voxel_ml=0.0005), TUMOUR, HERE, FRAME)
     assert without[6, 6, 6] == 0 and (without > 0).sum() == 40**3
 
 
@@ -86,9 +86,9 @@ def test_parts_far_less_certain_than_the_tumour_go() -> None:
     regions[0][regions[0] > 0.5] = 0.99
     regions[:, 4:12, 4:12, 4:12] = 0.7  # log-odds 0.85; the tumour's are 4.6
     regions[0, 20:28, 4:12, 4:12] = 0.95  # 2.9: another tumour
-    kept = settle(regions, min_component_certainty={"WT": 0.4})
+    kept = process(regions, min_component_certainty={"WT": 0.4})
     assert not (kept[:, 4:12, 4:12, 4:12] > 0.5).any() and kept[0, 24, 8, 8] > 0.5 and kept[0][centre] > 0.5
-    everything = settle(regions)
+    everything = process(regions)
     np.testing.assert_array_equal(everything[0, 4:12, 4:12, 4:12], np.float32(0.7))
 
 
@@ -128,8 +128,8 @@ def test_holes_of_a_mass_are_filled_within_the_brain() -> None:
     regions[0, :2, :2, :2] = 0.9  # a part so small that its ball is less than a voxel
     inside = EVERYWHERE.copy()
     inside[t - 6 : t, h - 6 : h + 6, w - 30 : w] = False
-    as_it_is = settle(regions, inside=inside)[0] > 0.5
-    filled = settle(regions, inside=inside, closing={"WT": 0.3})[0] > 0.5
+    as_it_is = process(regions, inside=inside)[0] > 0.5
+    filled = process(regions, inside=inside, closing={"WT": 0.3})[0] > 0.5
     assert not as_it_is[t - 6 : t + 6, h - 6 : h + 6, w - 29 : w].any()
     assert filled[t : t + 6, h - 6 : h + 6, w - 20 : w].all()
     assert not filled[t - 6 : t, h - 6 : h + 6, w - 30 : w].any(), "outside of the brain"

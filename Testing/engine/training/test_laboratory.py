@@ -169,7 +169,7 @@ def test_survey_of_scans_finds_what_is_wrong_before_anything_is_prepared(tmp_pat
     assert found["sub-02_T1w"].problems
     assert "listed twice" in found["sub-03_T1w.nii.gz"].problems[0]
     (tmp_path / "empty").mkdir()
-    words = ("prepare", "pretrain", "--bids", tmp_path, "-o", tmp_path / "store", "--dry-run", "--json")
+    words = ("prepare", "pretrain", "--bids", tmp_path, "--dry-run", "--json")
     lines = [json.loads(line) for line in asa(*words).splitlines()]
     assert [line["name"] for line in lines if line["event"] == "found"] == list(found)
     assert not (tmp_path / "store").exists()
@@ -183,7 +183,7 @@ def test_survey_of_cases(tmp_path: Path) -> None:
     (brats_case(tmp_path, "BraTS2021_00003") / "BraTS2021_00003_t2.nii.gz").unlink()
     found = list(survey_cases(DATASETS["brats2021"], tmp_path))
     assert found[0].modalities == ("t1", "t1gd", "t2", "flair") and found[0].labels and not found[0].problems
-    assert "labels hold 3" in found[1].problems[0]
+    assert "labels contain 3" in found[1].problems[0]
     assert "no image of t2" in found[2].problems[0]
 
 

@@ -276,7 +276,7 @@ def test_nrrd_of_colours(tmp_path: Path) -> None:
     path = tmp_path / "scan.seg.nrrd"
     sitk.WriteImage(sitk.Image((12, 12, 12), sitk.sitkVectorUInt8, 2), str(path))
     assert "has overlapping segments" in refused(path, labels=True)
-    assert "has several numbers a voxel" in refused(path)
+    assert "has several values per voxel" in refused(path)
 
 
 def test_damaged_mgz(tmp_path: Path) -> None:

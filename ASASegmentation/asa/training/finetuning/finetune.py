@@ -119,6 +119,6 @@ def fitted(settings: FinetuneSettings, store: CaseStore, folder: Path, world: Wo
     )
     asked, found = ("x".join(map(str, sides)) for sides in (settings.crop, size))
     return changed, (
-        f"{o.micro_batch} crops of {asked} voxels at a time do not fit into the GPU's memory: it takes {micro_batch} "
-        f"of {found}; the batch stays {o.batch}"
+        f"A micro-batch of {o.micro_batch} crops of {asked} voxels does not fit into the GPU's memory; using "
+        f"{micro_batch} of {found}. The batch stays {o.batch}"
     )

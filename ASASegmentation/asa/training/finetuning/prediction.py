@@ -69,7 +69,7 @@ class Tuned:
         try:
             description = Run(run).describe()
             if description["kind"] != KIND:
-                raise InputError(f"{run} contains a run of kind '{description['kind']}', not one of fine-tuning.")
+                raise InputError(f"{run} contains a run of kind '{description['kind']}', not a fine-tuning run.")
             settings = FinetuneSettings.model_validate(description["settings"])
             network, frame = rebuild(record["network"])
         except (OSError, KeyError, TypeError, ValidationError) as error:

@@ -45,7 +45,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         shares = {len(range(rank, settings.batch, world.size)) for rank in range(world.size)}
         if any(settings.micro_batch < 2 or share % settings.micro_batch == 1 for share in shares):
             raise InputError(
-                f"{settings.method} normalises over a micro-batch, and none may be of one scan: a batch of "
+                f"{settings.method} normalises over a micro-batch, so each needs at least two scans: a batch of "
                 f"{settings.batch} on {world.size} device(s) in micro-batches of {settings.micro_batch} leaves one."
             )
     store = ScanStore.open(Path(settings.store))
@@ -64,8 +64,8 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         add_tensorboard(run)
         if len(train) < settings.batch:
             run.log(
-                f"{len(train)} scans are fewer than the batch of {settings.batch}: each is used several times in a "
-                "step, hidden differently each time"
+                f"{len(train)} scans are fewer than the batch of {settings.batch}: each is used several times per "
+                "step, with different masks"
             )
     previews = None
     sharded = settings.sharding == "fsdp" and world.size > 1

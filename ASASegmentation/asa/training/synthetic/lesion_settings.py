@@ -17,11 +17,11 @@ class LesionSettings(Settings):
     label_maps: PathStr = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers), for training")
     store: PathStr = Field("", description="real cases: store made by 'asa prepare finetune --size frame'; empty: none")
     healthy_store: PathStr = Field(
-        "", description="real cases of another disease, prepared likewise; what they are labelled with is cut out"
+        "", description="real cases of another disease, prepared likewise; their labelled lesions are cut out"
     )
-    healthy_split: PathStr = Field("", description="as split, of healthy_store; empty: all its cases train")
+    healthy_split: PathStr = Field("", description="split of healthy_store, like split; empty: train on all its cases")
     healthy_share: float = Field(0.5, ge=0, le=1, description="share of real samples that come from healthy_store")
-    split: PathStr = Field("", description="JSON of folds; made, leaving one out, if missing. Empty: all cases train")
+    split: PathStr = Field("", description="JSON of folds; leave-one-out, made if missing; empty: train on all cases")
     fold: int = Field(0, ge=0, description="which fold of the split, from 0")
     real_share: float = Field(0.5, ge=0, le=1, description="share of samples that are real, where there is a store")
     transplant_share: float = Field(
@@ -30,7 +30,7 @@ class LesionSettings(Settings):
     implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples to which more disease is added")
     preset: Literal["starter", "brain"] = Field("starter", description="sizes of the asa network")
     network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
-    size: Literal["paper", "small"] = Field("small", description="of a network to compare with")
+    size: Literal["paper", "small"] = Field("small", description="size of a network to compare with")
     crop: tuple[int, int, int] = (64, 80, 64)
     centred: bool = Field(
         False, description="crops lie in the middle of the frame along W, so that both hemispheres are seen"
@@ -39,20 +39,20 @@ class LesionSettings(Settings):
     augment: AugmentSettings = AugmentSettings(
         rotation_deg=20, rotation_p=0.4, scale=(0.85, 1.2), scale_p=0.4, gamma_p=0.3, blur_p=0.15, low_resolution_p=0.15
     )
-    missing: float = Field(0.6, ge=0, le=1, description="share of samples of which only some modalities are shown")
-    positive_weight: float = Field(1.0, gt=0, description="of a lesion's voxel in the cross-entropy")
+    missing: float = Field(0.6, ge=0, le=1, description="share of samples with some modalities missing")
+    positive_weight: float = Field(1.0, gt=0, description="weight of lesion voxels in the cross-entropy")
     contrast: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of real crops whose grey and white matter are given a new random contrast in FLAIR",
+        description="share of real crops with a new random contrast of grey and white matter in FLAIR",
     )
     bias: float = Field(
         0.6, ge=0, description="largest spread of a smooth field added to each modality of a real crop (coils), in SD"
     )
-    cut: float = Field(0.15, ge=0, le=1, description="share of samples of which one modality does not reach all")
+    cut: float = Field(0.15, ge=0, le=1, description="share of samples in which one modality is partly cut off")
     frozen_norm: bool = Field(
-        True, description="batch normalisation keeps the statistics it starts from: one crop is no sample of all brains"
+        True, description="keep the initial statistics of batch normalisation; one crop does not represent all brains"
     )
     freeze_norm_after: float = Field(
         1.0, ge=0, le=1, description="share of the steps after which batch normalisation keeps its statistics"

@@ -41,7 +41,7 @@ def take_encoder(network: Segmenter, source: str, run: Run) -> None:
     known, weights = Pretrained.open(Path(source)).encoder()
     own = network.config.encoder
     if dataclasses.replace(known, in_channels=own.in_channels) != own:
-        raise ModelError(f"The encoder of {source} has other sizes than the network asked for; choose its preset.")
+        raise ModelError(f"The encoder of {source} differs in size from the requested network; choose its preset.")
     inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], own.in_channels)}
     checkpoint.load_weights(network.encoder, inflated, "", source)
     run.log(f"Encoder initialised from {source}.")

@@ -46,7 +46,7 @@ class TissueSettings(Settings):
     encoder: PathStr = Field("", description="pre-training run whose encoder initialises the network; empty: none")
     init: PathStr = Field("", description="model or checkpoint of the same network to start from; empty: scratch")
     frozen_norm: bool = Field(
-        False, description="batch normalisation keeps the statistics it starts from, as it must with a batch of one"
+        False, description="keep the initial statistics of batch normalisation, as required with a batch of one"
     )
     freeze_norm_after: float = Field(
         1.0, ge=0, le=1, description="share of the steps after which batch normalisation keeps its statistics"

@@ -298,7 +298,7 @@ def test_a_run_is_fitted_with_a_real_step_and_says_so(store, tmp_path, monkeypat
     monkeypatch.setattr("asa.training.finetuning.finetune.wants_bf16", lambda *_: False)
     found, said = fitted(asked, CaseStore.open(store), tmp_path, world)
     assert (found.optimisation.micro_batch, found.optimisation.batch, found.crop) == (1, 2, (32, 32, 32))
-    assert said.startswith("2 crops of 32x32x32 voxels at a time do not fit")
+    assert said.startswith("A micro-batch of 2 crops of 32x32x32 voxels does not fit")
 
 
 def test_regions_become_labels_the_smallest_winning():

@@ -256,5 +256,5 @@ def test_synthetic_heads_need_the_whole_frame(store, tmp_path):
 )
 def test_no_micro_batch_of_one_scan_is_normalised(store, tmp_path, method, batch, micro_batch, size):
     values = tiny.settings(store, method=method, batch=batch, micro_batch=micro_batch)
-    with pytest.raises(InputError, match="none may be of one scan"):
+    with pytest.raises(InputError, match="needs at least two scans"):
         pretrain(PretrainSettings.model_validate(values), tmp_path, World(0, size, torch.device("cpu")))
