@@ -54,6 +54,7 @@ class Panel:
         self._installer = installer
         self._plan = plan
         self._parameters = Parameters(parameter_node())
+        self._settings = self._parameters.settings
         self._showing = False  # while the controls are set from the node, or the scene is being replaced
         self._failure = ""
         self._outcome: Outcome | None = None
@@ -151,15 +152,15 @@ class Panel:
     def _on_scene_being_replaced(self) -> None:
         """Ignore changes of the selectors: a new scene clears them, which is not the user's choice."""
         self._showing = True
+        self._settings = self._parameters.settings  # what the user had chosen, before the node is reset
 
     def _on_scene_replaced(self) -> None:
         self._showing = False
         node, tag = self._observed_node
         node.RemoveObserver(tag)
-        settings = self._parameters.settings
         self._parameters = Parameters(self._parameter_node())
-        if not self._parameters.stored:  # a closed scene takes the node with it, not what the user had chosen
-            self._parameters.settings = settings
+        if not self._parameters.stored:
+            self._parameters.settings = self._settings
         self._observed_node = self._observe_node()
         self._outcome, self._failure = None, ""
         self.show_parameters()

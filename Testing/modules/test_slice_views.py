@@ -39,14 +39,19 @@ class TestSliceViews(InspectTestCase):
             self.assertLess(node.GetFieldOfView()[0], 400, "it fills the view")
 
     def test_the_sliders_change_their_own_view_only(self) -> None:
-        wait_for(lambda: set(layouts.SLICE_VIEWS) <= set(self.views.shown()))
-        wait_for(lambda: len(self.views._logics) == 4)
+        wait_for(lambda: set(layouts.SLICE_VIEWS) <= self.views.laid_out)
         self.controls.blendSlider.setValue(30)
         self.controls.overlaySlider.setValue(60)
         self.assertEqual(self.opacities(), [0.6, 0.0, 0.3, 0.85])
         composites = [layouts.slice_view(slicer.mrmlScene, name)[1] for name in layouts.SLICE_VIEWS]
         self.assertTrue(all(composite.GetLinkedControl() for composite in composites))
         self.assertEqual(self.shows(2), ("image", "reconstruction", ""))
+
+    def test_the_stand_in_hands_an_opacity_to_linked_views_as_slicer_does(self) -> None:
+        wait_for(lambda: set(layouts.SLICE_VIEWS) <= self.views.laid_out)
+        layouts.link(slicer.mrmlScene, linked=True)
+        layouts.slice_view(slicer.mrmlScene, layouts.SLICE_VIEWS[0])[1].SetForegroundOpacity(0.25)
+        self.assertEqual(self.opacities(), [0.25] * 4)
 
     def test_leaving_the_tab_or_the_module_gives_the_users_layout_back(self) -> None:
         tabs = self.panel.ui.tabWidget

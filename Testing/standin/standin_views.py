@@ -57,10 +57,10 @@ class SliceViews:
             logic.SetMRMLScene(None)
         self._layout.SetMRMLScene(None)
 
-    def shown(self) -> list[str]:
-        """The names of the views of the layout."""
-        nodes = self._layout.GetViewNodes()
-        return [nodes.GetItemAsObject(number).GetLayoutName() for number in range(nodes.GetNumberOfItems())]
+    @property
+    def laid_out(self) -> set[str]:
+        """The names of the views that have a logic and a size."""
+        return set(self._logics)
 
     def _observe(self, node: Any, callback: Any) -> None:
         self._observed.append((node, node.AddObserver("ModifiedEvent", callback)))

@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import slicer
+import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from asa.tasks import TASKS
@@ -116,7 +117,8 @@ class PanelTestCase(unittest.TestCase):
 
         Slicer paints such voxels in an arbitrary colour, in each slice view.
         """
-        segmentation, owned = node.GetSegmentation(), {}
+        segmentation = node.GetSegmentation()
+        owned: dict[vtk.vtkDataObject, set[int]] = {}
         for key in segmentation.GetSegmentIDs():
             segment = segmentation.GetSegment(key)
             image = segment.GetRepresentation(BINARY_LABELMAP)
