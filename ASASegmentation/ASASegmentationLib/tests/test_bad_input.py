@@ -54,14 +54,15 @@ class TestBadInput(PanelTestCase):
     def test_a_folder_that_cannot_be_written(self) -> None:
         self.add_proposed()
         self.segment()
-        before = slicer.mrmlScene.GetNumberOfNodes()
+        kinds = ("vtkMRMLSegmentationNode", "vtkMRMLVolumeNode", "vtkMRMLTableNode", "vtkMRMLStorageNode")
+        before = [self.count(kind) for kind in kinds]
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "file").touch()
             for name in ("a.seg.nrrd", "a.nii.gz", "a.csv", "a.png"):
                 self.dialogs.file = str(Path(folder) / "file" / name)
                 self.ui.exportButton.click()
                 self.assertIn("cannot be written", self.dialogs.messages[-1], name)
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertEqual([self.count(kind) for kind in kinds], before)
 
     def test_a_scene_of_another_version(self) -> None:
         volume = self.add_proposed()
