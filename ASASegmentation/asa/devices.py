@@ -5,13 +5,19 @@ from __future__ import annotations
 import ctypes
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from asa.errors import ResourceError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
+# By the name that PyTorch before 2.5 has too.
+OUT_OF_MEMORY: tuple[type[BaseException], ...] = (torch.cuda.OutOfMemoryError, MemoryError)
 
 
 def choose_device(name: str) -> torch.device:
@@ -48,6 +54,22 @@ def main_memory(line: str) -> int:
         return 0
 
 
+def to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return a tensor on the CPU that shares the memory of an array.
+
+    By DLPack, because builds of PyTorch before 2.3 cannot exchange arrays with NumPy 2 in their own way: among them is
+    the last one for Intel Macs, and 3D Slicer comes with NumPy 2.
+    """
+    whole = np.ascontiguousarray(array)
+    return from_dlpack(whole if whole.flags.writeable else whole.copy())
+
+
+def to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """Return a writable array with the values of a tensor on the CPU; by DLPack, as :func:`to_tensor`."""
+    array: npt.NDArray[Any] = np.from_dlpack(tensor.detach().contiguous())
+    return array if array.flags.writeable else array.copy()
+
+
 def native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 on ``device`` (GPUs since Ampere; CPUs with AMX or AVX-512 BF16)."""
     if device.type == "cuda":
@@ -70,3 +92,22 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)) and bool(mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES - 1))
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the peak memory of this process in bytes: of tensors on the GPU, otherwise in total; 0 if unknown."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) if sys.platform == "darwin" else 1024.0 * peak
+
+
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16: on request, or if the hardware supports it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    return native_bf16(device)

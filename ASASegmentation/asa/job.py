@@ -166,6 +166,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
         "model": model.name,
         "model_sha256": _model_sha256(model.path),
         "align": request.align,
+        **({"reorient": request.reorient} if request.reorient != "off" else {}),  # reports of before have no such entry
         "reference": request.reference,
         "threshold": request.threshold,
         "tta": model.description.tta if request.tta is None else request.tta,

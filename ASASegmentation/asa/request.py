@@ -16,6 +16,7 @@ from asa.errors import InputError
 from asa.tasks import TASKS
 
 ALIGNMENTS = ("auto", "none")
+REORIENTATIONS = ("off", "auto")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class SegmentRequest:
         threshold: minimum probability, between 0 and 1, for a voxel to be labelled; None takes the most likely class,
             or the model's threshold of each region.
         reference: modality whose grid the result is on; None takes the first given one that the task prefers.
+        reorient: ``auto`` accepts the orientation found in the image where the header contradicts it; ``off`` calls
+            such a result doubtful.
+        strict: whether to refuse images that would give a doubtful result.
     """
 
     images: Mapping[str, Path]
@@ -47,6 +51,8 @@ class SegmentRequest:
     posterior: bool = False
     threshold: float | None = None
     reference: str | None = None
+    reorient: str = "off"
+    strict: bool = False
 
     @staticmethod
     def from_json(values: object, where: str) -> SegmentRequest:
@@ -75,6 +81,8 @@ class SegmentRequest:
             device=entries.take("device", text, "a text", default.device),
             tta=entries.take("tta", flag, "true or false", default.tta),
             align=entries.take("align", text, "a text", default.align),
+            reorient=entries.take("reorient", text, "a text", default.reorient),
+            strict=entries.take("strict", flag, "true or false", default.strict),
             threads=entries.take("threads", lambda v: whole(v, 1), "a whole number from 1", default.threads),
             posterior=entries.take("posterior", flag, "true or false", default.posterior),
             threshold=entries.take("threshold", number, "a number", default.threshold),
@@ -103,6 +111,8 @@ class SegmentRequest:
                 raise InputError(f"The file {path} does not exist.")
         if self.align not in ALIGNMENTS:
             raise InputError(f"The alignment '{self.align}' is unknown; choose from {', '.join(ALIGNMENTS)}.")
+        if self.reorient not in REORIENTATIONS:
+            raise InputError(f"'{self.reorient}' is no way to reorient; choose from {', '.join(REORIENTATIONS)}.")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"The threshold must be a probability between 0 and 1, not {self.threshold}.")
         if self.reference is not None and self.reference not in self.images:

@@ -28,7 +28,7 @@ try:
     from asa.errors import AsaError, Cancelled, InputError, ResourceError
     from asa.files import protect_inputs
     from asa.models import find_model
-    from asa.request import ALIGNMENTS, SegmentRequest
+    from asa.request import ALIGNMENTS, REORIENTATIONS, SegmentRequest
     from asa.tasks import TASKS, Modality
     from ASASlicerLib.proposal.matching import Candidate, propose
 except ImportError as error:
@@ -61,6 +61,13 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="name or folder of a model; default: that of the task")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     parser.add_argument("--align", choices=ALIGNMENTS, default="auto", help="none: scans already in MNI152 space")
+    parser.add_argument(
+        "--reorient",
+        choices=REORIENTATIONS,
+        default="off",
+        help="auto: accept the orientation found in the image where the header contradicts it; off: call it doubtful",
+    )
+    parser.add_argument("--strict", action="store_true", help="refuse images that would give a doubtful result")
     parser.add_argument(
         "--tta",
         action=argparse.BooleanOptionalAction,

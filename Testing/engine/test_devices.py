@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
+
+from asa.devices import to_array, to_tensor
 
 FAULTS = """
 import resource, sys
@@ -36,3 +40,17 @@ def faults(*words: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be told")
 def test_freed_blocks_are_reused() -> None:
     assert faults("keep") < 0.1 * faults()
+
+
+def test_arrays_and_tensors_share_values_and_can_be_written() -> None:
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    tensor = to_tensor(array)
+    array[0, 0, 0] = 7
+    assert tensor[0, 0, 0] == 7, "no copy is made"
+    frozen = array[:, ::2].copy()
+    frozen.flags.writeable = False
+    assert torch.equal(to_tensor(frozen), torch.tensor(frozen.tolist()))
+    back = to_array(tensor.transpose(0, 2))
+    back += 1
+    assert back.shape == (4, 3, 2) and back[0, 0, 0] == 8
+    assert to_array(torch.ones(2, requires_grad=True)).tolist() == [1, 1]

@@ -20,7 +20,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / "Resources" / "Scripts" / "segmen
 
 @pytest.mark.parametrize("tta", [None, True, False])
 def test_a_request_travels_as_json(tta: bool | None) -> None:
-    asked = SegmentRequest({"t1": Path("a.nii")}, "tumour", "mine", "cpu", tta, "none", 2, True, 0.4, "t1")
+    asked = SegmentRequest(
+        {"t1": Path("a.nii")}, "tumour", "mine", "cpu", tta, "none", 2, True, 0.4, "t1", "auto", True
+    )
     assert SegmentRequest.from_json(asked.to_json(), "the request") == asked
     assert SegmentRequest.from_json({"images": {"t1": "a.nii"}}, "the request") == SegmentRequest({"t1": Path("a.nii")})
 
@@ -50,6 +52,7 @@ def test_a_request_that_cannot_be_read_is_one_sentence(values: object, sentence:
         ({"images": {"pet": Path(__file__)}}, "takes t1, t1gd, t2, flair images, not 'pet'"),
         ({"images": {"t1": Path("nowhere.nii")}}, "nowhere.nii does not exist"),
         ({"align": "maybe"}, "'maybe' is unknown; choose from auto, none"),
+        ({"reorient": "maybe"}, "'maybe' is no way to reorient; choose from off, auto"),
         ({"threshold": 1.0}, "between 0 and 1, not 1.0"),
         ({"reference": "flair"}, "'flair' is not among the images given: t1"),
     ],

@@ -118,7 +118,7 @@ class PanelTestCase(unittest.TestCase):
         Slicer paints such voxels in an arbitrary colour, in each slice view.
         """
         segmentation = node.GetSegmentation()
-        owned: dict[vtk.vtkDataObject, set[int]] = {}
+        owned: dict[vtk.vtkImageData, set[int]] = {}
         for key in segmentation.GetSegmentIDs():
             segment = segmentation.GetSegment(key)
             image = segment.GetRepresentation(BINARY_LABELMAP)

@@ -16,6 +16,10 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs queued earlier on this device.")] = False,
+    budget_minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End within this time: steps and schedule are shortened to fit.", show_default=False),
+    ] = None,
 ) -> None:
     """Train a segmentation network on labelled cases, from a pre-trained encoder or from scratch.
 
@@ -38,5 +42,7 @@ def command(
         values.store = str(store)
     if init is not None:
         values.init = str(init)
+    if budget_minutes is not None:
+        values.schedule.budget_minutes = budget_minutes
     with session(output, device, threads=threads, queue=queue) as world:
         finetune(values, output, world)

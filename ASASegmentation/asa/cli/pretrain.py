@@ -18,6 +18,10 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs queued earlier on this device.")] = False,
+    budget_minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End within this time: steps and schedule are shortened to fit.", show_default=False),
+    ] = None,
 ) -> None:
     """Pre-train an encoder on unlabelled scans.
 
@@ -40,5 +44,7 @@ def command(
         values.store = str(store)
     if heads is not None:
         values.heads = str(heads)
+    if budget_minutes is not None:
+        values.schedule.budget_minutes = budget_minutes
     with session(output, device, threads=threads, queue=queue) as world:
         pretrain(values, output, world)

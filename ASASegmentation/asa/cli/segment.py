@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asa.errors import InputError
-from asa.request import ALIGNMENTS
+from asa.request import ALIGNMENTS, REORIENTATIONS
 from asa.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -75,6 +75,18 @@ def command(
             rich_help_panel=_HOW,
         ),
     ] = "auto",
+    reorient: Annotated[
+        str,
+        typer.Option(
+            help="auto: where the header contradicts the image, take the orientation found in the image for right; "
+            "off: call such a result doubtful.",
+            callback=_one_of(*REORIENTATIONS),
+            rich_help_panel=_HOW,
+        ),
+    ] = "off",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse images that would give a doubtful result.", rich_help_panel=_HOW)
+    ] = False,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -125,6 +137,8 @@ def command(
         device=device,
         tta=tta,
         align=align,
+        reorient=reorient,
+        strict=strict,
         threads=threads,
         posterior=posterior,
         threshold=threshold,

@@ -13,6 +13,10 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
+    budget_minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End within this time: steps and schedule are shortened to fit.", show_default=False),
+    ] = None,
 ) -> None:
     """Train a model on heads synthesised from label maps: of tissue, or of the ``task`` named in the settings.
 
@@ -27,9 +31,13 @@ def command(
 
     if names_task(settings):
         lesions = read_settings(settings, LesionSettings)
+        if budget_minutes is not None:
+            lesions.schedule.budget_minutes = budget_minutes
         with session(output, device, threads=threads) as world:
             train_lesions(lesions, output, world)
         return
     tissue = read_settings(settings, TissueSettings)
+    if budget_minutes is not None:
+        tissue.schedule.budget_minutes = budget_minutes
     with session(output, device, threads=threads) as world:
         train_tissue(tissue, output, world)

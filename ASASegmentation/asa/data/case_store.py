@@ -27,7 +27,7 @@ from asa.errors import AsaError, InputError
 from asa.files import atomic_path, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
 from asa.preprocessing.normalise import brain_input, fill_holes, zscore
-from asa.volume import Grid, read_volume, standardise
+from asa.volume import Grid, read_scan, read_volume, standardise
 
 FORMAT = 3  # 2: cases say where they come from and how they lie; 3: scans are standardised first
 INDEX = "index.json"
@@ -289,7 +289,7 @@ def _prepare(
     """Bring one case onto ``grid`` of the brain frame and write its arrays; the first modality decides how it lies."""
     if case.labels is None:
         raise AsaError(f"{case.name} was not checked: it has no label map.")
-    scans = {key: read_volume(case.images[key]) for key in modalities if key in case.images}
+    scans = {key: read_scan(case.images[key]) for key in modalities if key in case.images}
     first = next(iter(scans.values()))
     alignment = align_to_frame(first) if align else Alignment(np.eye(4), "identity", 1.0)
     truth = read_volume(case.labels, labels=True)

@@ -33,7 +33,7 @@ from asa.data.sources import changed_sources, describe_sources
 from asa.data.stripping import MaskFile, Stripper
 from asa.errors import AsaError, InputError, ResourceError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_overlap, to_frame
-from asa.volume import read_volume, standardise
+from asa.volume import read_scan, standardise
 
 # After alignment a brain fills the template's, in any subject; scalp left on, or lobes cut off, do not.
 DOUBTED_OVERLAP = 0.85
@@ -72,7 +72,7 @@ class Preparation:
         started = time.perf_counter()
         path = self.tree / scan.path
         sources = describe_sources(self.sources(scan))
-        volume, _ = standardise(read_volume(path))
+        volume, _ = standardise(read_scan(path))
         alignment = align_to_frame(volume) if self.align else Alignment(np.eye(4), "identity", 1.0)
         framed = to_frame(volume, alignment)
         brain = self.stripper(path, framed, alignment)

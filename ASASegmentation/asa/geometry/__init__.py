@@ -15,7 +15,8 @@ from asa.geometry.frame import (
     template_white_matter,
     to_frame,
 )
-from asa.geometry.register import Alignment, align_to_frame, is_stripped
+from asa.geometry.orientation import described
+from asa.geometry.register import Alignment, align_to_frame, is_stripped, size_deviation
 from asa.geometry.resample import resample
 from asa.geometry.rigid import agreement, brain_region, register_rigid, upright
 
@@ -29,10 +30,12 @@ __all__ = [
     "brain_region",
     "centre_box",
     "centre_crop_grid",
+    "described",
     "from_frame",
     "is_stripped",
     "register_rigid",
     "resample",
+    "size_deviation",
     "template_brain",
     "template_overlap",
     "template_white_matter",

@@ -136,9 +136,11 @@ class Fit:
     """One scan level against one atlas level.
 
     shaded: whether a smooth bias field is fitted too; a coarse search does without.
+    tightness: weight of the prior on the size and shape of heads.
     """
 
-    def __init__(self, scan: ScanLevel, atlas: AtlasLevel, *, shaded: bool = True) -> None:
+    def __init__(self, scan: ScanLevel, atlas: AtlasLevel, *, shaded: bool = True, tightness: float = 1.0) -> None:
+        self._tightness = tightness
         self._scan = scan
         self._atlas = atlas
         self._observations = len(atlas.points) * min(1.0, atlas.spacing**3 / INDEPENDENT_MM3)
@@ -204,7 +206,8 @@ class Fit:
         brightness, shades = np.split(coefficients, [tissues.shape[1]])
         shading = 1 + self._fields @ shades
         loss = float(seen @ np.log1p((residual / scale) ** 2)) + UNSEEN_COST * (len(values) - seen.sum())
-        cost = 0.5 * self._observations * loss / len(values) + 0.5 * float((_deviation(matrix) ** 2).sum())
+        prior = self._tightness * float((_deviation(matrix) ** 2).sum())
+        cost = 0.5 * self._observations * loss / len(values) + 0.5 * prior
         explained = max(0.0, 1 - float(seen @ residual**2) / count / variance)
         return _State(cost, explained, seen, design, residual, weight, brightness, shading, scale, at)
 
@@ -223,7 +226,7 @@ class Fit:
         curvature = weighted.T @ jacobian
         slope = weighted.T @ state.residual
         prior_curvature, prior_slope = _prior_equations(matrix, generators)
-        return curvature + prior_curvature, slope + prior_slope
+        return curvature + self._tightness * prior_curvature, slope + self._tightness * prior_slope
 
 
 def _regression(

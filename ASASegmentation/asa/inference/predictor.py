@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from asa.devices import free_memory, native_bf16
+from asa.devices import OUT_OF_MEMORY, free_memory, native_bf16, to_array, to_tensor
 from asa.errors import ModelError, ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
@@ -43,12 +43,12 @@ class Predictor:
             ModelError: a probability is not a finite number.
             ResourceError: not even one window fits into the GPU's memory.
         """
-        x = torch.from_numpy(image)[None]
+        x = to_tensor(image)[None]
         total = self.once(x, progress if not tta else lambda f: progress(f / 2))
         if tta:
             total += self.once(x.flip(-1), lambda f: progress(0.5 + f / 2)).flip(-1)
             total /= 2
-        result: npt.NDArray[np.float32] = total[0].numpy()
+        result: npt.NDArray[np.float32] = to_array(total[0])
         if not np.isfinite(result).all():
             raise ModelError(
                 f"Model '{self.model.name}' computed values that are not finite numbers. "
@@ -63,12 +63,12 @@ class Predictor:
                 out = self.run(x, (0, 0, 0))
                 progress(1.0)
                 return out
-        except (torch.OutOfMemoryError, MemoryError):
+        except OUT_OF_MEMORY:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         try:
             return self.windows(x, progress)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except OUT_OF_MEMORY as error:
             where = "the GPU" if self.device.type == "cuda" else "this computer"
             raise ResourceError(
                 f"{where} has too little free memory for one window; close other programs or use --device cpu."

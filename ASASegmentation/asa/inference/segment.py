@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from asa.devices import choose_device, keep_freed_memory
+from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.identity import check_one_patient
 from asa.inference.intensity import refine_by_intensity
@@ -32,7 +33,9 @@ from asa.inference.quality import (
     confidence_reasons,
     empty_reasons,
     input_reasons,
+    pose_notes,
     swapped_reasons,
+    turn_reasons,
 )
 from asa.inference.regions import postprocess_regions
 from asa.inference.result import SegmentResult
@@ -51,7 +54,7 @@ from asa.preprocessing.normalise import (
 )
 from asa.request import SegmentRequest
 from asa.tasks import TASKS, TITLES, Task
-from asa.volume import Grid, read_volume, standardise
+from asa.volume import Grid, read_scan, standardise
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
@@ -108,13 +111,18 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     with clock.stage("reading"):
         paths = {key: Path(request.images[key]) for key in dict.fromkeys((*used, reference))}
         check_one_patient(paths)
-        scans = {key: read_volume(path) for key, path in paths.items()}
+        scans = {key: read_scan(path) for key, path in paths.items()}
         device = str(choose_device(request.device))
         weights = model.path / "model.safetensors"
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
     with clock.stage("aligning"):
         placement = place_series(scans, align=request.align == "auto")
         doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement)]
+        turned = list(turn_reasons(placement))
+        notes = [f"The {TITLES.get(key, key)} image {note}." for key, scan in scans.items() for note in scan.notes]
+        notes += [*pose_notes(placement), *(turned if request.reorient == "auto" else [])]
+        doubts += [] if request.reorient == "auto" else turned
+        refuse_if_strict(request, doubts, model)
         labels_brain = any(one.in_brain for one in task.labels)
         needs_mask = not labels_brain or model.description.normalisation.within_brain
         brain = find_brain(placement, paths, device) if needs_mask else None
@@ -135,6 +143,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         inside = np.isin(labels, within) if brain is None else brain_on(series, brain)
         if within:
             doubts += empty_reasons(np.isin(labels, within))
+    refuse_if_strict(request, doubts, model)
     return SegmentResult(
         labels=series.scan.with_array(labels),
         image=series.scan,
@@ -147,8 +156,19 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         series=placement.to_report(),
         trust=Trust(tuple(doubts)),
         timings=clock.seconds,
-        warnings=[*doubts, *acquisition_warnings(series.scan), *unknown_regions(model, task, used)],
+        warnings=[*doubts, *notes, *acquisition_warnings(series.scan), *unknown_regions(model, task, used)],
     )
+
+
+def refuse_if_strict(request: SegmentRequest, doubts: list[str], model: ModelFolder) -> None:
+    """Refuse a result that is doubtful for other reasons than the model's own, where the request asks for that.
+
+    Raises:
+        InputError: with the first reason.
+    """
+    found = [doubt for doubt in doubts if doubt not in model.description.doubts]
+    if request.strict and found:
+        raise InputError(f"Refused, because the result would be doubtful (--strict): {found[0]}")
 
 
 def choose_reference(request: SegmentRequest, task: Task, used: tuple[str, ...]) -> str:

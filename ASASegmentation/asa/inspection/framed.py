@@ -14,7 +14,7 @@ from asa.data.stripping import Mask, Stripper
 from asa.errors import InputError
 from asa.files import atomic_path
 from asa.geometry import FRAME, Alignment, align_to_frame, from_frame, to_frame
-from asa.volume import Volume, read_volume
+from asa.volume import Volume, read_scan
 
 Box = tuple[slice, ...]
 
@@ -73,7 +73,7 @@ def frame_scan(image: Path, stripper: Stripper, *, align: bool, kept: Path | Non
         InputError: the scan cannot be used.
         OutputError: it cannot be kept.
     """
-    scan = read_volume(image)
+    scan = read_scan(image)
     path = None
     if kept is not None:
         what = hashlib.sha256(image.read_bytes())

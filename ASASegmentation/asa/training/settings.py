@@ -166,6 +166,12 @@ class Schedule(Settings):
         description="time limit after which the run stops with a checkpoint; 0: no limit",
         json_schema_extra=SECONDS,
     )
+    budget_minutes: float = Field(
+        0,
+        ge=0,
+        description="the run and its learning rate schedule are shortened to end within this time; 0: no limit",
+        json_schema_extra=unit("min"),
+    )
 
 
 def learning_rate(o: Optimisation, step: int) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from asa.devices import keep_freed_memory, native_bf16
+from asa.devices import keep_freed_memory, peak_memory, wants_bf16
 from asa.errors import AsaError, InputError, ModelError
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
@@ -22,6 +20,8 @@ from asa.runs.folder import Run
 from asa.runs.layout import kept_name
 from asa.seeds import step_seed
 from asa.training import checkpoint
+from asa.training.budget import Budget
+from asa.training.interrupts import on_interrupt
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World, mean_over_world, share_buffers
 from asa.training.parallel.sharding import shard, shared_like, whole
@@ -94,6 +94,7 @@ class Trainer:
         self.stale = 0
         self.validated_step = 0  # step of the last validation
         self.stop_requested = False
+        self.budget, self.planned = Budget(schedule.budget_minutes), 0  # steps that fit into it, once known
         self.bf16 = wants_bf16(optimisation.precision, world.device)
 
     def restart_average(self) -> None:
@@ -114,9 +115,8 @@ class Trainer:
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
         if not self.world.main:
             return
-        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale}
-        record["judged"] = self.validated_step
-        record["network"] = self.describe
+        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale, "planned": self.planned}
+        record |= {"judged": self.validated_step, "network": self.describe}
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
         except AsaError as error:
@@ -140,6 +140,8 @@ class Trainer:
         checkpoint.restore_optimiser(self.optimiser, tensors, str(path))
         self.step, self.best, self.stale = record["step"], record["best"], record["stale"]
         self.validated_step = record.get("judged", self.step)
+        if self.budget.minutes and record.get("planned"):
+            self.shorten(record["planned"])
         if self.world.main:
             self.run.event("resume", step=self.step)
         return True
@@ -188,10 +190,12 @@ class Trainer:
         outcome, last = "finished", self.optimisation.steps
         if self.patience_exhausted():  # a resumed run may have ended before
             outcome, last = "early", first
-        with self.signals():
+        with on_interrupt(self.request_stop):
             for batch in prefetch(self.micro_batches, first, last):
                 losses = self.optimise(model, batch)
                 self.step += 1
+                if self.budget.step_done() and not self.planned:
+                    self.shorten(self.steps_in_budget())
                 if self.world.main and (self.step % self.schedule.log_every == 0 or self.step == first + 1):
                     now = time.monotonic()
                     done = 1 if self.step == first + 1 else min(self.schedule.log_every, self.step - first - 1)
@@ -202,7 +206,7 @@ class Trainer:
                     self.heartbeat("running")
                 if self.on_step:
                     self.on_step(self.step)
-                if self.due(self.schedule.validate_every) and self.validate():
+                if self.due(self.schedule.validate_every) and self.timed_validation():
                     outcome = "early"
                     break
                 if self.due(self.schedule.checkpoint_every):
@@ -214,6 +218,8 @@ class Trainer:
                 if self.any_rank(asked or over) and self.step < self.optimisation.steps:
                     outcome = "stopped"
                     break
+                if self.step >= self.optimisation.steps:
+                    break
         validates = self.schedule.validate_every > 0
         if outcome == "finished" and validates and self.validated_step < self.step:
             self.validate()  # the last steps may be the best ones
@@ -221,6 +227,34 @@ class Trainer:
         if self.world.main:
             self.end(outcome)
         return outcome
+
+    def steps_in_budget(self) -> int:
+        """Return how many steps the budget allows; the same in every process.
+
+        Raises:
+            InputError: too few for a run.
+        """
+        planned = self.budget.plan(self.step, self.optimisation.steps, self.schedule.validate_every)
+        return int(mean_over_world({"steps": float(planned)}, self.world)["steps"])
+
+    def shorten(self, steps: int) -> None:
+        """Give the run fewer steps, and fit the schedule of the learning rate and what is frozen late to them."""
+        share = steps / self.optimisation.steps
+        self.planned = steps
+        warmup = min(self.optimisation.warmup_steps, steps // 10)
+        self.optimisation = self.optimisation.model_copy(update={"steps": steps, "warmup_steps": warmup})
+        self.objective.freeze_at *= share
+        if self.world.main:
+            self.run.event("planned", step=self.step, steps=steps, minutes=self.budget.minutes)
+            self.run.log(f"The budget of {self.budget.minutes:g} minutes allows {steps} steps.")
+
+    def timed_validation(self) -> bool:
+        """Validate, plan the length again once the time of a validation is known, and return :meth:`validate`."""
+        started = time.monotonic()
+        exhausted = self.validate()
+        if self.budget.validation_done(time.monotonic() - started):
+            self.shorten(self.steps_in_budget())
+        return exhausted
 
     def heartbeat(self, phase: str) -> None:
         """Record that this process is alive, and its progress."""
@@ -362,38 +396,5 @@ class Trainer:
         """Return True in every process if it is true in any of them."""
         return here if self.world.size == 1 else mean_over_world({"stop": float(here)}, self.world)["stop"] > 0
 
-    @contextlib.contextmanager
-    def signals(self) -> Any:
-        """SIGTERM and SIGINT finish the step, write a checkpoint and end the run as ``stopped``."""
-
-        def request(_number: int, _frame: object) -> None:
-            self.stop_requested = True
-
-        try:
-            old = {s: signal.signal(s, request) for s in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # not the main thread: its owner decides
-            old = {}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-
-def peak_memory(device: torch.device) -> float:
-    """Return the peak memory of this process in bytes: of tensors on the GPU, otherwise in total; 0 if unknown."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return 0.0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) if sys.platform == "darwin" else 1024.0 * peak
-
-
-def wants_bf16(precision: str, device: torch.device) -> bool:
-    """Return whether to compute in bfloat16: on request, or if the hardware supports it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    return native_bf16(device)
+    def request_stop(self) -> None:
+        self.stop_requested = True

@@ -8,7 +8,16 @@ from asa.volume.background import standardise
 from asa.volume.checks import acquisition_warnings
 from asa.volume.grid import Grid
 from asa.volume.image import StorageOrder, Volume
-from asa.volume.reading import read_volume
+from asa.volume.reading import read_scan, read_volume
 from asa.volume.writing import write_volume
 
-__all__ = ["Grid", "StorageOrder", "Volume", "acquisition_warnings", "read_volume", "standardise", "write_volume"]
+__all__ = [
+    "Grid",
+    "StorageOrder",
+    "Volume",
+    "acquisition_warnings",
+    "read_scan",
+    "read_volume",
+    "standardise",
+    "write_volume",
+]

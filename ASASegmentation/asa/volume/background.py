@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from asa.volume.image import Volume
 
 BORDER_SHARE = 0.3  # of the voxels on the six faces; a constant that fills so much of them is padding, not anatomy
 LOW, HIGH = 0.1, 99.0  # percentiles of what is not background that become 0 and 1
+BELOW_SHARE = 0.02  # of what is not background; where more of it is darker than the padding, the padding is mid-grey
+# The median of the border over the brightest tissue from which on air is noise, and the variation within a slice over
+# the mean that noise has and tissue has not: uniform noise 0.54, tissue 0.2 and less.
+NOISY_BORDER, RIPPLED = 0.2, 0.35
+BRIGHT = 1000.0  # the 99th percentile of a rebased scan lies within a factor of the square root of two of it
 SAMPLE = 500_000  # voxels that percentiles are taken of, at most
 
 Mask = npt.NDArray[np.bool_]
 
 
 def background_value(array: npt.NDArray[np.float32]) -> float | None:
-    """The value of the padding around a head (T, H, W); None where the air is noise or nothing but the head is seen."""
+    """The value of the padding around a head (T, H, W); None where the air is noise or nothing but the head is seen.
+
+    The border is that of the finite voxels: resampling programs leave a rim of NaN around an image.
+    """
+    array = array[finite_box(array)]
     faces = [np.take(array, end, axis).ravel() for axis in range(3) for end in (0, -1)]
     border = np.concatenate(faces)
     border = border[np.isfinite(border)]
@@ -28,6 +38,86 @@ def background_value(array: npt.NDArray[np.float32]) -> float | None:
     values, counts = np.unique(border, return_counts=True)
     most = int(counts.argmax())
     return float(values[most]) if counts[most] >= BORDER_SHARE * border.size else None
+
+
+def finite_box(array: npt.NDArray[np.float32]) -> tuple[slice, ...]:
+    """The smallest box (T, H, W) that holds all finite voxels; the whole array where there are none."""
+    finite = np.isfinite(array)
+    box = []
+    for axis in range(array.ndim):
+        held = np.flatnonzero(finite.any(axis=tuple(other for other in range(array.ndim) if other != axis)))
+        box.append(slice(held[0], held[-1] + 1) if held.size else slice(None))
+    return tuple(box)
+
+
+def with_finite_background(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The same (T, H, W) with the background, or the darkest value, in the place of NaN and infinity."""
+    finite = np.isfinite(array)
+    padding = background_value(array)
+    filled: npt.NDArray[np.float32] = np.where(finite, array, array[finite].min() if padding is None else padding)
+    return filled
+
+
+def rebased(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Intensities (T, H, W) with the background at 0 and the brightest tissue near 1000.
+
+    Every step after reading may then take 0 for background, and small constants for small. A positive affine change
+    of the intensities gives the same result up to rounding. The scale is a power of two, so that it rounds nothing,
+    and a scan with a background of 0 keeps its ratios exactly.
+
+    array: finite.
+    """
+    padding = background_value(array)
+    shown = np.ones(array.shape, bool) if padding is None else array != padding
+    inside = array[shown]
+    if inside.size == 0:
+        return np.zeros(array.shape, np.float32)
+    low, high = (float(value) for value in np.percentile(inside[:: max(1, inside.size // SAMPLE)], (LOW, HIGH)))
+    base = padding if padding is not None and float(np.mean(inside < padding)) <= BELOW_SHARE else None
+    result = array - np.float32(low if base is None else base)
+    result[~shown] = 0
+    if base is None:
+        np.maximum(result, 0, out=result)
+    spread = high - (low if base is None else base)
+    if spread > 0:
+        result *= np.float32(2.0 ** round(np.log2(BRIGHT / spread)))
+    return result
+
+
+def air_noise(array: npt.NDArray[np.float32], spacing: tuple[float, float, float]) -> Mask | None:
+    """Find air that is filled with noise as bright as tissue, as in the uniform images of MP2RAGE.
+
+    Noise differs from voxel to voxel, tissue does not: air is what varies much within a slice and reaches the border.
+
+    Args:
+        array: (T, H, W), finite, with its background at 0.
+        spacing: mm along T, H, W; the two finest axes are those of a slice.
+
+    Returns:
+        (T, H, W) bool, the air; None where the air is as dark as usual.
+    """
+    faces = np.concatenate([np.take(array, end, axis).ravel() for axis in range(3) for end in (0, -1)])
+    bright = float(np.percentile(array[::2, ::2, ::2], HIGH))
+    if float(np.median(faces)) < NOISY_BORDER * bright:
+        return None
+    within = [0 if axis == int(np.argmax(spacing)) else 1 for axis in range(3)]
+    near, far = ([1 + step * one for one in within] for step in (2, 6))
+    ripple = array - ndimage.uniform_filter(array, near)
+    energy = ndimage.uniform_filter(ripple * ripple, far)
+    mean = np.maximum(ndimage.uniform_filter(np.abs(array), far), 1e-3 * bright)
+    head = ndimage.binary_opening(np.sqrt(np.maximum(energy, 0)) < RIPPLED * mean, iterations=2)
+    parts, count = ndimage.label(head)
+    if count == 0:
+        return None
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
+    held = ndimage.binary_dilation(largest, iterations=2)
+    outside, _ = ndimage.label(~held)
+    edges = [np.take(outside, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    reaching = np.zeros(outside.max() + 1, bool)
+    reaching[np.unique(np.concatenate(edges))] = True
+    reaching[0] = False
+    air: Mask = reaching[outside]
+    return air
 
 
 def standardise(scan: Volume) -> tuple[Volume, Mask]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from asa.errors import InputError
+from asa.volume.background import background_value
 from asa.volume.grid import Affine, Grid
 from asa.volume.image import Volume
 
@@ -21,6 +23,8 @@ MIN_EXTENT_MM, MAX_EXTENT_MM = 80.0, 1000.0
 MAX_LABELS_FEW, MAX_LABELS_FLAT = 12, 256
 FLAT_FRACTION = 0.75
 THICK_SLICE_MM = 2.5
+# Of the voxels, this much must be finite; of those that are, at most this much may be enclosed NaN or infinity.
+MIN_FINITE, MAX_ENCLOSED = 0.02, 1e-4
 
 
 def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -62,23 +66,49 @@ def check_extent(path: Path, grid: Grid) -> None:
         raise InputError(f"{path} covers {sizes} mm, too large for a head; check the voxel size in its header.")
 
 
-def check_finite(path: Path, array: npt.NDArray[Any]) -> None:
-    """Raise InputError when there is a NaN or an infinity."""
-    if np.issubdtype(array.dtype, np.floating):
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            raise InputError(f"{path} has {bad} voxels that are NaN or infinite.")
+def check_finite(path: Path, array: npt.NDArray[Any], *, labels: bool) -> tuple[str, ...]:
+    """Check for NaN and infinity in (T, H, W), which programs write for air and for what lies outside a mask.
+
+    Returns:
+        A note where there are such voxels and they can be taken for background.
+
+    Raises:
+        InputError: they lie inside the head, or leave too little of the image; any, in a label map.
+    """
+    if not np.issubdtype(array.dtype, np.floating):
+        return ()
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if count == 0:
+        return ()
+    if labels:
+        raise InputError(f"{path} has {count} voxels that are NaN or infinite; a label map needs whole numbers.")
+    if count > (1 - MIN_FINITE) * bad.size:
+        raise InputError(f"{path} has {count} voxels that are NaN or infinite, which is nearly all of the image.")
+    parts, found = ndimage.label(bad)
+    faces = [np.take(parts, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    enclosed = np.ones(found + 1, bool)
+    enclosed[0] = False
+    enclosed[np.unique(np.concatenate(faces))] = False
+    inside = int(np.count_nonzero(enclosed[parts]))
+    if inside > MAX_ENCLOSED * (bad.size - count):
+        raise InputError(f"{path} has {inside} NaN or infinite voxels inside the head; repair the image first.")
+    return (f"has {count} voxels that are NaN or infinite; they are treated as background",)
 
 
 def check_contrast(path: Path, array: npt.NDArray[Any]) -> None:
-    """Raise InputError when an image (T, H, W) shows nothing, or is a label map."""
-    low, high = float(array.min()), float(array.max())
+    """Raise InputError when an image (T, H, W) shows nothing, or is a label map. Voxels may be NaN or infinite."""
+    shown = array[np.isfinite(array)]
+    low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 0.0)
     if low == high:
         raise InputError(f"{path} is empty: every voxel is {low:g}.")
+    if shown.size < array.size:
+        array = np.where(np.isfinite(array), array, np.float32(low))
     values = _few_values(array)
     if values is None:
         return
-    if len(values) <= MAX_LABELS_FEW or _flat_fraction(array) > FLAT_FRACTION:
+    background = background_value(array)
+    if len(values) <= MAX_LABELS_FEW or _flat_fraction(array, background or 0.0) > FLAT_FRACTION:
         raise InputError(f"{path} is a label map ({len(values)} different whole numbers), not an image.")
 
 
@@ -125,15 +155,15 @@ def _few_values(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     return values
 
 
-def _flat_fraction(array: npt.NDArray[Any]) -> float:
-    """Of the neighbours that are both non-zero, the part that is equal; the smallest over the three axes.
+def _flat_fraction(array: npt.NDArray[Any], background: float) -> float:
+    """Of neighbours that are both other than the background, the part that is equal; the smallest over three axes.
 
     The smallest, because a scan repeated along one axis (interpolated slices) is flat only along that one.
     """
     fractions: list[float] = []
     for axis in range(3):
         behind, ahead = (np.take(array, range(s, array.shape[axis] - 1 + s), axis=axis) for s in (0, 1))
-        inside = (behind != 0) & (ahead != 0)
+        inside = (behind != background) & (ahead != background)
         pairs = max(1, int(np.count_nonzero(inside)))
         fractions.append(int(np.count_nonzero((behind == ahead) & inside)) / pairs)
     return min(fractions)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
-
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from asa.errors import InputError
 from asa.volume.checks import check_affine, check_shape
 from asa.volume.grid import Grid
 from asa.volume.image import StorageOrder
-from asa.volume.reading import NIBABEL_SUFFIXES, read_volume
+from asa.volume.reading import NIBABEL_SUFFIXES, load_header, read_volume
 
 
 def read_grid(path: str | os.PathLike[str]) -> Grid:
@@ -27,8 +22,8 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     if not source.name.lower().endswith(NIBABEL_SUFFIXES):
         return read_volume(source).grid
     try:
-        image: Any = nib.load(source)
+        image = load_header(source)
         shape, affine = check_shape(source, image.shape), check_affine(source, image.affine)
-    except (ImageFileError, HeaderDataError, OSError, ValueError, EOFError) as error:
+    except Exception as error:  # what nibabel trips over in a damaged header can be anything
         raise InputError(f"{source} is missing, or is not an image with a readable header.") from error
     return StorageOrder.of(affine).grid(shape, affine)

@@ -22,14 +22,17 @@ class StorageOrder:
     axes: for each of (T, H, W), the file axis that runs along it.
     flipped: for each of (T, H, W), whether the file runs against it.
     header: the geometry part of a NIfTI header, when the file was one: its sform, qform and codes are kept.
+    oriented: False where a format other than NIfTI left out how the head lies (NRRD without a space, MGH without
+        valid direction cosines).
     """
 
     axes: tuple[int, int, int] = (2, 1, 0)
     flipped: tuple[bool, bool, bool] = (False, False, False)
     header: Any = None
+    oriented: bool = True
 
     @classmethod
-    def of(cls, affine: Affine, header: Any = None) -> StorageOrder:
+    def of(cls, affine: Affine, header: Any = None, *, oriented: bool = True) -> StorageOrder:
         """Return the order that a file affine (4×4, file indices → RAS mm, not singular) describes.
 
         Each array axis takes the file axis closest to it, so oblique and sheared scans are ordered too.
@@ -37,11 +40,13 @@ class StorageOrder:
         orientation = nib.io_orientation(affine)
         axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in WORLD_AXES]
         t, h, w = (bool(orientation[axis, 1] < 0) for axis in axes)
-        return cls((axes[0], axes[1], axes[2]), (t, h, w), header)
+        return cls((axes[0], axes[1], axes[2]), (t, h, w), header, oriented)
 
     @property
     def sides_unknown(self) -> bool:
-        """Whether the file was a NIfTI with neither sform nor qform: how the head lies in it is a reader's guess."""
+        """Whether the file does not say how the head lies in it (a NIfTI with neither sform nor qform, for example)."""
+        if not self.oriented:
+            return True
         return self.header is not None and not (int(self.header["sform_code"]) or int(self.header["qform_code"]))
 
     def to_array(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -83,11 +88,13 @@ class Volume:
     array: (T, H, W). Images are float32, label maps integers.
     grid: where its voxels lie; same shape.
     storage: the order in which its file held it, or a plain RAS+ NIfTI's.
+    notes: what was changed on reading, as sentences without their subject ("has 12 voxels that ...").
     """
 
     array: npt.NDArray[Any]
     grid: Grid
     storage: StorageOrder = field(default_factory=StorageOrder)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:

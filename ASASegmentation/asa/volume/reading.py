@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,25 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import InputError
+from asa.volume.background import air_noise, rebased, with_finite_background
 from asa.volume.checks import check_affine, check_contrast, check_extent, check_finite, check_labels, check_shape
 from asa.volume.grid import Affine
 from asa.volume.image import StorageOrder, Volume
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
+MGH_SUFFIXES = (".mgz", ".mgh")
 GZIP_SUFFIXES = (".gz", ".mgz")
 ITK_SUFFIXES = (".nrrd",)
 # ITK's world axes point left and posterior, ours right and anterior.
 LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Deflate cannot shrink further, so a compressed file bounds what it can hold.
 MAX_DEFLATE_RATIO = 1032
+# The first number of a NIfTI-2 header, in either byte order.
+NIFTI2_LENGTHS = (540, int.from_bytes((540).to_bytes(4, "big"), "little"))
+# Bytes within which the header of an NRRD ends; a header with a table of segments is longer, but begins with its space.
+NRRD_HEADER = 65536
+# The bytes of an MGH header that say whether its direction cosines are valid.
+MGH_GOOD_RAS = slice(28, 30)
 
 
 def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:
@@ -32,11 +42,14 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume
 
     path: .nii, .nii.gz (NIfTI-1 or 2), .mgz, .mgh, .nrrd or .seg.nrrd; any storage order, oblique or sheared. A fourth
     axis of one frame is dropped.
-    labels: read whole numbers in their own integer type, instead of float32 with the header's scaling applied.
+    labels: read whole numbers in their own integer type, instead of float32.
+
+    NaN and infinity around a head become background, which stands in ``notes``. Whether a NIfTI is compressed is read
+    from its content.
 
     Raises InputError, one sentence, when there is no such image: missing, a folder, damaged, truncated, not three
-    dimensions, a singular affine, NaN or infinity; and for images (not label maps) also when it is constant, covers
-    too little for a brain, or is a label map itself.
+    dimensions, a singular affine; for label maps when a voxel is no whole number; and for images also when it is
+    constant, has NaN inside the head, covers too little for a brain, or is a label map itself.
     """
     source = Path(path)
     if source.is_dir():
@@ -51,22 +64,41 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume
     else:
         raise InputError(f"{source} is not a supported image format: .nii, .nii.gz, .mgz, .mgh or .nrrd.")
 
-    storage = StorageOrder.of(affine, header)
+    nifti = header if isinstance(header, nib.Nifti1Header) else None
+    storage = StorageOrder.of(affine, nifti, oriented=_says_orientation(source))
     grid = storage.grid(stored.shape, affine)
     array = np.ascontiguousarray(storage.to_array(stored))
-    check_finite(source, array)
+    notes = check_finite(source, array, labels=labels)
     if labels:
-        array = check_labels(source, array)
-    else:
-        check_extent(source, grid)
-        check_contrast(source, array)
-    return Volume(array, grid, storage)
+        return Volume(check_labels(source, array), grid, storage)
+    check_extent(source, grid)
+    check_contrast(source, array)
+    return Volume(with_finite_background(array) if notes else array, grid, storage, notes)
+
+
+def read_scan(path: str | os.PathLike[str]) -> Volume:
+    """Read an image (:func:`read_volume`) with its background at 0 and its brightest tissue near 1000.
+
+    Whatever offset and scale the file has then never matter to what follows (:func:`asa.volume.background.rebased`).
+    Noise in the air that is as bright as tissue becomes background, which stands in ``notes``.
+
+    Raises:
+        InputError: as :func:`read_volume`.
+    """
+    volume = read_volume(path)
+    array = rebased(volume.array)
+    if (air := air_noise(array, volume.spacing)) is None:
+        return volume.with_array(array)
+    array[air] = 0
+    note = "has noise as bright as tissue in the air, which was removed"
+    return replace(volume, array=array, notes=(*volume.notes, note))
 
 
 def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, Any]:
-    """Return the stored array (three axes), affine, and the header if it is NIfTI. Raises InputError."""
+    """Return the stored array (three axes), affine, and header. Raises InputError."""
+    packed = is_gzip(path)
     try:
-        image: Any = nib.load(path)
+        image = load_header(path)
         kind = image.get_data_dtype()
     except Exception as error:  # what nibabel trips over in a damaged header can be anything
         raise InputError(f"{path} is not a {_format_name(path)} file, or its header is damaged.") from error
@@ -74,16 +106,47 @@ def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, A
     if kind.fields is not None or kind.kind == "c":
         raise InputError(f"{path} contains colours or complex numbers. Use an image with one value per voxel.")
     affine = check_affine(path, image.affine)
-    _check_size(path, math.prod(image.shape) * kind.itemsize)
+    _check_size(path, math.prod(image.shape) * kind.itemsize, packed=packed)
     try:
-        if path.suffix.lower() in GZIP_SUFFIXES:
+        if packed:
             image = type(image).from_bytes(_unpacked(path))
         proxy = image.dataobj
         whole_numbers = labels and kind.kind in "iu" and (proxy.slope, proxy.inter) == (1, 0)
         stored = np.asanyarray(proxy) if whole_numbers else np.asarray(proxy, dtype=np.float32)
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is truncated or damaged and cannot be read.") from error
-    return stored.reshape(shape), affine, image.header if isinstance(image, nib.Nifti1Image) else None
+    return stored.reshape(shape), affine, image.header
+
+
+def is_gzip(path: Path) -> bool:
+    """Return whether a file is compressed, by its first bytes; names are often wrong."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def load_header(path: Path) -> Any:
+    """Return nibabel's image of a NIfTI or MGH file without its voxels, compressed or not, whatever its name says."""
+    packed = is_gzip(path)
+    if packed == (path.suffix.lower() in GZIP_SUFFIXES):
+        return nib.load(path)
+    content = _unpacked(path) if packed else path.read_bytes()
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return nib.MGHImage.from_bytes(content)
+    (length,) = struct.unpack("<i", content[:4])
+    return (nib.Nifti2Image if length in NIFTI2_LENGTHS else nib.Nifti1Image).from_bytes(content)
+
+
+def _says_orientation(path: Path) -> bool:
+    """Whether a file other than a NIfTI says how the head lies in it; of a NIfTI, its codes tell."""
+    name = path.name.lower()
+    if name.endswith(MGH_SUFFIXES):  # nibabel fills in what is missing
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
+            return any(file.read(MGH_GOOD_RAS.stop)[MGH_GOOD_RAS])
+    if name.endswith(ITK_SUFFIXES):
+        with path.open("rb") as file:
+            fields = file.read(NRRD_HEADER).split(b"\n\n")[0].lower().split(b"\n")
+        return any(field.startswith((b"space:", b"space dimension:")) for field in fields)
+    return True
 
 
 def _unpacked(path: Path) -> bytes:
@@ -118,9 +181,9 @@ def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
     return stored.astype(stored.dtype if labels else np.float32), affine
 
 
-def _check_size(path: Path, claimed: int) -> None:
+def _check_size(path: Path, claimed: int, *, packed: bool) -> None:
     """Raise InputError when a file cannot hold the bytes that its header claims, before memory is taken for them."""
-    ratio = MAX_DEFLATE_RATIO if path.suffix.lower() in GZIP_SUFFIXES else 1
+    ratio = MAX_DEFLATE_RATIO if packed else 1
     if claimed > path.stat().st_size * ratio:
         raise InputError(f"{path} is truncated: it is too short for the image that its header describes.")
 

@@ -19,6 +19,7 @@ from Testing.engine.atlas_heads import head, noise_block, true_matrix
 
 from asa.errors import InputError
 from asa.geometry import FRAME, template_brain
+from asa.geometry.orientation import about, turned
 from asa.inference import SegmentRequest, SegmentResult, segment
 from asa.inference.predictor import Predictor
 from asa.inference.quality import brain_reasons, confidence_reasons
@@ -166,6 +167,42 @@ def test_partial_coverage_is_doubtful(tmp_path: Path, model: Path) -> None:
     result = run({"flair": tmp_path / "part.nii.gz"}, model)
     assert result.trust.verdict == "doubtful"
     assert any("outside the field of view" in reason for reason in result.trust.reasons)
+
+
+def test_no_array_goes_over_the_bridge_between_pytorch_and_numpy(
+    images: dict[str, Path], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = run({"t2": images["t2"]}, model)
+
+    def disabled(*_args: object, **_settings: object) -> None:
+        raise RuntimeError("Numpy is not available")  # what PyTorch before 2.3 says beside NumPy 2
+
+    monkeypatch.setattr(torch, "from_numpy", disabled)
+    for name in ("numpy", "__array__"):
+        monkeypatch.setattr(torch.Tensor, name, disabled)
+    for name in ("tensor", "as_tensor"):
+        real = getattr(torch, name)
+
+        def refusing(data: object, *args: object, real: object = real, **settings: object) -> object:
+            return disabled() if isinstance(data, np.ndarray | np.generic) else real(data, *args, **settings)  # type: ignore[operator]
+
+        monkeypatch.setattr(torch, name, refusing)
+    found = run({"t2": images["t2"]}, model)
+    assert np.array_equal(found.labels.array, wanted.labels.array) and found.labels.array.any()
+
+
+def test_a_turned_head_is_doubtful_accepted_or_refused(tmp_path: Path, model: Path) -> None:
+    scan = head(true_matrix(), "flair", person=1, spacing=(3, 3, 3), stripped=True)
+    wrong = turned(scan, about(scan.grid.centre, np.diag([1.0, -1.0, -1.0])))
+    write_volume(wrong, tmp_path / "flair.nii.gz")
+    doubtful = run({"flair": tmp_path / "flair.nii.gz"}, model)
+    (reason,) = doubtful.trust.reasons
+    assert "The orientation in the header of the FLAIR image seems to be wrong" in reason
+    accepted = run({"flair": tmp_path / "flair.nii.gz"}, model, reorient="auto")
+    assert accepted.trust.verdict == "ok" and reason in accepted.warnings
+    assert np.array_equal(accepted.labels.array, doubtful.labels.array)
+    with pytest.raises(InputError, match=r"would be doubtful \(--strict\): The orientation"):
+        run({"flair": tmp_path / "flair.nii.gz"}, model, strict=True)
 
 
 def test_doubts_about_what_came_out() -> None:

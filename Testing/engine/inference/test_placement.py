@@ -14,10 +14,19 @@ from Testing.engine.atlas_heads import head, in_motion, knee, noise_block, phant
 
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_brain
+from asa.geometry.orientation import about, turned
 from asa.inference import placement as placement_module
 from asa.inference.identity import check_one_patient
 from asa.inference.placement import place_series, reached
-from asa.inference.quality import ROUGH, enhancement, input_reasons, roughness, swapped_reasons
+from asa.inference.quality import (
+    ROUGH,
+    enhancement,
+    input_reasons,
+    pose_notes,
+    roughness,
+    swapped_reasons,
+    turn_reasons,
+)
 from asa.inference.series import Placement, Series
 from asa.preprocessing.normalise import stripped_brain
 from asa.volume import Grid, Volume, read_volume
@@ -147,6 +156,37 @@ def test_the_wrong_modality_is_said_and_the_right_one_proposed(placement: Placem
     ]
 
 
+UPSIDE_DOWN = np.diag([-1.0, 1.0, -1.0])
+ON_THE_SIDE = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("turn", "doubt", "note"),
+    [
+        (np.eye(3), "", ""),
+        (UPSIDE_DOWN, "its face towards the front and vertex towards the bottom", ""),
+        (ON_THE_SIDE, "", "its face towards the left and vertex towards the top"),
+    ],
+)
+def test_a_head_that_lies_otherwise_than_its_header_says(
+    patient: dict[str, Volume], turn: np.ndarray, doubt: str, note: str
+) -> None:
+    scan = patient["t1"]
+    placement = place_series({"t1": turned(scan, about(scan.grid.centre, turn))}, align=True)
+    found = list(turn_reasons(placement))
+    assert [doubt in one and "left and right may be swapped" in one for one in found] == [True] * bool(doubt)
+    assert [note in one for one in pose_notes(placement)] == [True] * bool(note)
+    assert list(input_reasons(placement)) == [], "no other reason is given"
+
+
+def test_a_wrong_voxel_size_is_the_reason_and_not_motion(patient: dict[str, Volume]) -> None:
+    scan = patient["t1"]
+    short = replace(scan, grid=Grid(scan.grid.shape, np.diag([1, 0.66, 1, 1]) @ scan.grid.affine))
+    reasons = list(input_reasons(place_series({"t1": short}, align=True)))
+    assert "if the voxel size is wrong, so are all volumes" in reasons[0]
+    assert not any("motion" in reason for reason in reasons)
+
+
 def test_ripples_in_white_matter_are_rough() -> None:
     rng = np.random.default_rng(0)
     still = (500 + 15 * rng.normal(size=FRAME.shape)).astype(np.float32)
@@ -154,6 +194,9 @@ def test_ripples_in_white_matter_are_rough() -> None:
     assert roughness(still) == pytest.approx(0.03, abs=0.003)
     assert roughness(still) < ROUGH < roughness(still + ghosts)
     assert roughness(np.zeros_like(still)) == 0
+    hole = still.copy()
+    hole[80:110, 100:130, 60:90] = 0
+    assert roughness(hole) < ROUGH, "an implant is no motion"
 
 
 @pytest.mark.slow

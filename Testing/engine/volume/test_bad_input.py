@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from asa.errors import InputError
 from asa.volume import read_volume
 from asa.volume.checks import check_shape
+from asa.volume.header import read_grid
 
 RNG = np.random.default_rng(0)
 ONE_MM = np.diag([10.0, 10.0, 10.0, 1.0])
@@ -177,8 +178,8 @@ def complex_numbers(path: Path) -> Path:
         (one_slice, "is two-dimensional (40×40×1)"),
         (four_frames, "has 4 frames"),
         (zeros, "is empty: every voxel is 0"),
-        (not_a_number, "has 1 voxels that are NaN or infinite"),
-        (infinite, "has 1 voxels that are NaN or infinite"),
+        (not_a_number, "has 1 NaN or infinite voxels inside the head"),
+        (infinite, "has 1 NaN or infinite voxels inside the head"),
         (tiny_view, "covers 64×64×20 mm, too small a field of view to hold a brain"),
         (a_metre, "covers 1.2e+03×1.2e+03×1.2e+03 mm, too large for a head"),
         (singular, "has a singular affine (determinant 0)"),
@@ -235,9 +236,72 @@ def test_a_gz_that_claims_what_it_cannot_hold(tmp_path: Path) -> None:
     assert "is truncated" in refused(packed)
 
 
-def test_not_compressed_although_named_so(tmp_path: Path) -> None:
-    path = nifti(tmp_path / "scan.nii", image())
-    assert "NIfTI" in refused(path.rename(tmp_path / "scan.nii.gz"))
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [("scan.nii", "scan.nii.gz"), ("scan.nii.gz", "scan.nii"), ("scan.mgz", "scan.mgh"), ("scan.mgh", "scan.mgz")],
+)
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_the_content_tells_whether_a_file_is_compressed(tmp_path: Path, written: str, named: str, kind: type) -> None:
+    data = image()
+    nib.save((kind if ".nii" in written else nib.MGHImage)(data, ONE_MM), tmp_path / written)
+    (tmp_path / written).rename(tmp_path / named)
+    found = read_volume(tmp_path / named)
+    assert np.array_equal(found.array, data.transpose(2, 1, 0)) and found.spacing == (10, 10, 10)
+    assert read_grid(tmp_path / named).same_as(found.grid)
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_bytes_of_no_image_are_refused_under_any_name(tmp_path: Path, name: str) -> None:
+    for content in (b"", b"\x1f", b"\x1f\x8b", gzip.compress(b"none"), b"none", bytes(400), gzip.compress(bytes(400))):
+        (tmp_path / name).write_bytes(content)
+        assert "NIfTI" in refused(tmp_path / name)
+        with pytest.raises(InputError):
+            read_grid(tmp_path / name)
+
+
+@pytest.mark.parametrize("around", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_around_the_head_is_background(tmp_path: Path, around: float) -> None:
+    data = image()
+    data[[0, -1]] = data[:, [0, -1]] = data[:, :, [0, -1]] = around
+    found = read_volume(nifti(tmp_path / "scan.nii", data))
+    assert np.isfinite(found.array).all()
+    assert (found.array[0] == found.array[1:-1, 1:-1, 1:-1].min()).all()
+    assert found.notes == ("has 728 voxels that are NaN or infinite; they are treated as background",)
+
+
+def test_an_image_of_nan_or_a_label_map_with_nan_is_refused(tmp_path: Path) -> None:
+    data = np.full((12, 12, 12), np.nan, np.float32)
+    assert "nearly all of the image" in refused(nifti(tmp_path / "empty.nii", data))
+    data[0] = 0
+    assert "a label map needs whole numbers" in refused(nifti(tmp_path / "labels.nii", data), labels=True)
+
+
+def test_air_other_than_zero_makes_no_label_map(tmp_path: Path) -> None:
+    data = np.full((40, 40, 40), 20, np.uint8)
+    data[10:30, 10:30, 10:30] = RNG.integers(60, 200, (20, 20, 20))
+    small = np.diag([4.0, 4.0, 4.0, 1.0])
+    assert read_volume(nifti(tmp_path / "scan.nii", data, small)).array.max() > 150
+    flat = np.repeat(np.repeat(np.repeat(RNG.integers(0, 40, (10, 10, 10)), 4, 0), 4, 1), 4, 2).astype(np.uint8) + 20
+    assert "is a label map" in refused(nifti(tmp_path / "map.nii", flat, small))
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_files_that_do_not_say_how_the_head_lies(tmp_path: Path, says: bool) -> None:
+    written = sitk.GetImageFromArray(image())
+    written.SetSpacing((10, 10, 10))
+    sitk.WriteImage(written, str(tmp_path / "scan.nrrd"))
+    raw = (tmp_path / "scan.nrrd").read_bytes()
+    if not says:
+        kept = [line for line in raw.split(b"\n\n", 1)[0].split(b"\n") if not line.startswith(b"space")]
+        raw = b"\n".join([*kept, b"spacings: 10 10 10"]) + b"\n\n" + raw.split(b"\n\n", 1)[1]
+        (tmp_path / "scan.nrrd").write_bytes(raw)
+    nib.save(nib.MGHImage(image((90, 90, 90)), np.eye(4)), tmp_path / "scan.mgh")
+    if not says:
+        raw = bytearray((tmp_path / "scan.mgh").read_bytes())
+        raw[28:30] = bytes(2)
+        (tmp_path / "scan.mgh").write_bytes(raw)
+    for name in ("scan.nrrd", "scan.mgh"):
+        assert read_volume(tmp_path / name).storage.sides_unknown is not says, name
 
 
 def test_a_folder(tmp_path: Path) -> None:

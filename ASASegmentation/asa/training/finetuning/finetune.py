@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from asa.data.case_store import CaseStore
+from asa.devices import wants_bf16
 from asa.errors import InputError
 from asa.files import write_json
 from asa.nn import Segmenter
@@ -28,7 +29,7 @@ from asa.training.finetuning.whole_volume import PATCH
 from asa.training.model_facts import finetuned_facts
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
-from asa.training.trainer import Trainer, wants_bf16
+from asa.training.trainer import Trainer
 
 
 def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:

@@ -32,7 +32,7 @@ def choose_fitting(tried: list[Candidate], attempt: Callable[[int, Grid3], None]
     """Return the first candidate whose step fits into the memory of every process's device.
 
     Args:
-        attempt: does one step; raises ``torch.OutOfMemoryError`` where it does not fit.
+        attempt: does one step; raises ``torch.cuda.OutOfMemoryError`` where it does not fit.
 
     Raises:
         ResourceError: none does.
@@ -42,7 +42,7 @@ def choose_fitting(tried: list[Candidate], attempt: Callable[[int, Grid3], None]
         try:
             attempt(*tried[place])
             break
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             place += 1
         gc.collect()
         if world.device.type == "cuda":

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asa.data.case_store import CaseStore
 from asa.data.scan_store import ScanStore, Shape
-from asa.devices import choose_device
+from asa.devices import choose_device, peak_memory, wants_bf16
 from asa.errors import InputError, ResourceError
 from asa.nn.objective import Batch, Objective
 from asa.nn.sliding_window import window_starts
@@ -36,7 +36,6 @@ from asa.training.finetuning.whole_volume import PATCH
 from asa.training.pretraining.pretrain import choose_split, stored_scans
 from asa.training.pretraining.settings import PretrainSettings
 from asa.training.settings import Optimisation, Schedule, Settings
-from asa.training.trainer import peak_memory, wants_bf16
 
 PROBE = 64  # voxels: the longest side of the crop that is measured
 PICTURE_BYTES, EVENT_BYTES = 400_000, 900  # of a preview; of an event in events.jsonl and for TensorBoard
@@ -116,7 +115,7 @@ def estimate(settings: Settings, folder: Path, device: str = "auto") -> Estimate
     base = CUDA_BYTES + weights if chosen.type == "cuda" else int(peak_memory(chosen))
     try:
         probe = measure(plan, chosen)
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         raise ResourceError(f"Not even a small crop fits into the free memory of {chosen}.") from error
     o, s = plan.optimisation, plan.schedule
     copies = OPTIMISER_COPIES[o.optimiser]
