@@ -115,7 +115,7 @@ def slice_view(
     if view is None:
         view = _view(scene, "vtkMRMLSliceNode", name)
         view.SetOrientation("Axial")
-        # of a node that exists already, the application does not take these from the layout
+        # the application takes these from the layout only for nodes that it creates itself
         view.SetLayoutLabel(_title(name))
         view.SetLayoutColor(*_rgb(_COLOURS[SLICE_VIEWS.index(name)]))
     return view, _composite(scene, name)

@@ -35,7 +35,7 @@ class TestSuggestions(PanelTestCase):
         """Modality key -> name of its volume."""
         return {key: volume.GetName() for key, volume in self.parameters.volumes().items()}
 
-    def settle(self) -> None:
+    def wait_past_renewal(self) -> None:
         """Waits longer than the panel does before it renews its suggestions."""
         until = time.monotonic() + 0.6
         wait_for(lambda: time.monotonic() > until)
@@ -66,7 +66,7 @@ class TestSuggestions(PanelTestCase):
         self.ui.modalitySelector0.setCurrentNode(other)
         self.ui.modalitySelector0.setCurrentNode(volume)
         add_head("the_real_T1")
-        self.settle()
+        self.wait_past_renewal()
         self.assertEqual(self.chosen(), {"t1": "something"})
         self.choose_task("tumour")
         self.choose_task("tissue")
@@ -81,7 +81,7 @@ class TestSuggestions(PanelTestCase):
         wait_for(lambda: len(self.parameters.volumes()) == 4)
         self.ui.modalitySelector3.setCurrentNode(None)
         add_head("pat_t1_second")
-        self.settle()
+        self.wait_past_renewal()
         self.assertNotIn("flair", self.chosen())
         self.assertIn("pat_flair", self.ui.statusLabel.text)
 
@@ -92,7 +92,7 @@ class TestSuggestions(PanelTestCase):
         self.ui.modalitySelector0.setCurrentNode(volume)
         self.ui.modalitySelector0.setCurrentNode(other)
         import_scene()
-        self.settle()
+        self.wait_past_renewal()
         self.assertEqual(self.parameters.volume("t1").GetID(), other.GetID())
         self.assertEqual(self.ui.modalitySelector0.currentNodeID, other.GetID())
 
@@ -111,7 +111,7 @@ class TestSuggestions(PanelTestCase):
         volume = add_head("something")
         self.parameters.set_volume("t1", volume)
         add_head("the_real_T1")
-        self.settle()
+        self.wait_past_renewal()
         self.assertEqual(self.chosen(), {"t1": "something"})
 
     def test_a_volume_that_is_loaded_but_not_used_is_named(self) -> None:
@@ -153,7 +153,7 @@ class TestSuggestions(PanelTestCase):
         with mock.patch("ASASlicerLib.proposal.propose.measure_contrast", wraps=measure_contrast) as measured:
             for number in range(3):
                 add_head(f"{number}")
-                self.settle()
+                self.wait_past_renewal()
             self.choose_task("tumour")
             self.choose_task("tissue")
         self.assertEqual(measured.call_count, 3)
@@ -164,7 +164,7 @@ class TestSuggestions(PanelTestCase):
         wait_for(self.parameters.volumes)
         self.start()
         add_head("pat_t1")
-        self.settle()
+        self.wait_past_renewal()
         self.assertEqual(self.chosen(), {"flair": "pat_flair"})
         self.ui.segmentButton.click()
         wait_for(lambda: self.chosen() == {"flair": "pat_flair", "t1": "pat_t1"})
