@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asa import bids
 from asa.errors import AsaError, Cancelled, InputError
-from asa.files import protect_others, write_json
-from asa.image_names import image_stem, is_image_name
+from asa.files import protect_others, read_json, write_json
+from asa.image_names import image_stem
 from asa.job import Finished
+from asa.program import explain
 from asa.tasks import Modality
 
 SUMMARY = "summary.json"
-_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+$")
-_AGENT = re.compile(r"_ce-[A-Za-z0-9]+")
+# A line break in a name would break every list of names.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One head: the name of its result folder, and its image for each modality."""
+    """One head: the name of its result folder, its image for each modality, and why these where there was a choice."""
 
     name: str
     images: dict[str, Path]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Outcome:
 def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
     """Find the cases in images, folders of images and BIDS folders.
 
-    In a BIDS folder, the images of one session whose names differ only in the modality form a case; cases without a
-    required modality are omitted.
+    Images that are named as in BIDS are grouped by session, see :mod:`asa.bids`; sessions without a required modality
+    are omitted.
 
     Args:
         inputs: images and folders.
@@ -57,29 +59,26 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
         InputError: a path does not exist, or a folder holds no image.
     """
     first = next((modality for modality in modalities if modality.required), modalities[0])
-    found: list[tuple[str, dict[str, Path]]] = []
+    found: list[Case] = []
     for path in inputs:
         if path.is_dir():
-            members = list(_bids(path, modalities) if _is_bids(path) else _images(path, first))
+            members = [Case(one.name, one.images, one.notes) for one in bids.find_sessions(path, modalities)]
+            members += [] if bids.is_tree(path) else _images(path, first)
             if not members:
                 raise InputError(f"The folder {path} contains no {first.title} image in a supported format.")
             found += members
         elif path.exists():
-            found.append((image_stem(path), {first.key: path}))
+            found.append(Case(image_stem(path), {first.key: path}))
         else:
             raise InputError(f"The image {path} does not exist.")
-    return [Case(name, images) for name, (_, images) in zip(distinct(found), found, strict=True)]
+    plain = [(_UNPRINTABLE.sub("_", case.name), case.images) for case in found]
+    return [replace(case, name=name) for case, name in zip(found, distinct(plain), strict=True)]
 
 
 def omitted_subjects(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
-    """Return the subjects, or sessions, in BIDS folders that contributed no image to a case."""
-    used = {parent for case in cases for image in case.images.values() for parent in image.parents}
-    missing: list[str] = []
-    for folder in (path for path in inputs if path.is_dir() and _is_bids(path)):
-        for subject in (path for path in sorted(folder.glob("sub-*")) if path.is_dir()):
-            parts = [path for path in sorted(subject.glob("ses-*")) if path.is_dir()] or [subject]
-            missing += [str(part.relative_to(folder)) for part in parts if part not in used]
-    return missing
+    """Return the subjects, or sessions, in folders of BIDS images that contributed no image to a case."""
+    used = [image for case in cases for image in case.images.values()]
+    return [name for folder in inputs if folder.is_dir() for name in bids.omitted_subjects(folder, used)]
 
 
 def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterator[Outcome]:
@@ -94,12 +93,8 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
             finished = run(case)
         except Cancelled:
             raise
-        except AsaError as error:
-            yield Outcome(case, "failed", time.monotonic() - started, error=error)
         except Exception as error:  # one bad case must not end a long batch
-            wrapped = AsaError(f"Unexpected error: {type(error).__name__}: {error}")
-            wrapped.__cause__ = error
-            yield Outcome(case, "failed", time.monotonic() - started, error=wrapped)
+            yield Outcome(case, "failed", time.monotonic() - started, error=explain(error))
         else:
             status = "reused" if finished.reused else "done"
             yield Outcome(case, status, time.monotonic() - started, finished=finished)
@@ -112,7 +107,7 @@ def protect_summary(path: Path) -> None:
         OutputError: such a file is in the way.
     """
     try:
-        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        cases = read_json(path)["cases"]
         ours = all({"case", "status", "exit_code"} <= set(case) for case in cases)
     except (OSError, ValueError, LookupError, TypeError):
         ours = False
@@ -129,6 +124,7 @@ def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
     rows = [
         {
             "case": outcome.case.name,
+            "images": {key: path.name for key, path in outcome.case.images.items()},
             "status": outcome.status,
             "seconds": round(outcome.seconds, 1),
             "error": str(outcome.error) if outcome.error else None,
@@ -140,45 +136,10 @@ def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
     write_json(path, {"schema_version": 1, "cases": rows})
 
 
-def _is_bids(folder: Path) -> bool:
-    names = (child.name for child in folder.iterdir() if child.is_dir())
-    return (folder / "dataset_description.json").exists() or any(_SUBJECT.match(name) for name in names)
-
-
-def _bids(folder: Path, modalities: Sequence[Modality]) -> Iterator[tuple[str, dict[str, Path]]]:
-    candidates = [*folder.glob("sub-*/anat/*"), *folder.glob("sub-*/ses-*/anat/*")]
-    cases: dict[tuple[Path, str], dict[str, Path]] = {}
-    for modality in modalities:
-        for image in sorted(_of_modality(candidates, modality)):
-            name = _AGENT.sub("", image_stem(image)).rpartition("_")[0]
-            cases.setdefault((image.parent, name), {}).setdefault(modality.key, image)
-    for (_, name), images in sorted(cases.items()):
-        if all(modality.key in images for modality in modalities if modality.required):
-            yield name, images
-
-
-def _of_modality(paths: Iterable[Path], modality: Modality) -> Iterator[Path]:
-    """Yield the images with the BIDS suffix of a modality; a contrast-enhanced T1w is not a T1w.
-
-    The contrast agent (``ce-…``) may have any name and need not be the last entity.
-    """
-    enhanced, suffix = modality.bids.startswith("ce-"), modality.bids.rpartition("_")[2]
-    for path in paths:
-        stem = image_stem(path)
-        if _is_image(path) and stem.endswith(f"_{suffix}") and bool(_AGENT.search(stem)) == enhanced:
-            yield path
-
-
-def _images(folder: Path, modality: Modality) -> Iterator[tuple[str, dict[str, Path]]]:
+def _images(folder: Path, modality: Modality) -> Iterator[Case]:
     for path in sorted(folder.iterdir()):
-        if _is_image(path):
-            yield image_stem(path), {modality.key: path}
-
-
-def _is_image(path: Path) -> bool:
-    # A dangling link (data not downloaded) counts, so that its case fails instead of being silently omitted.
-    there = path.is_file() or (path.is_symlink() and not path.exists())
-    return there and is_image_name(path)
+        if bids.is_image(path) and not bids.is_named(path):
+            yield Case(image_stem(path), {modality.key: path})
 
 
 def distinct(found: Sequence[tuple[str, dict[str, Path]]]) -> list[str]:

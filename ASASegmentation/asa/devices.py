@@ -13,6 +13,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from asa.errors import ResourceError
+from asa.program import processors
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
@@ -36,6 +37,11 @@ def choose_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         raise ResourceError(f"Device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu.")
     return device
+
+
+def set_threads(threads: int) -> None:
+    """Let PyTorch compute in so many threads, at most as many as there are processors."""
+    torch.set_num_threads(min(threads, processors()))
 
 
 def free_memory(device: torch.device) -> float:

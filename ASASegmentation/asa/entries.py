@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -101,6 +102,13 @@ def text(value: object) -> str:
     return value
 
 
+def line(value: object) -> str:
+    """Return a text that is not empty and can be printed on one line."""
+    if not text(value).isprintable():
+        raise ValueError
+    return text(value)
+
+
 def flag(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
@@ -112,6 +120,8 @@ def number(value: object, low: float = -math.inf, high: float = math.inf) -> flo
     """Return a finite number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
+    if isinstance(value, int) and abs(value) > sys.float_info.max:  # which isfinite cannot take
+        raise ValueError
     if not math.isfinite(value) or not low <= value <= high:
         raise ValueError
     return value

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from asa.errors import OutputError
+from asa.interrupts import cleanup, deferred
 
 _ATTEMPTS, _PAUSE_S = 20, 0.05
+_NAME_END = 40  # characters of a name that its temporary name keeps
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 if sys.platform == "win32":
@@ -56,14 +58,16 @@ def walk(tree: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same folder, moved onto ``path`` once the block ends without an error.
 
-    The temporary name ends like the final one, because writers choose their format by it. Missing parent folders are
-    made. When the block fails or is interrupted, the temporary file is removed and an existing ``path`` is untouched.
+    The temporary name ends like the final one, because writers choose their format by it; of a long name it has the
+    end only, as its length is limited. Missing parent folders are made. When the block fails or is interrupted, the
+    temporary file is removed and an existing ``path`` is untouched.
     Raises OutputError for any OSError on the way: disk full, read-only, no permission, a folder in the way.
     """
     final = Path(path)
-    temporary = final.with_name(f".{secrets.token_hex(4)}.{final.name}")
+    temporary = final.with_name(f".{secrets.token_hex(4)}.{final.name[-_NAME_END:]}")
     try:
-        try:
+        with cleanup() as stack:
+            stack.callback(_remove, temporary)
             if final.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +75,6 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
             _flush_to_disk(temporary)
             _replace(temporary, final)
-        finally:
-            _remove(temporary)
     except OSError as error:
         raise OutputError(f"Cannot write {final}: {(error.strerror or str(error)).lower()}.") from error
 
@@ -90,14 +92,30 @@ def _replace(temporary: Path, final: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends, atomically. Raises OutputError."""
+    """Write UTF-8 text with ``\\n`` line ends, atomically; bytes of a file name that are no text become ``\\udcNN``.
+
+    Raises OutputError.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON, atomically. Raises OutputError; ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file, which begins with a byte-order mark where some editors wrote it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or nested too deep.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("It is nested too deep.") from None
 
 
 def sha256(path: Path) -> str:
@@ -171,20 +189,19 @@ def exclusive_lock(path: Path) -> Iterator[bool]:
 
     Raises OSError when it cannot be made.
     """
-    stream = try_lock(path)
-    if stream is None:
-        yield False
-        return
-    # Its former holder may have removed it between our opening and locking it: then another process makes a new one.
-    with stream:
-        ours = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
-        try:
-            yield ours
-        finally:
-            if os.name == "nt":  # where an open file cannot be removed
-                stream.close()
-            if ours:
-                _remove(path)
+    with cleanup() as stack:
+        with deferred():
+            stream, ours = try_lock(path), False
+            if stream is not None:
+                stack.callback(stream.close)
+                # Its former holder may have removed it between our opening and locking it: then somebody else makes a
+                # new one.
+                ours = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+                if ours:
+                    stack.callback(_remove, path)
+                    if os.name == "nt":  # where an open file cannot be removed
+                        stack.callback(stream.close)
+        yield ours
 
 
 def _umask() -> int:

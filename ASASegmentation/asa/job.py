@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -23,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from asa import events
 from asa.errors import Cancelled, InputError
-from asa.files import sha256
+from asa.files import read_json, sha256
+from asa.interrupts import check as check_interrupt
 from asa.program import Progress, Reporter, memory_errors, reported
 from asa.request import SegmentRequest
 from asa.result_folder import REPORT, find_current, protect, publish, staging_in
@@ -114,21 +114,25 @@ def run(
     report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
     if report is not None:
         return Finished(folder, report, reused=True)
-    progress = progress or _silent
+
+    def show(stage: str, fraction: float) -> None:
+        check_interrupt()
+        if progress is not None:
+            progress(stage, fraction)
+
+    kept = None
     try:
         with staging_in(folder) as staging, memory_errors():
-            result = (segment or _engine())(request, lambda stage, done: progress(stage, _SEGMENTING * done))
-            progress("writing", _SEGMENTING)
+            result = (segment or _engine())(request, lambda stage, done: show(stage, _SEGMENTING * done))
+            show("writing", _SEGMENTING)
             report = _write(staging, request, result, settings, inputs, segmentation_file)
             kept = publish(staging, folder, report)
     except KeyboardInterrupt:
-        raise Cancelled("Cancelled; nothing was written.") from None
-    progress("done", 1.0)
+        written = "nothing was written" if kept is None else f"the results in {folder} are complete"
+        raise Cancelled(f"Cancelled; {written}.") from None
+    if progress is not None:
+        progress("done", 1.0)
     return Finished(folder, report, notes=(*filter(None, [reason]), *kept))
-
-
-def _silent(stage: str, fraction: float) -> None:
-    pass
 
 
 def _engine() -> Segment:
@@ -265,7 +269,7 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
 
 def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields = read_json(Path(path))
         folder = Path(fields.pop("output"))
         segmentation_file = bool(fields.pop("segmentation_file", True))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -13,11 +13,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from asa.entries import Entries, anything, distinct, each, flag, mapping, number, text, whole
+from asa.entries import Entries, anything, distinct, each, flag, line, mapping, number, text, whole
 from asa.errors import ModelError
 from asa.tasks import TASKS
 
 FORMAT = 1  # of model.json, the newest that is understood
+_LONGEST = 1_000_000  # characters of a model.json; what follows is left out, so that it is no JSON
 STANDARDISED = "standardised "  # begins the normalisation of scans whose background is found first
 
 Range = tuple[float, float]
@@ -179,7 +180,9 @@ def read_description(path: Path) -> ModelDescription:
         ModelError: it cannot be read, was written by a newer version, or an entry is missing or wrong.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8-sig") as stream:  # some editors of Windows begin a file with a mark
+            content = stream.read(_LONGEST)
+        values = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read ({error}); {_REMEDY}.") from error
     return check_description(values, str(path))
@@ -204,7 +207,7 @@ def check_description(values: object, where: str) -> ModelDescription:
     missing = [key for key in ("format", "name", "task", "modalities", "network") if key not in entries.values]
     if missing:
         raise ModelError(f"{where} lacks {', '.join(missing)}; {_REMEDY}.")
-    task = entries.take("task", text, "a text", "")
+    task = entries.take("task", line, "a text on one line", "")
     problem = TASKS.get(task)  # None for a task that only a newer version knows, and for pre-training
     keys = None if problem is None else [modality.key for modality in problem.modalities]
     nothing: tuple[str, ...] = ()
@@ -217,11 +220,11 @@ def check_description(values: object, where: str) -> ModelDescription:
     names = None if problem is None else [region.name for region in problem.regions]
     classes = math.inf if problem is None else len(problem.labels)
     return ModelDescription(
-        name=entries.take("name", text, "a text", ""),
+        name=entries.take("name", line, "a text on one line", ""),
         task=task,
         modalities=channels,
         network=entries.take("network", lambda v: mapping(v, None, anything), "an object", {}),
-        version=entries.take("version", text, "a text", ""),
+        version=entries.take("version", line, "a text on one line", ""),
         optional_modalities=entries.take("optional_modalities", lambda v: distinct(v, channels), given, ()),
         regions=entries.take("output", ("classes", "regions").index, "'classes' or 'regions'", 0) == 1,
         normalisation=entries.take(

@@ -7,6 +7,8 @@ a choice.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Collection, Iterator
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from asa.nn import Segmenter
 
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "CARD.md"
+_REMEDY = "install the model again"
+_LONGEST_HEADER = 100_000_000  # bytes, of safetensors itself
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,15 @@ class ModelFolder:
     def required(self) -> tuple[str, ...]:
         """Modalities it cannot do without; it was trained to do without the others, but not without all."""
         return tuple(m for m in self.modalities if m not in self.description.optional_modalities)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files, as far as they may be looked at."""
+        total = 0
+        for file in self.path.iterdir():
+            with contextlib.suppress(OSError):
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
     def channels(self, given: Collection[str]) -> tuple[str, ...]:
         """Of the modalities ``given``, those the network sees, in the order of its channels.
@@ -80,18 +93,20 @@ class BrokenModel:
     problem: str
 
 
-def user_models() -> Path:
+def user_models() -> Path | None:
     """Where a user's own models are put and found without configuration; it need not exist.
 
     ``%LOCALAPPDATA%\\asa\\models`` on Windows, ``~/Library/Application Support/asa/models`` on macOS, else
-    ``$XDG_DATA_HOME/asa/models``, which is ``~/.local/share/asa/models`` unless set.
+    ``$XDG_DATA_HOME/asa/models``, which is ``~/.local/share/asa/models`` unless set. None where the system knows no
+    home folder, as in a container that runs under the number of a user it does not have.
     """
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_DATA_HOME")
+    within_home = {"win32": ("AppData", "Local"), "darwin": ("Library", "Application Support")}
+    try:
+        given = os.environ.get(variable)
+        base = Path(given) if given else Path.home().joinpath(*within_home.get(sys.platform, (".local", "share")))
+    except RuntimeError:
+        return None
     return base / "asa" / "models"
 
 
@@ -99,9 +114,10 @@ def search_path() -> list[Path]:
     """Folders that may hold models, in order of precedence: $ASA_MODELS, those that ship, the user's own."""
     package = Path(__file__).resolve().parent
     named = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p]
+    own = user_models()
     # wheel: asa/Resources; Slicer package: asa lies beside Resources; checkout: Resources beside ASASegmentation/
     shipped = [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
-    return [*named, *shipped, user_models()]
+    return [*named, *shipped, *([] if own is None else [own])]
 
 
 def list_models(task: str | None = None) -> list[ModelFolder]:
@@ -148,11 +164,35 @@ def _survey() -> Iterator[ModelFolder | BrokenModel]:
     for place in search_path():
         for file in sorted(place.glob(f"*/{DESCRIPTION}")):
             try:
-                yield _opened(file, file.stat().st_mtime_ns)
-            except OSError:  # removed meanwhile
-                continue
+                model = _usable(file.parent, _stamp(file), _stamp(file.with_name(WEIGHTS)))
             except ModelError as error:
                 yield BrokenModel(file.parent, str(error))
+            except OSError as error:
+                yield BrokenModel(file.parent, f"{file.parent} cannot be read: {error.strerror or error}.")
+            else:
+                yield model
+
+
+def check_complete(weights: Path) -> None:
+    """Look at the beginning of a safetensors file, which says how long it is; :func:`load_network` reads the rest.
+
+    Raises:
+        ModelError: the file is missing, or is not as long as it says.
+        OSError: it cannot be read.
+    """
+    if not weights.is_file():
+        raise ModelError(f"{weights} is missing; {_REMEDY}.")
+    size = weights.stat().st_size
+    with weights.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        text = stream.read(length) if length < min(size, _LONGEST_HEADER) else b""
+    try:
+        tensors = [value for name, value in json.loads(text).items() if name != "__metadata__"]
+        complete = size == 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        complete = False
+    if not complete:
+        raise ModelError(f"{weights} is incomplete or damaged; {_REMEDY}.")
 
 
 def open_model(path: Path) -> ModelFolder:
@@ -167,9 +207,20 @@ def open_model(path: Path) -> ModelFolder:
 
 
 @lru_cache(maxsize=256)
-def _opened(file: Path, _changed_ns: int) -> ModelFolder:
-    """The folder of a model.json, read again only once the file has changed: the panels ask for it with each click."""
-    return open_model(file.parent)
+def _usable(folder: Path, *_stamps: tuple[int, int] | None) -> ModelFolder:
+    """A complete model; looked at again only once its files have changed: the panels list models with each click."""
+    model = open_model(folder)
+    check_complete(folder / WEIGHTS)
+    return model
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Time of the last change and size of a file; None if there is none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:

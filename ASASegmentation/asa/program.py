@@ -1,4 +1,4 @@
-"""Shared by the programs that the panels run: JSON events, interrupts, memory errors.
+"""Shared by the command line and the programs that the panels run: JSON events, and what an exception means.
 
 Standard library only.
 """
@@ -6,18 +6,38 @@ Standard library only.
 from __future__ import annotations
 
 import contextlib
-import signal
+import errno
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from asa import events
-from asa.errors import AsaError, Cancelled, ResourceError
+from asa.errors import (
+    DISTRIBUTION,
+    AsaError,
+    Cancelled,
+    DependencyError,
+    InputError,
+    OutputError,
+    ResourceError,
+    install_command,
+)
+from asa.interrupts import interruptible, requested
 
 Progress = Callable[[str, float], None]
 
 _OUT_OF_MEMORY = "The computer ran out of {}. Close other programs or use a scan of lower resolution."
+# Package -> extra that installs it.
+EXTRAS = {
+    **dict.fromkeys(("einops", "monai", "pydantic", "pydantic_core", "skimage", "tensorboard", "yaml"), "train"),
+    "slicer": "slicer-core",
+    "submitit": "slurm",
+    "nilearn": "sample",
+}
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextlib.contextmanager
@@ -25,24 +45,96 @@ def memory_errors() -> Iterator[None]:
     """Turn the ways in which numpy and torch run out of memory into one ResourceError."""
     try:
         yield
-    except MemoryError as error:
-        raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
-        text = str(error)
+    except Exception as error:
+        if (sentence := _memory_error(error)) is None:
+            raise
+        raise ResourceError(sentence) from error
+
+
+def _memory_error(error: Exception) -> str | None:
+    """Return the sentence for an error that says that memory ran out, None for any other."""
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return _OUT_OF_MEMORY.format("memory")
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
         if "CUDA" in text and "out of memory" in text:
-            raise ResourceError(_OUT_OF_MEMORY.format("GPU memory; --device cpu avoids the GPU")) from error
+            return _OUT_OF_MEMORY.format("GPU memory; --device cpu avoids the GPU")
         if "out of memory" in text or "can't allocate memory" in text:
-            raise ResourceError(_OUT_OF_MEMORY.format("memory")) from error
-        raise
+            return _OUT_OF_MEMORY.format("memory")
+    if isinstance(error, ImportError) and ("failed to map segment" in text or "cannot allocate memory" in text.lower()):
+        return _OUT_OF_MEMORY.format("memory")
+    return None
 
 
-def interruptible() -> None:
-    """Make SIGTERM end a run as Ctrl-C does: with nothing half-written left behind."""
+def explain(error: Exception) -> AsaError:
+    """Return what an exception means, in a sentence for users.
 
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+    Args:
+        error: from anywhere; of ours it is returned as it is.
 
-    signal.signal(signal.SIGTERM, interrupt)
+    Returns:
+        The error to show; "Unexpected error" for what only a fault in the program explains.
+    """
+    if isinstance(error, AsaError):
+        return error
+    if (sentence := _memory_error(error)) is not None:
+        return ResourceError(sentence)
+    if isinstance(error, ImportError):
+        return DependencyError(_missing_package(error))
+    if isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
+        if error.filename is None:
+            return OutputError(f"The output cannot be written: {reason}.")
+        kind = OutputError if error.errno in _NO_ROOM else InputError
+        return kind(f"{os.fsdecode(error.filename)} cannot be used: {reason}.")
+    return AsaError(f"{UNEXPECTED}{type(error).__name__}: {error}")
+
+
+UNEXPECTED = "Unexpected error: "  # begins the message of a fault in the program
+
+
+def _missing_package(error: ImportError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if package in EXTRAS and isinstance(error, ModuleNotFoundError):
+        command = install_command(EXTRAS[package])
+        return f"This needs the package {package}, which is not installed. Install it with: {command}."
+    what = f"package {package}" if package else "library"
+    return f"A {what} cannot be loaded ({error}). Install ASA again with: pip install --force-reinstall {DISTRIBUTION}."
+
+
+def check_current_folder() -> None:
+    """Refuse to start where the current folder was deleted: some libraries end the program there.
+
+    Raises:
+        InputError: it was.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"The current folder cannot be used: {reason}. Change to another folder first.") from None
+
+
+def end_output() -> OSError | None:
+    """Write what is left of standard output; return the error where it cannot be written, and drop the rest.
+
+    Otherwise Python tries again while it goes down, and says so in lines of its own.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
+
+
+def processors() -> int:
+    """How many processors this process may use; more threads or processes than that only slow it down."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Reporter:
@@ -71,18 +163,19 @@ def reported(work: Callable[[Reporter], None]) -> int:
     reporter = Reporter()
     interruptible()
     try:
-        with memory_errors():
-            work(reporter)
+        check_current_folder()
+        work(reporter)
         return 0
     except KeyboardInterrupt:
-        reporter.send(events.Failed("Cancelled; nothing was written.", Cancelled.exit_code))
-        return Cancelled.exit_code
-    except AsaError as error:
-        reporter.send(events.Failed(str(error), error.exit_code))
-        return error.exit_code
+        failed = events.Failed("Cancelled; nothing was written.", Cancelled.exit_code)
     except Exception as error:  # a crash must reach the panel as a message too
-        traceback.print_exc()
-        reporter.send(events.Failed(f"Unexpected error: {error}", AsaError.exit_code))
-        return AsaError.exit_code
+        said = Cancelled("Cancelled.") if requested() and not isinstance(error, AsaError) else explain(error)
+        if str(said).startswith(UNEXPECTED):
+            traceback.print_exc()
+        failed = events.Failed(str(said), said.exit_code)
     finally:
         reporter.close()
+    with contextlib.suppress(OSError):  # whoever started the program may have ended
+        reporter.send(failed)
+    end_output()
+    return failed.exit_code

@@ -7,14 +7,14 @@ was cut short, emptied or replaced is never returned as the result, and one that
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asa.errors import OutputError
-from asa.files import exclusive_lock, protect_inputs, protect_others, sha256, write_json
+from asa.files import exclusive_lock, protect_inputs, protect_others, read_json, sha256, write_json
+from asa.interrupts import cleanup, deferred
 
 REPORT = "report.json"
 _STAGING, _LOCK = ".asa-partial", ".asa-lock"
@@ -88,28 +88,29 @@ def _faults(folder: Path, recorded: Mapping[str, str], wanted: Iterable[str]) ->
 
 @contextlib.contextmanager
 def staging_in(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder inside `folder` and remove it afterwards; `folder` too, if it was created here.
+    """Yield a hidden folder inside `folder` and remove it afterwards; `folder` and its parents too, if created here.
 
     A lock file next to it admits only one process: two would mix or remove each other's files.
 
     Raises:
         OutputError: the folder cannot be written to, or another run is writing into it.
     """
-    existed = folder.exists()
     staging = folder / _STAGING
-    with contextlib.ExitStack() as stack:
+    with cleanup() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not existed:
-                stack.callback(_remove_empty, folder)
-            if not stack.enter_context(exclusive_lock(folder / _LOCK)):
-                raise OutputError(f"Another run is writing into the folder {folder}.")
+            with deferred():
+                missing = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
+                for path in missing:
+                    stack.callback(_remove_empty, path)
+                folder.mkdir(parents=True, exist_ok=True)
+                if not stack.enter_context(exclusive_lock(folder / _LOCK)):
+                    raise OutputError(f"Another run is writing into the folder {folder}.")
+                stack.callback(shutil.rmtree, staging, ignore_errors=True)
             _finish_removal(folder)
             shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
             staging.mkdir()
         except OSError as error:
             raise OutputError(f"The folder {folder} cannot be written to: {error.strerror or error}.") from error
-        stack.callback(shutil.rmtree, staging, ignore_errors=True)
         yield staging
 
 
@@ -130,13 +131,14 @@ def publish(staging: Path, folder: Path, report: Report) -> list[str]:
         kept = _edited(folder, {*report["outputs"], *recorded, *([] if recorded else [REPORT])}, recorded)
         report["files"] = sorted({*report["files"], *kept.values()})
         write_json(staging / REPORT, report)
-        for name, new in kept.items():
-            (folder / name).replace(folder / new)
-        for name in (REPORT, *(recorded.keys() - report["outputs"].keys())):
-            (folder / name).unlink(missing_ok=True)
-        for name in (*report["outputs"], REPORT):
-            (staging / name).replace(folder / name)
-            moved.append(name)
+        with deferred():
+            for name, new in kept.items():
+                (folder / name).replace(folder / new)
+            for name in (REPORT, *(recorded.keys() - report["outputs"].keys())):
+                (folder / name).unlink(missing_ok=True)
+            for name in (*report["outputs"], REPORT):
+                (staging / name).replace(folder / name)
+                moved.append(name)
     except BaseException as error:
         if REPORT not in moved:
             for name in moved:
@@ -176,7 +178,7 @@ def _finish_removal(folder: Path) -> None:
 
 
 def _read(folder: Path) -> Report:
-    report: Report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    report: Report = read_json(folder / REPORT)
     return report
 
 
@@ -198,7 +200,7 @@ def _recorded(folder: Path) -> dict[str, str]:
 def _damaged(report: Path) -> bool:
     """Whether there is a report that cannot be read as JSON: one of ours that was cut short, for all that is known."""
     try:
-        json.loads(report.read_text(encoding="utf-8"))
+        read_json(report)
     except FileNotFoundError:
         return False
     except (OSError, ValueError):

@@ -41,6 +41,7 @@ def find_model(name: str | None = None, task: str | None = None) -> SimpleNamesp
         name=MODEL["name"],
         modalities=("t1",),
         required=("t1",),
+        size=1_000_000,
     )
 
 

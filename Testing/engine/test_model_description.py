@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asa.errors import ModelError
 from asa.model_description import Normalisation, ZScore, check_description, read_description
 from asa.models import BrokenModel, broken_models, find_model, list_models
+from asa.tasks import TASKS
 
 EARLIER = Path(__file__).parent / "earlier" / "models"
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 MINIMAL = {"format": 1, "name": "mine", "task": "tumour", "modalities": ["t1", "flair"], "network": {}}
+NO_TENSOR = (2).to_bytes(8, "little") + b"{}"  # the shortest file of weights
 
 
 @pytest.mark.parametrize("path", sorted(EARLIER.glob("*.json")), ids=lambda path: path.stem)
@@ -55,7 +59,7 @@ def test_normalisation_is_written_as_it_is_read(text: str) -> None:
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"name": 3}, "'name' must be a text, not 3"),
+    ({"name": 3}, "'name' must be a text on one line, not 3"),
     ({"format": "1"}, "'format' must be a whole number from 1"),
     ({"format": True, "task": ""}, "'format' must be a whole number"),
     ({"modalities": "t1"}, "'modalities' must be a list of different modalities"),
@@ -119,6 +123,7 @@ def test_a_broken_folder_is_listed_as_broken_and_the_others_work(tmp_path, monke
         (tmp_path / name).mkdir()
         described = {**MINIMAL, "name": name, **values}
         (tmp_path / name / "model.json").write_text(json.dumps(described), encoding="utf-8")
+        (tmp_path / name / "model.safetensors").write_bytes(NO_TENSOR)
     monkeypatch.setenv("ASA_MODELS", str(tmp_path))
     assert {"a", "c", "tissue"} <= {model.name for model in list_models()}
     (broken,) = broken_models()
@@ -126,6 +131,71 @@ def test_a_broken_folder_is_listed_as_broken_and_the_others_work(tmp_path, monke
     with pytest.raises(ModelError, match="'thresholds' must be"):
         find_model("b")
     assert find_model("c").path == tmp_path / "c"
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "placeholder", "folder", "unreadable"])
+def test_a_model_with_incomplete_weights_is_listed_as_broken(tmp_path, monkeypatch, damage) -> None:
+    described = json.dumps({**MINIMAL, "name": "mine"})
+    weights = tmp_path / "mine" / "model.safetensors"
+    weights.parent.mkdir()
+    (weights.parent / "model.json").write_text(described, encoding="utf-8")
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    whole = len(header).to_bytes(8, "little") + header + bytes(8)
+    if damage == "folder":
+        weights.mkdir()
+    elif damage != "missing":
+        content = {"empty": b"", "cut": whole[:-1], "placeholder": b"version https://git-lfs.github.com/spec/v1\n"}
+        weights.write_bytes(content.get(damage, whole))
+    if damage == "unreadable":
+        path_open = Path.open
+
+        def refused(self, *args, **kwargs):
+            if self == weights:
+                raise PermissionError(13, "Permission denied", str(self))
+            return path_open(self, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setenv("ASA_MODELS", str(tmp_path))
+    assert "tissue" in {model.name for model in list_models()}
+    (broken,) = broken_models()
+    assert broken.path.name == "mine" and str(weights.parent) in broken.problem
+    with pytest.raises(ModelError, match="mine"):
+        find_model("mine")
+
+
+def test_a_complete_model_is_listed(tmp_path, monkeypatch) -> None:
+    weights = tmp_path / "mine" / "model.safetensors"
+    weights.parent.mkdir()
+    (weights.parent / "model.json").write_text("\ufeff" + json.dumps({**MINIMAL, "name": "mine"}), encoding="utf-8")
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    monkeypatch.setenv("ASA_MODELS", str(tmp_path))
+    assert find_model("mine").size > 0 and broken_models() == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = [
+    "format", "name", "task", "modalities", "network", "version", "optional_modalities", "output", "normalisation",
+    "temperature", "tta", "flip_averaging", "doubts", "unknown_without", "subset_averaging", "thresholds",
+    "min_component_ml", "min_component_certainty", "asymmetry", "closing", "moved_classes", "intensity_rules", "steps",
+    "scores",
+]  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=3) | JSON, st.sampled_from([*TASKS, "other"]))
+@settings(max_examples=300, deadline=None)
+def test_whatever_stands_in_a_model_json_is_a_description_or_one_sentence(values, task) -> None:
+    changed = {**MINIMAL, "task": task, **values} if isinstance(values, dict) else values
+    try:
+        described = check_description(changed, "model.json")
+    except ModelError as error:
+        assert "model.json" in str(error) and "\n" not in str(error)
+    else:
+        assert described.name.isprintable() and described.modalities
 
 
 def test_the_panels_can_read_models_without_the_engine() -> None:

@@ -19,8 +19,22 @@ TESTS = [*(REPOSITORY / "Testing").rglob("*.py")]
 # From the ground up. A unit imports from its own floor and those below; on a floor the imports form no circle.
 # A unit is a file or a folder right below `asa`; each folder of `training` is one, the files beside them are another.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "files", "seeds", "volume", "geometry", "tasks", "metrics", "devices", "program", "entries"})
-    | {"model_description", "request", "image_names", "events"},
+    frozenset(
+        {
+            "errors",
+            "files",
+            "seeds",
+            "volume",
+            "geometry",
+            "tasks",
+            "metrics",
+            "devices",
+            "program",
+            "entries",
+            "interrupts",
+        }
+    )
+    | {"model_description", "request", "image_names", "events", "interrupts"},
     frozenset({"nn", "preprocessing"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -31,7 +45,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training.finetuning"}),
     frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"}),
     frozenset({"reproduce"}),
-    frozenset({"cli", "batch", "job", "result_folder", "__main__"}),
+    frozenset({"cli", "batch", "bids", "job", "result_folder", "__main__"}),
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the

@@ -40,6 +40,7 @@ class PanelTestCase(unittest.TestCase):
             required = [modality.key for modality in task.modalities if modality.required]
             info = {"format": 1, "name": folder.name, "task": task.name, "modalities": required, "network": {}}
             (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+            (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no tensor
             (folder / "CARD.md").write_text("# A test model", encoding="utf-8")
         patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
         patch.start()

@@ -121,6 +121,7 @@ class TestBeforeSegmenting(PanelTestCase):
             info = {"format": 1, "name": name, "task": "tissue", "modalities": ["t1"], "network": {}}
             info |= {"scores": {"validation": {"GM": dice}}}
             (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+            (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no tensor
         self.panel.show_parameters()
         self.assertEqual(self.parameters.model.name, "test-tissue")
         self.assertIn("Ready.\nzz-mine reports a higher Dice than test-tissue", self.ui.statusLabel.text)

@@ -20,8 +20,7 @@ def command(
     import dataclasses
     from json import dumps
 
-    import torch
-
+    from asa.devices import set_threads
     from asa.errors import InputError
     from asa.training.planning.estimate import GB, estimate
     from asa.training.planning.presets import KINDS
@@ -30,7 +29,7 @@ def command(
     if kind not in KINDS:
         raise InputError(f"'{kind}' is not one of {', '.join(KINDS)}.")
     if threads:
-        torch.set_num_threads(threads)
+        set_threads(threads)
     found = estimate(read_settings(settings, KINDS[kind]), output, device)
     if json:
         typer.echo(dumps(dataclasses.asdict(found)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +41,7 @@ def command(
         asa export runs/a --mean-with runs/b -o Models/tumour --description tumour.json --checkpoint last
     """
     from asa.errors import InputError
-    from asa.files import protect_inputs
+    from asa.files import protect_inputs, read_json
     from asa.models import CARD, DESCRIPTION, WEIGHTS
     from asa.runs.folder import Run
     from asa.training.publishing.card import publish
@@ -61,7 +60,7 @@ def command(
         Run(one).checkpoint_path(checkpoint) if one.is_dir() else one for one in (run, *(mean_with or ()))
     ]
     try:
-        values = json.loads(description.read_text(encoding="utf-8"))
+        values = read_json(description)
         text = card.read_text(encoding="utf-8") if card else ""
     except (OSError, ValueError) as error:
         raise InputError(f"The description or card cannot be read: {error}") from error

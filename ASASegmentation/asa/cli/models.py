@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
 
+import typer
+
+from asa.errors import one_line
+
 if TYPE_CHECKING:
     from asa.models import ModelFolder
 
@@ -15,36 +19,33 @@ def command() -> None:
 
     The first model of a task is its default. Others are used where --model names them.
     """
-    from rich.console import Console
-    from rich.table import Table
+    import shutil
+    import textwrap
 
     from asa.models import better_models, broken_models, hidden_models, list_models
 
-    table = Table(title="Models", title_justify="left")
-    for heading in ("Name", "Version", "Task", "Inputs", "Mean Dice", "Size"):
-        table.add_column(heading, justify="right" if heading == "Size" else "left", overflow="fold")
+    width = shutil.get_terminal_size().columns
+
+    def write(text: str, indent: str = "") -> None:
+        typer.echo(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent))
+
     for folder in list_models():
-        size = sum(file.stat().st_size for file in folder.path.iterdir() if file.is_file())
         described = folder.description
-        table.add_row(
-            described.name,
-            described.version or "–",
-            described.task,
-            ", ".join(described.modalities),
-            _scores(described.scores),
-            f"{size / 1e6:.1f} MB",
-        )
-    console = Console()
-    console.print(table)
+        version = f" {described.version}" if described.version else ""
+        write(f"{described.name}{version} ({described.task}, {folder.size / 1e6:.1f} MB)")
+        write(_inputs(folder), "  ")
+        if described.scores:
+            write("Mean Dice:", "  ")
+        for line in _scores(described.scores):
+            write(line, "    ")
     for better in (other for default in _defaults(list_models()) for other in better_models(default)):
         text = f"Not the default: {better.name} reports a higher Dice than the default for {better.task}, perhaps on"
-        text += f" other cases. To use it: --model {better.name}."
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        write(f"{text} other cases. To use it: --model {better.name}.")
     for hidden in hidden_models():
-        text = f"Hidden: {hidden.model.path} has the name of {hidden.by.path}. Rename it in its model.json to use it."
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        taken = f"Hidden: {one_line(str(hidden.model.path))} has the name of {one_line(str(hidden.by.path))}."
+        write(f"{taken} Rename it in its model.json to use it.")
     for broken in broken_models():
-        console.print(f"Broken: {broken.path.name}. {broken.problem}", markup=False, highlight=False, soft_wrap=True)
+        write(f"Broken: {one_line(broken.path.name)}. {broken.problem}")
 
 
 def _defaults(models: Iterable[ModelFolder]) -> list[ModelFolder]:
@@ -55,13 +56,20 @@ def _defaults(models: Iterable[ModelFolder]) -> list[ModelFolder]:
     return list(first.values())
 
 
-def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
+def _inputs(folder: ModelFolder) -> str:
+    """What a model must be given, and what it can use besides."""
+    optional = [key for key in folder.modalities if key not in folder.required]
+    if not folder.required:
+        return f"Inputs: one or more of {', '.join(optional)}"
+    return f"Inputs: {', '.join(folder.required)}" + (f"; optional: {', '.join(optional)}" if optional else "")
+
+
+def _scores(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Data set -> structure -> mean Dice, one data set a line."""
-    lines = (
+    return [
         f"{data}: " + ", ".join(f"{structure} {_rounded(dice)}" for structure, dice in of_data.items())
         for data, of_data in scores.items()
-    )
-    return "\n".join(lines) or "–"
+    ]
 
 
 def _rounded(dice: float) -> str:

@@ -28,16 +28,14 @@ def command(
 
         asa predict runs/fold0 runs/fold1 runs/fold2 --store other_cases --part all -o predicted
     """
-    import torch
-
     from asa.data.splits import PARTS
-    from asa.devices import choose_device
+    from asa.devices import choose_device, set_threads
     from asa.training.finetuning.prediction import predict_cases
 
     if part not in (*PARTS, "all"):
         raise typer.BadParameter(f"'{part}' is not one of {', '.join(PARTS)}, all.")
     if threads:
-        torch.set_num_threads(threads)
+        set_threads(threads)
     written = predict_cases(
         runs,
         output,

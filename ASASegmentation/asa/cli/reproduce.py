@@ -131,7 +131,9 @@ def _devices(jobs: int) -> list[str]:
     """Return one slot per GPU; without GPUs, the given number of CPU slots."""
     import torch
 
-    return [str(n) for n in range(torch.cuda.device_count())] or ["cpu"] * jobs
+    from asa.program import processors
+
+    return [str(n) for n in range(torch.cuda.device_count())] or ["cpu"] * min(jobs, processors())
 
 
 def _do_unit(folder: Path, unit: str, device: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asa.errors import InputError
+from asa.errors import InputError, one_line
 from asa.request import ALIGNMENTS, REORIENTATIONS
 from asa.tasks import TASKS, Task
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _BY_MODALITY = "Images by modality (one head)"
 _HOW = "Settings"
+_NAMED = 3  # heads that a remark names; of more it states the number
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -174,6 +175,9 @@ def command(
     if missing := batch.omitted_subjects(images or [], cases):
         message = f"Skipped, because images that the model needs are missing: {', '.join(missing)}."
         console.print(message, markup=False, highlight=False, soft_wrap=True)
+    for case in cases:
+        if case.notes:
+            console.print(f"{case.name}: {'; '.join(case.notes)}.", markup=False, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
         if single:
             _report_one(console, run(cases[0], bar(cases[0].name)))
@@ -183,7 +187,10 @@ def command(
             failed = sum(outcome.status == "failed" for outcome in outcomes)
     if not single:
         batch.write_summary(output / batch.SUMMARY, outcomes)
-        Console().print(_table(outcomes, what))
+        table = Console()
+        table.print(_table(outcomes, what))
+        for remark in _remarks(outcomes):
+            table.print(remark, markup=False, highlight=False)
     typer.echo(f"Results: {output.resolve()}")
     if failed:
         typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)
@@ -220,7 +227,7 @@ class _bar:
 
 def _report_one(console: Console, finished: Finished) -> None:
     for warning in finished.warnings:
-        console.print(f"Warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Warning: {one_line(warning)}", markup=False, highlight=False, soft_wrap=True)
     if finished.reused:
         console.print("A result of the same images, model and settings exists; use --overwrite to segment again.")
     regions = [row for row in finished.report["volumes"] if row["kind"] != "label"]
@@ -234,32 +241,41 @@ def _announced(console: Console, outcomes: Iterable[Outcome]) -> Iterable[Outcom
         line = f"{outcome.case.name}: {status} ({outcome.seconds:.1f} s)"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
         for note in outcome.finished.notes if outcome.finished else ():
-            console.print(f"Warning: {note}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"Warning: {one_line(note)}", markup=False, highlight=False, soft_wrap=True)
         yield outcome
 
 
 def _table(outcomes: Sequence[Outcome], task: Task) -> object:
+    """Volumes of each head; a terminal of 80 columns has room for them."""
     from rich.table import Table
     from rich.text import Text
 
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     table = Table(title=f"{len(outcomes) - failed} of {len(outcomes)} segmented", title_justify="left")
     table.add_column("Head", overflow="fold")  # in a log of 80 columns, "sub-00…" identifies nobody
-    table.add_column("Result")
-    table.add_column("Time", justify="right")
+    table.add_column("Result", no_wrap=True)
+    table.add_column("Time", justify="right", no_wrap=True)
     for region in task.regions:
         table.add_column(f"{region.name} (mL)", justify="right")
-    table.add_column("Remarks", overflow="fold")
     style = {"done": "green", "reused": "cyan", "failed": "red"}
     for outcome in outcomes:
         rows = outcome.finished.report["volumes"] if outcome.finished else []
         volumes = {row["name"]: f"{row['volume_ml']:.1f}" for row in rows if row["kind"] == "region"}
-        remarks = outcome.finished.warnings if outcome.finished else [str(outcome.error)]
         table.add_row(
             Text(outcome.case.name),
             Text(outcome.status, style=style[outcome.status]),
             f"{outcome.seconds:.1f} s",
             *(volumes.get(region.name, "–") for region in task.regions),
-            Text(" ".join(remarks)),
         )
     return table
+
+
+def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Each warning and each error once, with how many heads have it and, where they are few, which."""
+    heads: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for said in outcome.finished.report["warnings"] if outcome.finished else [f"Failed: {outcome.error}"]:
+            heads.setdefault(one_line(said), []).append(outcome.case.name)
+    for said, names in heads.items():
+        few = f" ({', '.join(names)})" if len(names) <= _NAMED and len(names) < len(outcomes) else ""
+        yield f"{len(names)} of {len(outcomes)}{few}: {said}"

@@ -10,7 +10,6 @@ records/<case>.json    what is known of one case, and the files that it was made
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from asa.data.datasets import dataset_by_name
 from asa.data.scan_store import check_settings, map_array, protect_store, record_path
 from asa.data.sources import changed_sources, describe_sources, read_sources, read_values, write_record
 from asa.errors import AsaError, InputError
-from asa.files import atomic_path, write_json
+from asa.files import atomic_path, read_json, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
 from asa.preprocessing.normalise import brain_input, fill_holes, zscore
 from asa.volume import Grid, read_scan, read_volume, standardise
@@ -92,7 +91,7 @@ class CaseStore:
         """
         path = folder / INDEX
         try:
-            index = json.loads(path.read_text(encoding="utf-8"))
+            index = read_json(path)
             if index["format"] > FORMAT:
                 raise InputError(f"{folder} was written by a newer version of ASA. Update ASA to use it.")
             cases = tuple(StoredCase.from_json(values) for values in index["cases"])
@@ -102,7 +101,7 @@ class CaseStore:
             return CaseStore(folder, dataset, tuple(index["modalities"]), cases, (t, h, w), *how)
         except FileNotFoundError:
             raise InputError(f"{folder} is not a case store; create one with 'asa prepare finetune'.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
 
     def numbers(self, names: Sequence[str]) -> list[int]:
@@ -260,8 +259,8 @@ def _out_of_date(case: LabelledCase, folder: Path, modalities: Sequence[str], sh
     if not record.exists():
         return ""
     try:
-        read_values(record)
-    except (OSError, ValueError):
+        StoredCase.from_json(read_values(record))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its record is damaged"
     if changed := changed_sources(_sources(case, modalities), record):
         return f"{', '.join(changed)} changed"

@@ -17,6 +17,8 @@ from asa.volume import Grid, read_volume
 from asa.volume.header import read_grid
 
 IGNORED = 255  # in converted label maps: belongs to nothing that is trained or scored
+SAME_VOXEL = 0.05  # distance up to which voxels are the same, as part of a voxel: headers in text are rounded
+SAME_ANGLE = 0.05  # degrees
 SHOWN = 40  # problems spelled out; a folder of the wrong data set has thousands
 
 
@@ -168,11 +170,10 @@ def raise_problems(problems: Sequence[str], where: str) -> None:
     """Raise one InputError for all problems; nothing if there is none."""
     if not problems:
         return
-    lines = [f"  {problem}" for problem in problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        lines.append(f"  and {len(problems) - SHOWN} more")
+    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     plural = "problem" if len(problems) == 1 else "problems"
-    raise InputError(f"{len(problems)} {plural} in {where}:\n" + "\n".join(lines))
+    heading = f"{len(problems)} {plural} in {where}:"
+    raise InputError(heading, [*problems[:SHOWN], *more])
 
 
 def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str]) -> Iterator[str]:
@@ -200,9 +201,29 @@ def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str
             elif not labels.array.any():
                 yield "the label map is empty"
     names = list(grids)
-    if other := [name for name in names[1:] if not grids[name].same_as(grids[names[0]])]:
-        sizes = ", ".join(f"{name} {shape_text(grids[name])}" for name in (names[0], *other))
-        yield f"images and labels are on different grids ({sizes})"
+    apart = {name: grid_difference(grids[name], grids[names[0]]) for name in names[1:]}
+    if other := [f"{name}: {difference}" for name, difference in apart.items() if difference]:
+        yield f"images and labels are on different grids (compared with {names[0]}, {'; '.join(other)})"
+
+
+def grid_difference(grid: Grid, other: Grid) -> str:
+    """Return how a grid differs from another, as clauses; "" where their voxels are the same to a twentieth."""
+    spacing = np.asarray(grid.spacing)
+    if grid.same_as(other, tolerance_mm=SAME_VOXEL * float(spacing.min()) * 1.001):
+        return ""
+    if grid.shape != other.shape:
+        return f"{shape_text(grid)} instead of {shape_text(other)}"
+    found = []
+    if np.any(np.abs(spacing - other.spacing) * grid.shape > SAME_VOXEL * spacing):
+        was, expected = ("x".join(f"{mm:.6g}" for mm in one.spacing[::-1]) for one in (grid, other))
+        found.append(f"voxels of {was} mm instead of {expected} mm")
+    cosines = np.sum(grid.affine[:3, :3] * other.affine[:3, :3], axis=0) / (spacing * other.spacing)
+    if (degrees := float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())) > SAME_ANGLE:
+        found.append(f"axes turned by {degrees:.3g} degrees")
+    moved = float(np.linalg.norm(grid.affine[:3, 3] - other.affine[:3, 3]))
+    if moved > SAME_VOXEL * float(spacing.min()) or not found:
+        found.append(f"the origins are {moved:.3g} mm apart")
+    return ", ".join(found)
 
 
 def shape_text(grid: Grid) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +33,10 @@ from asa.data.scan_store import (
 from asa.data.scans import Scan, find_scans
 from asa.data.sources import changed_sources, describe_sources
 from asa.data.stripping import MaskFile, Stripper
-from asa.errors import AsaError, InputError, ResourceError
+from asa.errors import Cancelled, InputError, ResourceError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_overlap, to_frame
+from asa.interrupts import install
+from asa.program import processors
 from asa.volume import read_scan, standardise
 
 # After alignment a brain fills the template's, in any subject; scalp left on, or lobes cut off, do not.
@@ -206,22 +210,30 @@ def _results(preparation: Preparation, scans: list[Scan], jobs: int) -> Iterator
             yield scan, _attempt(preparation, scan)
         return
     # fork would copy the threads of libraries in an unknown state
-    with ProcessPoolExecutor(min(jobs, len(scans)), get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(min(jobs, len(scans), processors()), get_context("spawn"), _begin_worker) as pool:
         pending = {pool.submit(_attempt, preparation, scan): scan for scan in scans}
         try:
             for future in as_completed(pending):
                 yield pending[future], future.result()
-        except AsaError:  # nothing can be written any more: the others would fail too
-            pool.shutdown(cancel_futures=True)
-            raise
         except BrokenProcessPool:
             raise ResourceError(
                 "A process was killed, probably because memory ran out. Run the command again with fewer "
                 "jobs to resume."
             ) from None
+        except BaseException:  # nothing can be written any more, or it was interrupted: the others need not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
+            raise
 
 
-def _one_thread() -> None:
-    """Processes share the cores, so none takes more than one."""
+def _begin_worker() -> None:
+    """Processes share the cores, so none takes more than one; Ctrl-C is left to the process that started them."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[variable] = "1"
+    install(_end_worker)
+
+
+def _end_worker(number: int, _frame: object) -> None:
+    if number == signal.SIGTERM:
+        sys.exit(Cancelled.exit_code)  # which removes what is half-written

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ import numpy.typing as npt
 
 from asa.data.sources import Source, read_values, write_record
 from asa.errors import InputError
-from asa.files import atomic_path, protect_others, write_json
+from asa.files import atomic_path, protect_others, read_json, write_json
 
 FORMAT = 1
 INDEX, SETTINGS = "index.json", "settings.json"
@@ -82,24 +81,28 @@ class ScanStore:
         """
         path = Path(folder) / INDEX
         try:
-            index = json.loads(path.read_text(encoding="utf-8"))
+            index = read_json(path)
         except FileNotFoundError:
             raise InputError(
                 f"{folder} is not a scan store (it has no {INDEX}); create one with 'asa prepare'."
             ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
-        if index.get("format", 0) > FORMAT:
-            raise InputError(
-                f"{folder} was written by a newer version of ASA (format {index['format']}). Update ASA to use it."
-            )
-        scans = tuple(record_from(values) for values in index["scans"])
+        try:
+            if index.get("format", 0) > FORMAT:
+                raise InputError(
+                    f"{folder} was written by a newer version of ASA (format {index['format']}). Update ASA to use it."
+                )
+            scans = tuple(record_from(values) for values in index["scans"])
+            shape, origin = _shape(index["shape"]), _shape(index["origin"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path} is not the index of a scan store, or damaged ({error!r}).") from error
         if not scans:
             raise InputError(f"{folder} contains no scans: preparation of every scan failed, see {path}.")
         counts = Counter(scan.name for scan in scans)
         if twice := sorted(name for name, count in counts.items() if count > 1):
             raise InputError(f"{path} lists a scan twice: {', '.join(twice[:5])}.")
-        return ScanStore(Path(folder), _shape(index["shape"]), _shape(index["origin"]), scans)
+        return ScanStore(Path(folder), shape, origin, scans)
 
     def read(self, number: int) -> npt.NDArray[np.uint8]:
         """Return the array of scan ``number``, memory-mapped and read-only.
@@ -168,7 +171,7 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         write_json(path, settings)
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}). Choose another folder for the store.") from error
     if before != settings:
@@ -196,7 +199,7 @@ def read_record(folder: Path, name: str) -> ScanRecord | None:
     """Return the record of a scan that is prepared already; None if it is not, or only in part."""
     try:
         return record_from(read_values(record_path(folder, name)))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -251,8 +254,8 @@ def read_scan_split(path: Path, scans: Sequence[ScanRecord]) -> tuple[list[int],
         InputError: unreadable, an unknown or repeated name, or a subject on both sides.
     """
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
-        train, held_out = list(lists["train"]), list(lists["held_out"])
+        lists = read_json(path)
+        train, held_out = ([str(name) for name in lists[part]] for part in ("train", "held_out"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"Split {path} cannot be read: it needs the lists 'train' and 'held_out' ({error})."

@@ -6,14 +6,13 @@ They are stored in records/<name>.json under `sources`, with other facts about t
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asa.errors import InputError
-from asa.files import sha256, write_json
+from asa.files import read_json, sha256, write_json
 
 KEY = "sources"
 
@@ -78,7 +77,7 @@ def read_values(path: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError: it cannot be read.
     """
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values: dict[str, Any] = read_json(path)
     values.pop(KEY, None)
     return values
 
@@ -86,7 +85,7 @@ def read_values(path: Path) -> dict[str, Any]:
 def read_sources(path: Path) -> Sources:
     """Return the sources that a record names; none where an older version wrote it, or it cannot be read."""
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))[KEY]
+        described = read_json(path)[KEY]
         return {role: Source(**values) for role, values in described.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

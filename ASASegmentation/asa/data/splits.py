@@ -12,7 +12,7 @@ from typing import Any
 
 from asa.data.cases import LabelledCase, raise_problems
 from asa.errors import InputError
-from asa.files import write_json
+from asa.files import read_json, write_json
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
@@ -102,11 +102,11 @@ def read_case_split(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or is no split.
     """
     try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stored: dict[str, Any] = read_json(path)
         folds = [{part: [str(name) for name in fold[part]] for part in PARTS} for fold in stored["folds"]]
         if not folds:
             raise ValueError("No fold is listed.")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"Split {path} cannot be read; it needs 'folds' with {', '.join(PARTS)} ({error}).") from error
     return {**stored, "folds": folds}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asa.data.cases import IGNORED, Dataset, find_image, raise_problems, repeated_names, shape_text
+from asa.data.cases import IGNORED, Dataset, find_image, grid_difference, raise_problems, repeated_names
 from asa.data.datasets import DATASETS
 from asa.errors import InputError
 from asa.image_names import image_stem, is_image_name
@@ -184,8 +184,8 @@ def read_prediction(path: Path, truth: Volume, protocol: Protocol) -> npt.NDArra
         InputError: unreadable, not whole numbers, unknown values, or not on the grid of the reference.
     """
     volume = read_volume(path, labels=True)
-    if not volume.grid.same_as(truth.grid):
-        raise InputError(f"The prediction is {shape_text(volume.grid)}, the reference {shape_text(truth.grid)}.")
+    if difference := grid_difference(volume.grid, truth.grid):
+        raise InputError(f"The prediction is not on the grid of the reference: {difference}.")
     meaning = protocol.prediction_values or DATASETS[protocol.dataset.task]
     return meaning.to_task(volume.array)
 

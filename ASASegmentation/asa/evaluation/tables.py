@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from asa.evaluation.evaluate import Protocol, Scores, rows, values_of
-from asa.files import protect_inputs, protect_others, write_json, write_text
+from asa.files import protect_inputs, protect_others, read_json, write_json, write_text
 from asa.metrics import compare, summarise
 
 SCHEMA = 1
@@ -74,7 +73,7 @@ def summary(
 def read_calibration(predictions: Path) -> Summary | None:
     """Return the calibration that ``asa predict`` wrote next to its predictions; None if missing."""
     try:
-        found = json.loads((predictions / "prediction.json").read_text(encoding="utf-8"))
+        found = read_json(predictions / "prediction.json")
         return {key: found[key] for key in ("expected_calibration_error", "temperature", "members")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -158,7 +157,7 @@ def protect_evaluation(folder: Path, inputs: Iterable[Path]) -> None:
     outputs = [folder / name for name in FILES]
     protect_inputs(inputs, outputs)
     try:
-        before = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        before = read_json(folder / SUMMARY)
         ours = before["schema_version"] and before["systems"] and before["convention"]
     except (OSError, ValueError, LookupError, TypeError):
         ours = ""

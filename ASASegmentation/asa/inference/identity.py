@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from asa.errors import InputError
+from asa.files import read_json
 
 # What a scanner or a converter writes of a patient; compared, and never repeated in a message.
 IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
@@ -30,7 +30,7 @@ def check_one_patient(images: Mapping[str, Path]) -> None:
 def _identity(path: Path) -> dict[str, str]:
     sidecar = path.with_name(path.name.removesuffix(".gz").rpartition(".")[0] + ".json")
     try:
-        said = json.loads(sidecar.read_text(encoding="utf-8"))
+        said = read_json(sidecar)
         return {tag: str(said[tag]).strip().lower() for tag in IDENTITY if str(said.get(tag, "")).strip()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError, LookupError):
         return {}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from asa.devices import choose_device, keep_freed_memory
+from asa.devices import choose_device, keep_freed_memory, set_threads
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.identity import check_one_patient
@@ -103,7 +102,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     keep_freed_memory()
     request.check()
     if request.threads:
-        torch.set_num_threads(request.threads)
+        set_threads(request.threads)
     clock = _Clock(progress)
     task, model = TASKS[request.task], find_model(request.model, request.task)
     used = model.channels(request.images)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 from asa.data.scan_store import Shape, quantise
 from asa.data.stripping import Stripper
 from asa.errors import InputError, ModelError
-from asa.files import atomic_path, protect_inputs, protect_others, write_json
+from asa.files import atomic_path, protect_inputs, protect_others, read_json, write_json
 from asa.geometry import resample
 from asa.inspection.framed import Box, FramedScan, frame_scan, seen_box
 from asa.nn.attention_maps import attention_in_crops, attention_maps
@@ -95,7 +94,7 @@ def protect_inspection(request: Inspection, folder: Path) -> None:
 
 def _is_summary(path: Path) -> bool:
     try:
-        return "patches_to_ras" in json.loads(path.read_text(encoding="utf-8"))
+        return "patches_to_ras" in read_json(path)
     except (OSError, ValueError, TypeError):
         return False
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from asa.errors import InputError
-from asa.files import write_text
+from asa.files import read_json, write_text
 from asa.reproduce.figure import write_figure
 from asa.reproduce.plan import FINISHED, Plan
 from asa.reproduce.published import FIGURE4
@@ -78,7 +77,7 @@ def provenance(plan: Plan, targets: Iterable[str]) -> str:
     for unit in plan.units(targets):
         path = plan.folder / unit.name / FINISHED
         if path.is_file():
-            seconds += float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+            seconds += float(read_json(path)["seconds"])
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     return (
         f"Budget '{plan.budget}', seed {plan.seed}; {seconds / 60:.1f} minutes in all units together; {packages}. "

@@ -26,7 +26,7 @@ from typing import Any, cast
 from asa.data.cases import Dataset
 from asa.data.datasets import dataset_by_name
 from asa.errors import InputError
-from asa.files import write_json
+from asa.files import read_json, write_json
 from asa.pretext import METHODS, Method
 from asa.reproduce.budgets import Budget, budget_by_name
 from asa.reproduce.published import PARTS, TARGETS, Part, Row, System, Table, tables_of
@@ -84,11 +84,11 @@ class Plan:
         """
         path = folder / PLAN
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             if values.pop("format") > FORMAT:
                 raise InputError(f"{folder} was created by a newer version of ASA; update ASA.")
             return Plan(folder, **values)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not the plan of a reproduction: {error}") from error
 
     def checked(self) -> Plan:
@@ -233,10 +233,10 @@ class Plan:
         """
         path = self.folder / unit / FINISHED
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path)
         except (OSError, ValueError):
             return False
-        if found.get("digest") != self.digest(unit):
+        if not isinstance(found, dict) or found.get("digest") != self.digest(unit):
             raise InputError(f"{path.parent} was created with different settings; choose another folder.")
         return True
 

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import torch
 
+from asa.devices import set_threads
 from asa.errors import AsaError, Cancelled
+from asa.program import processors
 from asa.reproduce.plan import Plan, Unit
 from asa.reproduce.work import do_unit
 from asa.training.parallel.cluster import Cluster, NodeJob, torchrun
@@ -95,9 +97,9 @@ def run_units(plan: Plan, units: Sequence[Unit], launcher: Launcher, say: Callab
             time.sleep(POLL_S)
         raise
     if failed:
-        lines = "\n".join(f"  {name}: {reason}" for name, reason in failed.items())
         raise UnitFailed(
-            f"{len(failed)} of {total} units failed; run the command again to retry them, the others are kept:\n{lines}"
+            f"{len(failed)} of {total} units failed; run the command again to retry them, the others are kept:",
+            [f"{name}: {reason}" for name, reason in failed.items()],
         )
 
 
@@ -145,7 +147,7 @@ class InlineLauncher:
     def __init__(self, plan: Plan, threads: int = 0) -> None:
         self.plan = plan
         if threads:
-            torch.set_num_threads(threads)
+            set_threads(threads)
 
     def start(self, unit: str, slot: int) -> DoneJob:
         """Do a unit; what the training prints goes to standard output.
@@ -173,7 +175,7 @@ class LocalLauncher:
 
     def __init__(self, folder: Path, devices: Sequence[str], threads: int = 0) -> None:
         self.folder, self.devices, self.slots = folder, list(devices), len(devices)
-        self.threads = threads or max(1, (os.cpu_count() or 1) // self.slots)
+        self.threads = min(threads, processors()) or max(1, processors() // self.slots)
 
     def command(self, unit: str, device: str) -> tuple[list[str], dict[str, str]]:
         """Command line and further environment of a unit on a device."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asa.evaluation.evaluate import Protocol, Scores, values_of
+from asa.files import read_json
 from asa.metrics import summarise
 from asa.reproduce.plan import Plan, row_unit
 from asa.reproduce.published import Part, Table
@@ -106,7 +106,7 @@ def row_scores(plan: Plan, table: Table, part: Part) -> dict[str, dict[str, Scor
     for row in table.rows if dataset is not None else ():
         unit = row_unit(dataset, row.system)  # type: ignore[arg-type]
         if plan.finished(unit):
-            found[row.system.key] = json.loads((plan.folder / unit / SCORES).read_text(encoding="utf-8"))
+            found[row.system.key] = read_json(plan.folder / unit / SCORES)
     return found
 
 

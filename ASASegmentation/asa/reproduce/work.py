@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from asa.data.prepare import Preparation, prepare
 from asa.data.stripping import AlreadyStripped, Stripper
 from asa.errors import Cancelled, InputError
 from asa.evaluation.evaluate import Protocol, evaluate
-from asa.files import write_json
+from asa.files import read_json, write_json
 from asa.inference.stripping import TissueModel
 from asa.pretext import Method
 from asa.reproduce.plan import FINISHED, SCANS, Plan, cases_unit, pretraining_unit, system_by_key
@@ -67,7 +66,11 @@ def begin(folder: Path, digest: str) -> None:
         InputError: it was started with different settings.
     """
     path = folder / BEGUN
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("digest") != digest:
+    try:
+        same = not path.is_file() or read_json(path)["digest"] == digest
+    except (OSError, ValueError, LookupError, TypeError):
+        same = False
+    if not same:
         raise InputError(f"{folder} was started with different settings; choose another folder, or delete this one.")
     write_json(path, {"digest": digest})
 

@@ -5,6 +5,7 @@ Which files it holds: :mod:`asa.runs.layout`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 
 from asa.errors import InputError, OutputError
-from asa.files import write_json, write_text
+from asa.files import read_json, write_json, write_text
 from asa.runs.layout import (
     CHECKPOINT_SUFFIX,
     CHECKPOINTS,
@@ -105,7 +106,7 @@ class Run:
         run, changes = Run(folder), ""
         description = run.folder / DESCRIPTION
         if description.exists():
-            old = yaml.safe_load(description.read_text()) or {}
+            old = run.describe()
             if old.get("format", 0) > FORMAT:
                 raise InputError(
                     f"{folder} was written by a newer version of ASA (format {old['format']}). Update ASA to use it."
@@ -114,7 +115,8 @@ class Run:
                 raise InputError(
                     f"{folder} contains a run of kind '{old.get('kind')}', not '{kind}'; choose another folder."
                 )
-            changes = changed(old.get("settings") or {}, settings)
+            before = old.get("settings")
+            changes = changed(before if isinstance(before, dict) else {}, settings)
         try:
             for sub in (CHECKPOINTS, PREVIEWS):
                 (run.folder / sub).mkdir(parents=True, exist_ok=True)
@@ -130,8 +132,22 @@ class Run:
         return run
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of run.yaml."""
-        record: dict[str, Any] = yaml.safe_load((self.folder / DESCRIPTION).read_text())
+        """Return the contents of run.yaml.
+
+        Raises:
+            InputError: it is damaged.
+            OSError: it cannot be read.
+        """
+        path = self.folder / DESCRIPTION
+        try:
+            record = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError("It contains no settings.")
+            if not isinstance(record.get("format", 0), int):
+                raise ValueError("Its format is not a number.")
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} is damaged ({reason}); choose another folder.") from error
         return record
 
     def event(self, kind: str, **values: Any) -> None:
@@ -141,19 +157,16 @@ class Run:
             with self.events_path.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
         except OSError as error:
-            print(f"Event not written: {error.strerror}.", flush=True)
+            _print(f"Event not written: {error.strerror}.")
         for listener in self.listeners:
             listener(kind, values)
 
     def log(self, text: str) -> None:
         """Append a line to log.txt and print it."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
-        print(line, flush=True)
-        try:
-            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
-        except OSError:
-            pass  # printed already
+        _print(line)
+        with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
 
     def heartbeat(self, phase: str, step: int, steps: int = 0, **more: str) -> None:
         """Record that the process is alive, its phase, and ``step`` of ``steps`` (0: unknown)."""
@@ -162,15 +175,20 @@ class Run:
         try:
             write_json(self.folder / STATE, state)
         except Exception as error:
-            print(f"Heartbeat not written: {error}", flush=True)
+            _print(f"Heartbeat not written: {error}")
 
     def ended_here(self) -> bool:
         """Return whether this process has recorded the end of the run."""
         try:
-            state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+            state = read_json(self.folder / STATE)
         except (OSError, ValueError):
             return False
         return state.get("pid") == os.getpid() and state.get("phase") in ENDED
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that has gone, or a full disk, does not end a run
+        print(line, flush=True)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -179,7 +197,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         for line in stream:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict) and "event" in event:
                 yield event

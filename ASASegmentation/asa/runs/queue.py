@@ -7,7 +7,7 @@ to manage the queue. Tickets are local to this machine and user, like the device
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asa.errors import InputError
-from asa.files import try_lock
+from asa.files import read_json, try_lock
 from asa.models import user_models
 
 LOOK_S = 0.5  # polling interval of the queue
@@ -31,12 +31,14 @@ def turns_folder() -> Path:
 
     Not among temporary files, whose folder differs from program to program.
     """
-    folder = user_models().parent / "turns" / socket.gethostname()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # no home that can be written to
-        folder = Path(tempfile.gettempdir()) / f"asa-{getpass.getuser()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
+    if (models := user_models()) is not None:
+        folder = models.parent / "turns" / socket.gethostname()
+        with contextlib.suppress(OSError):  # no home that can be written to
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")  # not every user has a name
+    folder = Path(tempfile.gettempdir()) / f"asa-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
@@ -123,7 +125,10 @@ def _living(device: str, own: Path | None = None) -> Iterator[tuple[Path, Path]]
             stream.close()
             _remove(ticket)
             continue
-        yield ticket, Path(json.loads(ticket.with_suffix(".run").read_text(encoding="utf-8")))
+        try:
+            yield ticket, Path(read_json(ticket.with_suffix(".run")))
+        except (OSError, ValueError, TypeError):  # cut short; its holder lives nevertheless
+            yield ticket, Path("unknown")
 
 
 def _remove(ticket: Path) -> None:

@@ -6,14 +6,13 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
+from asa.interrupts import install
+
 
 @contextlib.contextmanager
 def on_interrupt(request: Callable[[], None]) -> Iterator[None]:
-    """Call ``request`` on SIGTERM and SIGINT, instead of ending the process, for as long as the context lasts."""
-    try:
-        old = {number: signal.signal(number, lambda *_: request()) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: its owner decides
-        old = {}
+    """Call ``request`` on every signal that would end the process, for as long as the context lasts."""
+    old = install(lambda *_: request())  # none outside the main thread, whose owner decides
     try:
         yield
     finally:

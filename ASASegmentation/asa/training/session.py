@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from asa.devices import choose_device
+from asa.devices import choose_device, set_threads
 from asa.errors import InputError, OutputError
 from asa.runs.folder import Run
 from asa.runs.layout import DESCRIPTION, EARLY
@@ -39,7 +39,7 @@ def session(folder: Path, device: str = "auto", *, threads: int = 0, queue: bool
         KeyboardInterrupt: the run was stopped while it waited.
     """
     if threads:
-        torch.set_num_threads(threads)
+        set_threads(threads)
     single, first = int(os.environ.get("WORLD_SIZE", 1)) == 1, int(os.environ.get("RANK", 0)) == 0
     if queue and not single:
         raise InputError("A run on several devices cannot be queued.")

@@ -186,14 +186,16 @@ class PublishTab:
             self._dialogs.show_text(model.name, (model.path / CARD).read_text(encoding="utf-8"))
 
     def _open_folder(self) -> None:
-        try:
-            user_models().mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self._dialogs.tell(
-                _("{folder} could not be created: {why}.").format(folder=user_models(), why=error.strerror)
-            )
+        folder = user_models()
+        if folder is None:
+            self._dialogs.tell(_("This account has no home folder, so it has no folder for models."))
             return
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(user_models())))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._dialogs.tell(_("{folder} could not be created: {why}.").format(folder=folder, why=error.strerror))
+            return
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
 
 def _scores(model: ModelFolder) -> str:

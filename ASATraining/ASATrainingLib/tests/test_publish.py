@@ -38,6 +38,7 @@ class TestPublishing(PanelTestCase):
         info = {"format": 1, "name": name, "task": "wmh", "modalities": ["flair"], "network": {}}
         info["scores"] = {"validation": {"WMH": 0.612}}
         (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+        (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no tensor
         (folder / "CARD.md").write_text("# The card", encoding="utf-8")
 
     def test_what_cannot_become_a_model_says_why(self) -> None:

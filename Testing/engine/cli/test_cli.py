@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +20,7 @@ from asa import __version__, cli
 from asa.batch import find_cases
 from asa.cli.models import _scores
 from asa.errors import InputError
-from asa.tasks import TISSUE, TUMOUR, WMH
+from asa.tasks import TISSUE
 
 FAKE = Path(__file__).parents[1] / "fake_engine.py"
 ENGINE = Path(cli.__file__).parents[2]
@@ -76,12 +75,13 @@ def test_a_missing_file_that_the_model_would_not_look_at(run: Run, tmp_path: Pat
 def test_models(run: Run) -> None:
     code, out, _ = run("models")
     assert code == 0
-    assert "fake" in out and "tissue" in out and "GM 0.91" in out
+    assert out.splitlines()[0].startswith("fake 1 (tissue, ")
+    assert "Inputs: t1" in out and "heads: GM 0.91, WM 0.93" in out
 
 
 def test_scores_are_rounded_as_a_reader_of_the_card_does() -> None:
-    assert _scores({"heads": {"WT": 0.835, "TC": 0.475, "ET": 0.4}}) == "heads: WT 0.84, TC 0.48, ET 0.40"
-    assert _scores({"heads": {"WT": 0.8348, "TC": 0.4747}}) == "heads: WT 0.83, TC 0.47"
+    assert _scores({"heads": {"WT": 0.835, "TC": 0.475, "ET": 0.4}}) == ["heads: WT 0.84, TC 0.48, ET 0.40"]
+    assert _scores({"heads": {"WT": 0.8348, "TC": 0.4747}}) == ["heads: WT 0.83, TC 0.47"]
 
 
 def test_help_is_quick_to_import() -> None:
@@ -122,14 +122,14 @@ def test_a_batch_skips_goes_on_and_sums_up(run: Run, tmp_path: Path) -> None:
 
 def test_a_log_of_80_columns_names_every_head(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    names = [f"sub-0000{number}_ses-baseline_acq-mprage_T1w" for number in range(2)]
+    names = [f"subject-0000{number}_ses-baseline_acq-mprage_T1w" for number in range(2)]
     for name in names:
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"no image")
     _, table, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
     rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
     assert "".join(row[1].strip() for row in rows) == "".join(names)
-    told = [line for line in err.splitlines() if line.startswith("sub-")]
+    told = [line for line in err.splitlines() if line.startswith("subject-")]
     assert len(told) == 2 and all("is damaged" in line and line.endswith(" s)") for line in told)
 
 
@@ -159,60 +159,9 @@ def test_a_folder_of_images(run: Run, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "b", "summary.json"}
 
 
-def bids(root: Path) -> Path:
-    for name in (
-        "sub-01/anat/sub-01_T1w.nii.gz",
-        "sub-01/anat/sub-01_ce-gadolinium_T1w.nii.gz",
-        "sub-01/anat/sub-01_T2w.nii.gz",
-        "sub-01/anat/sub-01_FLAIR.nii.gz",
-        "sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w.nii",
-        "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz",
-        "sub-02/ses-2/func/sub-02_ses-2_task-rest_bold.nii.gz",
-        "derivatives/x/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz",
-    ):
-        make_image(root / name)
-    return root
-
-
-def test_bids_cases(tmp_path: Path) -> None:
-    cases = find_cases([bids(tmp_path)], TISSUE.modalities[:1])
-    assert [case.name for case in cases] == ["sub-01", "sub-02_ses-1_run-1", "sub-02_ses-2"]
-    assert cases[0].images["t1"].name == "sub-01_T1w.nii.gz"
-    tumour = find_cases([tmp_path], TUMOUR.modalities)[0]
-    assert {key: path.name for key, path in tumour.images.items()} == {
-        "t1": "sub-01_T1w.nii.gz",
-        "t1gd": "sub-01_ce-gadolinium_T1w.nii.gz",
-        "t2": "sub-01_T2w.nii.gz",
-        "flair": "sub-01_FLAIR.nii.gz",
-    }
-
-
-def test_bids_cases_of_a_model_that_can_do_without(tmp_path: Path) -> None:
-    make_image(bids(tmp_path) / "sub-03/anat/sub-03_FLAIR.nii.gz")
-    cases = find_cases([tmp_path], WMH.modalities)
-    assert [(case.name, sorted(case.images)) for case in cases] == [("sub-01", ["flair", "t1"]), ("sub-03", ["flair"])]
-    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
-    anything = {case.name: sorted(case.images) for case in find_cases([tmp_path], optional)}
-    assert anything["sub-01"] == ["flair", "t1", "t1gd", "t2"] and anything["sub-02_ses-2"] == ["t1"]
-    lone = find_cases([tmp_path / "sub-03/anat/sub-03_FLAIR.nii.gz"], WMH.modalities)
-    assert list(lone[0].images) == ["flair"], "an image by itself is of the modality the model needs"
-
-
-def test_bids_names_of_contrast_agents(tmp_path: Path) -> None:
-    for name in ("run-1_T1w", "ce-gadolinium_run-1_T1w", "run-1_FLAIR", "ce-gd_run-1_FLAIR", "ce-gd_run-2_T1w"):
-        make_image(tmp_path / f"sub-01/anat/sub-01_{name}.nii.gz")
-    optional = [replace(modality, required=False) for modality in TUMOUR.modalities]
-    cases = {case.name: case.images for case in find_cases([tmp_path], optional)}
-    assert {name: sorted(images) for name, images in cases.items()} == {
-        "sub-01_run-1": ["flair", "t1", "t1gd"],
-        "sub-01_run-2": ["t1gd"],
-    }
-    assert cases["sub-01_run-1"]["flair"].name == "sub-01_run-1_FLAIR.nii.gz"
-
-
 def test_omitted_subjects_are_listed(run: Run, tmp_path: Path) -> None:
-    make_image(bids(tmp_path / "in") / "sub-03/anat/sub-03_FLAIR.nii.gz")
-    make_image(tmp_path / "in" / "sub-02/ses-3/anat/sub-02_ses-3_T2w.nii.gz")
+    for name in ("sub-01/anat/sub-01_T1w", "sub-03/anat/sub-03_FLAIR", "sub-02/ses-3/anat/sub-02_ses-3_T2w"):
+        make_image(tmp_path / "in" / f"{name}.nii.gz")
     code, _, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
     assert code == 0, err
     assert f"missing: {Path('sub-02/ses-3')}, sub-03." in err
@@ -227,10 +176,27 @@ def test_a_dangling_link_is_a_failed_head(run: Run, tmp_path: Path) -> None:
     assert "not_fetched: failed" in err
 
 
-def test_a_bids_folder_is_segmented(run: Run, tmp_path: Path) -> None:
-    code, _, err = run("segment", bids(tmp_path / "in"), "-o", tmp_path / "out")
+def test_a_bids_folder_is_segmented_and_the_choice_of_images_is_said(run: Run, tmp_path: Path) -> None:
+    for name in ("sub-02_ses-2_run-1_T1w", "sub-02_ses-2_run-2_T1w"):
+        make_image(tmp_path / "in/sub-02/ses-2/anat" / f"{name}.nii.gz")
+    code, _, err = run("segment", tmp_path / "in", "-o", tmp_path / "out")
     assert code == 0, err
+    assert "sub-02_ses-2: of 2 T1 images sub-02_ses-2_run-2_T1w.nii.gz is taken (the last run)." in err
     assert (tmp_path / "out" / "sub-02_ses-2" / "report.json").is_file()
+    (row,) = json.loads((tmp_path / "out" / "summary.json").read_text())["cases"]
+    assert row["images"] == {"t1": "sub-02_ses-2_run-2_T1w.nii.gz"}
+
+
+def test_each_warning_of_a_batch_is_printed_once_and_counted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    images = [make_image(tmp_path / f"head{i}.nii.gz", i) for i in range(4)]
+    (tmp_path / "broken.nii.gz").write_bytes(b"not an image")
+    code, out, err = run("segment", *images, tmp_path / "broken.nii.gz", "-o", tmp_path / "out")
+    assert code == 1 and max(map(len, out.splitlines()[:-1])) <= 80
+    assert (out + err).count("A warning of the engine.") == 1
+    assert "4 of 5: A warning of the engine." in out and "1 of 5 (broken): Failed: " in out
 
 
 def test_equal_names_become_distinct(tmp_path: Path) -> None:
@@ -263,6 +229,27 @@ def test_mistakes_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("segment", "x.nii"), ("evaluate", "a.nii", "b.nii"), ("prepare", "finetune", "--data", "."), ("export", "run")],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("name", ["result.nii.gz", "Result.NII", "a.seg.nrrd", "table.csv", "report.json", ".nii"])
+def test_an_output_named_like_a_file_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_image(tmp_path / "x.nii")
+    code, _, err = run(*words, "-o", tmp_path / name)
+    assert code == 4 and "names a folder" in err and len(err.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"x.nii"}
+
+
+def test_an_output_folder_that_exists_may_be_called_anything(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "old.nii.gz").mkdir()
+    assert run("segment", make_image(tmp_path / "x.nii"), "-o", tmp_path / "old.nii.gz")[0] == 0
+
+
 def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
     (tmp_path / "x.nii.gz").write_bytes(b"no image")
     _, _, quiet = run("segment", tmp_path / "x.nii.gz", "-o", tmp_path / "out")
@@ -276,7 +263,8 @@ def test_ctrl_c_leaves_no_file_and_130(tmp_path: Path) -> None:
     image = make_image(tmp_path / "head.nii.gz")
     process = subprocess.Popen(
         [sys.executable, str(FAKE), "cli", "segment", str(image), "-o", str(tmp_path / "out")],
-        env={**os.environ, "PYTHONPATH": str(ENGINE), "FAKE_DELAY": "60"},
+        # unbuffered: the sign to interrupt it must not come when it ends
+        env={**os.environ, "PYTHONPATH": str(ENGINE), "FAKE_DELAY": "60", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

@@ -158,7 +158,10 @@ def test_one_error_lists_every_offender(tmp_path, capsys):
         "7 problems in BraTS 2021:",
         "BraTS2021_00001: 2 cases have this name",
         "BraTS2021_00002: no image of t1gd",
-        "BraTS2021_00003: images and labels are on different grids (t1 8x9x10 of 1x1x1 mm, t2 8x9x10 of 1x1x2 mm)",
+        (
+            "BraTS2021_00003: images and labels are on different grids "
+            "(compared with t1, t2: voxels of 1x1x2 mm instead of 1x1x1 mm)"
+        ),
         "BraTS2021_00004: labels contain 3; BraTS 2021 defines 0, 1, 2, 4",
         "not whole numbers",
         "BraTS2021_00006: the label map is empty",

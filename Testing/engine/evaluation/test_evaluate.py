@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import nibabel
 import numpy as np
 import pytest
 from Testing.engine.labelled_files import brats_case, label_map, save
@@ -14,6 +15,7 @@ from asa.data.datasets import DATASETS
 from asa.errors import InputError
 from asa.evaluation.evaluate import Protocol, case_name, evaluate
 from asa.evaluation.tables import markdown, summary
+from asa.volume import read_volume
 
 BRATS = Protocol(DATASETS["brats2021"])
 
@@ -93,9 +95,71 @@ def test_one_error_lists_everything(brats):
     save(brats / "other" / "BraTS2021_00002.nii.gz", label_map((1,)) * np.float32(0.999))
     with pytest.raises(InputError) as caught:
         evaluate({"ours": brats / "ours", "other": brats / "other"}, brats / "ref", BRATS)
-    grids = "The prediction is 8x9x10 of 1x1x2 mm, the reference 8x9x10 of 1x1x1 mm"
+    grids = "The prediction is not on the grid of the reference: voxels of 1x1x2 mm instead of 1x1x1 mm"
     for part in ("3 problems", grids, "labels contain 4", "not whole numbers"):
         assert part in str(caught.value)
+
+
+def lesions(path, affine, slope=None):
+    image = nibabel.Nifti1Image(np.pad(np.ones((9, 8, 7), np.uint8), 3), affine)
+    if slope is not None:
+        image.header.set_slope_inter(slope, 0)
+    path.parent.mkdir(exist_ok=True)
+    nibabel.save(image, path)
+    return path
+
+
+def grid(spacing=(1, 1, 1), origin=(0, 0, 0), degrees=0.0):
+    turn = np.radians(degrees)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:3, :3] = affine[:3, :3] * spacing
+    affine[:3, 3] = origin
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("affine", "difference"),
+    [
+        (grid(origin=(0.05, 0, 0)), ""),
+        (grid(origin=(-90.05, 126, -71.95)), ""),
+        (grid((3, 3, 0.5), (0, 0, 0.024)), ""),
+        (grid((1, 1, 1.0005)), ""),
+        (grid(origin=(2, 0, 0)), "the origins are 2 mm apart"),
+        (grid(origin=(0, 0, 0.07)), "the origins are 0.07 mm apart"),
+        (grid((1, 1, 1.2)), "voxels of 1x1x1.2 mm instead of 1x1x1 mm"),
+        (grid((1, 1, 1.02)), "voxels of 1x1x1.02 mm instead of 1x1x1 mm"),
+        (grid(degrees=5), "axes turned by 5 degrees"),
+        (grid(origin=(2, 0, 0), degrees=5), "axes turned by 5 degrees, the origins are 2 mm apart"),
+    ],
+)
+def test_grids_are_the_same_to_a_twentieth_of_a_voxel_and_else_it_is_said_what_differs(tmp_path, affine, difference):
+    reference = (
+        grid((3, 3, 0.5)) if affine[1, 1] == 3 else grid(origin=(-90, 126, -72) if affine[0, 3] < -1 else (0,) * 3)
+    )
+    files = lesions(tmp_path / "a.nii.gz", affine), lesions(tmp_path / "b.nii.gz", reference)
+    if difference:
+        with pytest.raises(InputError, match=difference) as caught:
+            evaluate({"ours": files[0]}, files[1], Protocol(DATASETS["wmh"]))
+        assert "mm of" not in str(caught.value) and "mirror" not in str(caught.value)
+    else:
+        assert evaluate({"ours": files[0]}, files[1], Protocol(DATASETS["wmh"]))["ours"]["b"]["WMH"]["dice"] == 1
+
+
+def test_other_sizes_are_said(tmp_path):
+    ours, theirs = save(tmp_path / "a.nii.gz", label_map((1,))), lesions(tmp_path / "b.nii.gz", grid())
+    with pytest.raises(InputError, match="8x9x10 of 1x1x1 mm instead of 15x14x13 of 1x1x1 mm"):
+        evaluate({"ours": ours}, theirs, Protocol(DATASETS["wmh"]))
+
+
+@pytest.mark.parametrize(("slope", "whole"), [(0.99999994, True), (1.0000001, True), (0.99, False), (0.5, False)])
+def test_a_rounded_slope_leaves_labels_whole(tmp_path, slope, whole):
+    path = lesions(tmp_path / "a.nii.gz", grid(), slope)
+    if whole:
+        assert set(np.unique(read_volume(path, labels=True).array)) == {0, 1}
+    else:
+        with pytest.raises(InputError, match="not whole numbers"):
+            read_volume(path, labels=True)
 
 
 def test_missing_partners_are_listed_and_partial_leaves_cases_out(brats):

@@ -14,6 +14,7 @@ from Testing.engine.labelled_files import save, tumour_head
 from asa.cli import build
 from asa.errors import Cancelled, InputError
 from asa.geometry import Alignment
+from asa.program import processors
 from asa.reproduce import budgets, schedule, work
 from asa.reproduce.figure import FIGURE4_COLOURS, draw, strips
 from asa.reproduce.page import write_pages
@@ -251,11 +252,12 @@ def test_units_in_this_process_fail_or_stop_alone(tmp_path, monkeypatch):
 
 
 def test_devices_become_command_lines(tmp_path):
-    launcher = LocalLauncher(tmp_path, ["cpu", "1", "2,3"], threads=4)
+    launcher = LocalLauncher(tmp_path, ["cpu", "1", "2,3"], threads=1)
     command, environment = launcher.command("scans", "cpu")
     assert command[:5] == [sys.executable, "-m", "asa", "reproduce", "--unit"]
     assert command[-2:] == ["--device", "cpu"]
-    assert environment["OMP_NUM_THREADS"] == "4"
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert LocalLauncher(tmp_path, ["cpu"], threads=100_000).threads == processors()
     assert launcher.command("scans", "1")[1]["CUDA_VISIBLE_DEVICES"] == "1"
     shared, environment = launcher.command("scans", "2,3")
     assert shared[shared.index("--nproc-per-node") + 1] == "2"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from asa.data.case_store import CaseStore
 from asa.data.datasets import dataset_by_name
 from asa.data.splits import read_case_split
 from asa.errors import InputError, ModelError
-from asa.files import protect_inputs, protect_others, sha256, write_json
+from asa.files import protect_inputs, protect_others, read_json, sha256, write_json
 from asa.geometry import FRAME, centre_box, from_frame
 from asa.inference.labelling import label_classes
 from asa.nn import SegmenterConfig, build_segmenter
@@ -76,8 +75,10 @@ class Tuned:
             raise ModelError(f"{run} is not a fine-tuning run supported by this version ({error}).") from error
         checkpoint.load_weights(network, tensors, checkpoint.weights_prefix(tensors), str(source))
         calibration = run / CALIBRATION
-        found = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else {}
-        temperature = float(found.get("temperature", 1.0))
+        try:
+            temperature = float(read_json(calibration)["temperature"]) if calibration.is_file() else 1.0
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ModelError(f"{calibration} is damaged ({error}); fine-tune again, or remove the file.") from error
         return Tuned(run, settings, description["data"], network.to(device).eval(), frame, device, temperature)
 
     @property
@@ -180,7 +181,7 @@ def protect_files(store: CaseStore, folder: Path, names: Sequence[str]) -> None:
     description = folder / DESCRIPTION
     protect_inputs(store.sources(), [folder / name for name in (*names, DESCRIPTION)])
     try:
-        before = json.loads(description.read_text(encoding="utf-8"))
+        before = read_json(description)
         # older versions named the cases, without checksums
         recorded = before["outputs"] if "outputs" in before else {f"{case}.nii.gz": "" for case in before["cases"]}
     except (OSError, ValueError, LookupError, TypeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -11,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from asa.errors import InputError, ModelError
+from asa.errors import InputError, ModelError, OutputError
+from asa.files import read_json
 from asa.models import list_models, user_models
 from asa.runs.abilities import abilities
 from asa.runs.folder import Run, read_events
@@ -42,7 +42,10 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
         raise InputError(
             f"'{name}' is not a valid model name; use only letters, digits, dots, hyphens and underscores."
         )
-    folder = folder or user_models() / name
+    own = user_models()
+    if folder is None and own is None:
+        raise OutputError("There is no home folder for a user's own models; name a folder for the model with --output.")
+    folder = folder or Path(own or "") / name
     if folder.exists() and any(folder.iterdir()):
         raise ModelError(f"{folder} already exists. Choose another name, or remove it first.")
     taken = next((model.path for model in list_models() if model.name == name), None)
@@ -101,7 +104,7 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
 def temperature(run: Path) -> dict[str, float]:
     """Return the calibration temperature fitted on the validation cases, {} without validation cases."""
     try:
-        return {"temperature": float(json.loads((run / CALIBRATION).read_text(encoding="utf-8"))["temperature"])}
+        return {"temperature": float(read_json(run / CALIBRATION)["temperature"])}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
 
