@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 Segment = Callable[[SegmentRequest, "Progress | None"], "SegmentResult"]
 
-_LABEL_MAP, _SEGMENTS, _OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
-_TABLE, _VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
+LABEL_MAP, SEGMENTS, OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
+TABLE, VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
 _UNUSED = "The model '{}' does not use the {} image."
 _SEGMENTING = 0.92  # fraction of the total time; the rest is writing
 
@@ -108,9 +108,9 @@ def run(
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
     used = [key for key in request.images if key in model.modalities or key == request.reference]
-    inputs = {key: _sha256(Path(request.images[key])) for key in used}
+    inputs = {key: file_sha256(Path(request.images[key])) for key in used}
     # A result without the file is made again once slicer-core, which a warning recommended, is installed.
-    wanted = {_SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
+    wanted = {SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
     report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
     if report is not None:
         return Finished(folder, report, reused=True)
@@ -141,7 +141,9 @@ def _engine() -> Segment:
     return segment
 
 
-def protect_images(images: Iterable[Path], folders: Iterable[Path], task: str, *, posterior: bool) -> None:
+def protect_images(
+    images: Iterable[Path], folders: Iterable[Path], task: str, *, posterior: bool, others: Iterable[str] = ()
+) -> None:
     """Refuse result folders in which the segmentations would replace an image, or a file that ASA did not write.
 
     Args:
@@ -149,17 +151,19 @@ def protect_images(images: Iterable[Path], folders: Iterable[Path], task: str, *
         folders: result folders, one per head.
         task: key of :data:`asa.tasks.TASKS`.
         posterior: whether class probabilities are written.
+        others: names of further files that are written.
 
     Raises:
         OutputError: a file is in the way.
     """
-    names = [REPORT, _LABEL_MAP, _SEGMENTS, _OVERLAY, _TABLE, _VOLUMES]
+    names = [REPORT, LABEL_MAP, SEGMENTS, OVERLAY, TABLE, VOLUMES, *others]
     if posterior:
-        names += [_UNCERTAINTY, *(_posterior_name(label) for label in TASKS[task].labels)]
+        names += [_UNCERTAINTY, *(posterior_name(label) for label in TASKS[task].labels)]
     protect(images, folders, names)
 
 
-def _posterior_name(label: Label) -> str:
+def posterior_name(label: Label) -> str:
+    """Return the name of the file that holds the probability of a label."""
     return f"posterior_{label.name.replace(' ', '_')}.nii.gz"
 
 
@@ -182,11 +186,16 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
 def _model_sha256(folder: Path) -> str:
     from asa.models import DESCRIPTION, WEIGHTS
 
-    digests = [_sha256(folder / name) for name in (DESCRIPTION, WEIGHTS) if (folder / name).is_file()]
+    digests = [file_sha256(folder / name) for name in (DESCRIPTION, WEIGHTS) if (folder / name).is_file()]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return sha256(path)
     except OSError as error:
@@ -202,6 +211,8 @@ def _write(
     segmentation_file: bool,
 ) -> dict[str, Any]:
     """Write everything but report.json into `staging` and return the report."""
+    import numpy as np
+
     from asa import report
     from asa.devices import choose_device
     from asa.volume import write_volume
@@ -212,12 +223,12 @@ def _write(
     unused = [key for key in request.images if key not in inputs]
     warnings = [*result.warnings, *(_UNUSED.format(settings["model"], titles[key]) for key in unused)]
     measurements = report.measure(result.labels, result.brain, task, result.alignment)
-    write_volume(result.labels, staging / _LABEL_MAP)
+    write_volume(result.labels, staging / LABEL_MAP)
     if result.posterior is not None:
-        _write_posterior(staging, task, result.image, result.posterior)
-    report.write_volumes(measurements, staging / _TABLE, staging / _VOLUMES)
+        write_posterior(staging, task, result.image, result.posterior)
+    report.write_volumes(measurements, staging / TABLE, staging / VOLUMES)
     report.write_overlay(
-        staging / _OVERLAY,
+        staging / OVERLAY,
         result.image,
         result.labels,
         result.brain,
@@ -227,7 +238,7 @@ def _write(
         warnings=warnings,
     )
     if segmentation_file:
-        warning = report.write_segmentation_file(staging / _LABEL_MAP, task, staging / _SEGMENTS)
+        warning = report.write_segmentation_file(staging / LABEL_MAP, task, staging / SEGMENTS)
         warnings += [warning] if warning else []
     return report.build_report(
         task=task,
@@ -241,13 +252,14 @@ def _write(
         reference=result.reference,
         trust={"verdict": result.trust.verdict, "reasons": list(result.trust.reasons)},
         measurements=measurements,
+        brain_ml=float(np.count_nonzero(result.brain.array)) * result.brain.grid.voxel_volume_ml or None,
         timings={**result.timings, "writing": time.perf_counter() - started},
         warnings=warnings,
         outputs={path.name: sha256(path) for path in staging.iterdir()},
     )
 
 
-def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDArray[np.float16]) -> None:
+def write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDArray[np.float16]) -> None:
     """Write the probability of each label, and the uncertainty: the entropy of all classes divided by its maximum.
 
     `posterior` is (K, T, H, W): background, then the labels in the task's order. Values are rounded to 1/256, because
@@ -261,7 +273,7 @@ def _write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.ND
     for number, probability in enumerate(posterior.astype(np.float32)):
         entropy -= probability * np.log(np.maximum(probability, 1e-6))
         if number:
-            path = staging / _posterior_name(task.labels[number - 1])
+            path = staging / posterior_name(task.labels[number - 1])
             write_volume(image.with_array(np.round(probability * 256) / 256), path)
     entropy /= np.log(len(posterior))
     write_volume(image.with_array(np.round(entropy * 256) / 256), staging / _UNCERTAINTY)

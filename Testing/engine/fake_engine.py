@@ -69,7 +69,14 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None) 
         model=find_model(),
         reference=next(iter(request.images)),
         used=("t1",),
-        series={"t1": {"stripped": False, "registration": "anchor", "agreement": 1.0}},
+        series={
+            "t1": {
+                "stripped": False,
+                "registration": "anchor",
+                "agreement": 1.0,
+                "frame_to_scan": np.eye(4).tolist(),
+            }
+        },
         trust=SimpleNamespace(verdict="doubtful", reasons=("A warning of the engine.",)),
         alignment=Alignment(matrix=np.eye(4), method="identity", quality=1.0, warnings=()),
         timings={"network": 0.01},

@@ -60,6 +60,7 @@ class Placement:
                 "stripped": one.stripped,
                 "registration": "anchor" if key == self.anchor else "rigid" if one.registered else "as given",
                 "agreement": round(one.agreement, 3),
+                "frame_to_scan": one.alignment.matrix.round(6).tolist(),
             }
             for key, one in self.series.items()
         }

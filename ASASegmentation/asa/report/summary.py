@@ -41,6 +41,7 @@ def build_report(
     reference: str,
     trust: Mapping[str, Any],
     measurements: Sequence[Measurement],
+    brain_ml: float | None,
     timings: Mapping[str, float],
     warnings: Iterable[str],
     outputs: Mapping[str, str],
@@ -49,8 +50,9 @@ def build_report(
 
     `inputs` maps a modality to the SHA-256 of its file: enough to know the scan again, nothing to know the patient
     by. `outputs` maps each file of the result to its SHA-256, so that damage is noticed. `grid` is the scan's, its
-    shape and spacing in the engine's (T, H, W) order; `series` says how each series was placed and `reference` on which
-    the result lies; `trust` holds the verdict ("ok" or "doubtful") and its reasons; `timings` are in seconds.
+    shape and spacing in the engine's (T, H, W) order; `brain_ml` is the volume of the brain mask, None if unknown;
+    `series` says how each series was placed and `reference` on which the result lies; `trust` holds the verdict ("ok"
+    or "doubtful") and its reasons; `timings` are in seconds.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -77,6 +79,7 @@ def build_report(
             for label in task.labels
         ],
         "volumes": [rounded(m) for m in measurements],
+        "brain_ml": None if brain_ml is None else round(brain_ml, 3),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in timings.items()},
         "warnings": list(warnings),
         "outputs": {name: {"sha256": outputs[name]} for name in sorted(outputs)},

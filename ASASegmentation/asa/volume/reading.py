@@ -37,12 +37,13 @@ NRRD_HEADER = 65536
 MGH_GOOD_RAS = slice(28, 30)
 
 
-def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:
+def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: bool = True) -> Volume:
     """Read an image, or a label map, into (T, H, W).
 
     path: .nii, .nii.gz (NIfTI-1 or 2), .mgz, .mgh, .nrrd or .seg.nrrd; any storage order, oblique or sheared. A fourth
     axis of one frame is dropped.
     labels: read whole numbers in their own integer type, instead of float32.
+    head: check that an image shows a head; False for maps such as probabilities.
 
     NaN and infinity around a head become background, which stands in ``notes``. Whether a NIfTI is compressed is read
     from its content.
@@ -71,8 +72,9 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False) -> Volume
     notes = check_finite(source, array, labels=labels)
     if labels:
         return Volume(check_labels(source, array), grid, storage)
-    check_extent(source, grid)
-    check_contrast(source, array)
+    if head:
+        check_extent(source, grid)
+        check_contrast(source, array)
     return Volume(with_finite_background(array) if notes else array, grid, storage, notes)
 
 

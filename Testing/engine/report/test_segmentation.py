@@ -74,6 +74,7 @@ def test_report_is_complete_and_plain(label_map: Path) -> None:
         grid=volume.grid,
         alignment=Alignment(np.eye(4), "affine", 0.87654321, ()),
         measurements=[],
+        brain_ml=1234.56789,
         timings={"network": 1.23456},
         warnings=["w"],
         outputs={"b": "2" * 64, "a": "1" * 64},
@@ -81,6 +82,7 @@ def test_report_is_complete_and_plain(label_map: Path) -> None:
     assert report["label_values"] == {"CSF": [1, 4], "ventricles": [1], "GM": [2], "WM": [3]}
     assert report["alignment"] == {"method": "affine", "quality": 0.8765}
     assert report["grid"] == {"shape_thw": [10, 14, 12], "spacing_thw_mm": [2.0, 1.0, 1.0]}
+    assert report["brain_ml"] == 1234.568
     assert report["timings_s"] == {"network": 1.235}
     assert report["files"] == ["a", "b"]
     assert {"asa", "python", "torch", "numpy"} <= set(report["versions"])

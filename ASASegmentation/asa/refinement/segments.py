@@ -1,0 +1,101 @@
+"""Read a segmentation to start from: a label map, or the segments of a ``.seg.nrrd``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asa.errors import InputError
+from asa.geometry import resample
+from asa.refinement.rules import Rules, Segment
+from asa.tasks import Task
+from asa.volume import Grid, StorageOrder, Volume, read_volume
+from asa.volume.reading import LPS_TO_RAS
+
+SEGMENTS = ".seg.nrrd"
+
+
+def read_segmentation(path: Path, task: Task, image: Volume) -> Volume:
+    """Read a segmentation on the grid of an image.
+
+    Args:
+        path: a label map with the values of the task, or a ``.seg.nrrd`` whose segments have the names of its
+            regions or labels; segments may overlap, lie on layers and be cropped.
+        task: what the values and names mean.
+        image: of the same scan.
+
+    Returns:
+        uint8 label map.
+
+    Raises:
+        InputError: it cannot be read, lies on another grid, or holds no segment of the task.
+    """
+    if path.name.lower().endswith(SEGMENTS):
+        return image.with_array(_read_segments(path, task, image.grid))
+    labels = read_volume(path, labels=True)
+    if not labels.grid.same_as(image.grid):
+        raise InputError(f"{path} lies on another grid than the image; export it on the grid of the image.")
+    if labels.array.min() < 0 or labels.array.max() > 255:
+        raise InputError(f"{path} holds values outside 0 to 255; it is no label map of task '{task.name}'.")
+    return labels.with_array(labels.array.astype(np.uint8))
+
+
+def _read_segments(path: Path, task: Task, grid: Grid) -> npt.NDArray[np.uint8]:
+    stored, order, described = _read_layers(path)
+    rules = Rules(task)
+    names = {label.title: label.name for label in task.labels}
+    names |= {region.title: region.name for region in task.regions}
+    known = {label.name for label in task.labels} | {region.name for region in task.regions}
+    found: dict[str, npt.NDArray[np.uint8]] = {}
+    for entry in described:
+        name = entry["id"] if entry["id"] in known else names.get(entry["name"], "")
+        if name and entry["layer"] < len(stored):
+            mask = (stored[entry["layer"]] == entry["value"]).astype(np.uint8)
+            volume = Volume(np.ascontiguousarray(order.to_array(mask)), order.grid(mask.shape, entry["affine"]))
+            found[name] = resample(volume, grid, order=0).array
+    if not found:
+        raise InputError(f"{path} holds no segment of task '{task.name}': {', '.join(sorted(known))}.")
+    labels = np.zeros(grid.shape, np.uint8)
+    for segment in _outer_first(rules, list(found)):
+        value = rules.targets(segment, adds=True)[0]
+        labels[(found[segment.name] > 0) & ~rules.member(labels, segment)] = value
+    return labels
+
+
+def _outer_first(rules: Rules, names: list[str]) -> list[Segment]:
+    """Return segments by falling number of labels, so that an inner one is drawn over the outer one."""
+    segments = [rules.segment(name, "The file") for name in names]
+    return sorted(segments, key=lambda segment: -len(segment.values))
+
+
+def _read_layers(path: Path) -> tuple[list[npt.NDArray[Any]], StorageOrder, list[dict[str, Any]]]:
+    """Return the layers in the order of the file, that order, and id, name, layer, value and affine of the segments."""
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+        keys = [key for key in image.GetMetaDataKeys() if key.startswith("Segment") and key.endswith("_ID")]
+        parts = [key[: -len("ID")] for key in sorted(keys)]
+        described = [
+            {
+                "id": image.GetMetaData(f"{part}ID"),
+                "name": image.GetMetaData(f"{part}Name"),
+                "layer": int(image.GetMetaData(f"{part}Layer")),
+                "value": int(image.GetMetaData(f"{part}LabelValue")),
+            }
+            for part in parts
+        ]
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as segments; save it again with 3D Slicer.") from error
+    affine = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
+    affine[:3, :3] = direction * image.GetSpacing()[:3]
+    affine[:3, 3] = image.GetOrigin()[:3]
+    affine = LPS_TO_RAS @ affine
+    array = sitk.GetArrayFromImage(image)
+    layers = [array] if image.GetNumberOfComponentsPerPixel() == 1 else [array[..., n] for n in range(array.shape[-1])]
+    stored = [layer.T for layer in layers]
+    return stored, StorageOrder.of(affine), [{**entry, "affine": affine} for entry in described]

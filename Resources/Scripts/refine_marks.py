@@ -1,0 +1,67 @@
+"""Corrects a segmentation by marks without a window, in 3D Slicer or with any Python that has asa installed.
+
+    Slicer --no-main-window --python-script refine_marks.py -- RESULT --marks marks.json --output FOLDER --flair FLAIR
+    python refine_marks.py RESULT --marks marks.json --output FOLDER --flair FLAIR
+
+RESULT is a result folder of ASA, or a label map or .seg.nrrd (then with --task). Marks are in RAS mm; the reference of
+the marks file describes them. The same as `asa refine`, for Pythons without its command-line library.
+
+Exit code: 0, that of the error, or 130 after Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from asa.errors import AsaError
+from asa.interrupts import interruptible
+from asa.refine_job import RefineRequest, refine
+from asa.tasks import TASKS, TITLES
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("result", type=Path, help="result folder, label map or .seg.nrrd")
+    parser.add_argument("--marks", type=Path, required=True, metavar="FILE", help="marks as JSON")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the corrected result")
+    parser.add_argument("--task", choices=list(TASKS), help="of a segmentation that is no result folder")
+    parser.add_argument("--edited", type=Path, metavar="FILE", help="the segmentation as edited by hand since")
+    for key, title in TITLES.items():
+        parser.add_argument(f"--{key}", type=Path, metavar="FILE", help=title)
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Correct one segmentation and return the exit code."""
+    chosen = arguments(given)
+    images = {key: path for key in TITLES if (path := getattr(chosen, key)) is not None}
+    interruptible()
+    try:
+        request = RefineRequest(chosen.result, chosen.marks, images, chosen.task, chosen.edited)
+        finished = refine(request, chosen.output)
+    except AsaError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    for warning in finished.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    print(f"Results: {chosen.output.resolve()}")
+    return 0
+
+
+def leave(code: int) -> None:
+    """End the program; inside Slicer, the application."""
+    slicer = sys.modules.get("slicer")
+    if hasattr(slicer, "app"):
+        slicer.util.exit(code)
+    else:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

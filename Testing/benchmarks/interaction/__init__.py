@@ -1,0 +1,1 @@
+"""Interactive correction by a simulated user: ours compared with three peers."""
