@@ -62,6 +62,16 @@ class ASATrainingWidget(ScriptedLoadableModuleWidget):
         self.panel = Panel(widget, self.logic.create(), SlicerDialogs(), forms, SlicerInstaller(), training_plan)
         self.panel.ask_engine()
 
+    def enter(self) -> None:
+        """Called by the application when the module is opened."""
+        if self.panel is not None:
+            self.panel.enter()
+
+    def exit(self) -> None:
+        """Called by the application when another module is opened."""
+        if self.panel is not None:
+            self.panel.leave()
+
     def cleanup(self) -> None:
         """Close the panel; Slicer calls this on exit and on reload."""
         panel, self.panel = self.panel, None  # some versions of Slicer call this twice on exit

@@ -28,11 +28,15 @@ Ask = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a finished job: the node, its scan, and the names of segments that keep the user's edits."""
+    """Result of a finished job: the node, its scan, and the names of segments that keep the user's edits.
+
+    `hidden` are the names of earlier results on the same scan that were visible before.
+    """
 
     node: slicer.vtkMRMLSegmentationNode
     volume: slicer.vtkMRMLVolumeNode | None = None
     kept: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     overview: bytes = field(default=b"", repr=False)
 
 
@@ -230,13 +234,16 @@ class SegmentationLogic:
             kept = yield from self._update(node, result)
             self._undo = _both(self._undo, restore)
             names = tuple(_name(node, key) or result.segments[key].GetName() for key in kept)
+        hidden = scene.hide_others(node)
+        self._undo = _both(self._undo, partial(self._show, [other.GetID() for other in hidden]))
         scene.set_warnings(node, result.doubts, result.warnings)
+        scene.set_rows(node, result.volumes)
         scene.set_volume_table(node, retained_rows(result.volumes, result.task, kept))
         for extra in result.extra:
             yield True
             added = scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}").GetID()
             self._undo = _both(self._undo, partial(self._remove, added))
-        return Outcome(node, volume, names, result.overview)
+        return Outcome(node, volume, names, tuple(other.GetName() for other in hidden), result.overview)
 
     def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[dict[str, edits.Voxels | None]]:
         """Add a result to an existing node and return the segments that keep the user's edits.
@@ -261,6 +268,11 @@ class SegmentationLogic:
         node.SetAttribute(scene.TASK_ATTRIBUTE, result.task.name)
         stayed = {State.EDITED, State.REMOVED} | (set() if replace_foreign else {State.FOREIGN})
         return {key: one.voxels for key, one in found.items() if one.state in stayed}
+
+    def _show(self, node_ids: list[str]) -> None:
+        for node_id in node_ids:
+            if (node := self._scene.GetNodeByID(node_id)) is not None:
+                node.GetDisplayNode().SetVisibility(True)
 
     def _remove(self, node_id: str) -> None:
         node = self._scene.GetNodeByID(node_id)

@@ -15,20 +15,20 @@ from slicer.i18n import tr as _
 from asa.events import Progress
 from asa.models import CARD, broken_models, list_models
 from asa.tasks import TASKS
+from ASASegmentationLib.inputs_section import InputsSection
 from ASASegmentationLib.logic import Outcome, SegmentationLogic
 from ASASegmentationLib.parameters import Parameters
 from ASASegmentationLib.results import scene
 from ASASegmentationLib.results_section import ResultsSection
-from ASASegmentationLib.wording import progress_text
+from ASASegmentationLib.wording import model_notes, progress_text
 from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
-from ASASlicerLib.proposal.propose import propose_volumes, usable_volumes
 from ASASlicerLib.signals import Signal
+from ASASlicerLib.steps import Steps, advance, finish
 
 _POLL_MS = 50
 _PROPOSE_AFTER_MS = 300  # volumes get their voxels after they are added, and scenes load and close node by node
 _STEPS = 1000
-_ROWS = 4
 
 
 class Panel:
@@ -54,9 +54,11 @@ class Panel:
         self._installer = installer
         self._plan = plan
         self._parameters = Parameters(parameter_node())
+        self._settings = self._parameters.settings
         self._showing = False  # while the controls are set from the node, or the scene is being replaced
         self._failure = ""
         self._outcome: Outcome | None = None
+        self._segmented: dict[str, str] = {}  # ids of the volumes of the last job
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", logic.poll)
@@ -64,6 +66,8 @@ class Panel:
         self._propose_timer.setSingleShot(True)
         self._propose_timer.setInterval(_PROPOSE_AFTER_MS)
         self._propose_timer.connect("timeout()", self._on_nodes_changed)
+        self._renewal: Steps[bool] | None = None  # suggestions being renewed
+        self._inputs = InputsSection(ui)
         self._results = ResultsSection(ui, dialogs)
         self._fill_choices()
         self._connect()
@@ -78,10 +82,13 @@ class Panel:
         self._showing = True
         self._timer.stop()
         self._propose_timer.stop()
+        self._results.close()
         for watched, tag in (*self._observations, self._observed_node):
             watched.RemoveObserver(tag)
         for signal, listener in self._listeners:
             signal.disconnect(listener)
+        for selector in (*self._inputs.selectors, self.ui.outputSelector):
+            selector.setMRMLScene(None)  # a hidden selector that outlives its scene crashes the application at its end
         self.logic.close()
 
     # --- setting up
@@ -99,11 +106,8 @@ class Panel:
             ui.viewComboBox.addItem(title, value)
         ui.wheelsPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs  # a property without a setter callable from Python
         ui.progressBar.setRange(0, _STEPS)
-        for selector in (*self._selectors(), ui.outputSelector):
+        for selector in (*self._inputs.selectors, ui.outputSelector):
             selector.setMRMLScene(slicer.mrmlScene)
-
-    def _selectors(self) -> list[Any]:
-        return [getattr(self.ui, f"modalitySelector{row}") for row in range(_ROWS)]
 
     def _connect(self) -> None:
         ui = self.ui
@@ -112,10 +116,9 @@ class Panel:
         ui.thresholdSpinBox.connect("valueChanged(double)", self._on_changed)
         for box in (ui.alignCheckBox, ui.posteriorCheckBox):
             box.connect("toggled(bool)", self._on_changed)
-        for selector in (*self._selectors(), ui.outputSelector):
+        for selector in (*self._inputs.selectors, ui.outputSelector):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
-        ui.taskComboBox.connect("currentIndexChanged(int)", self._propose_if_untouched)
-        ui.proposeButton.connect("clicked()", self.propose)
+        ui.proposeButton.connect("clicked()", self._suggest_again)
         ui.cardButton.connect("clicked()", self._show_card)
         ui.segmentButton.connect("clicked()", self.toggle)
         ui.undoButton.connect("clicked()", self._undo)
@@ -139,7 +142,7 @@ class Panel:
         begun = [mrml.StartCloseEvent, mrml.StartImportEvent, mrml.StartRestoreEvent]
         tags += [mrml.AddObserver(event, lambda *_: self._on_scene_being_replaced()) for event in begun]
         changed = [mrml.NodeAddedEvent, mrml.NodeRemovedEvent]
-        tags += [mrml.AddObserver(event, lambda *_: self._propose_timer.start()) for event in changed]
+        tags += [mrml.AddObserver(event, lambda *_: self._renew_later()) for event in changed]
         return [(mrml, tag) for tag in tags]
 
     def _observe_node(self) -> tuple[Any, int]:
@@ -149,16 +152,19 @@ class Panel:
     def _on_scene_being_replaced(self) -> None:
         """Ignore changes of the selectors: a new scene clears them, which is not the user's choice."""
         self._showing = True
+        self._settings = self._parameters.settings  # what the user had chosen, before the node is reset
 
     def _on_scene_replaced(self) -> None:
         self._showing = False
         node, tag = self._observed_node
         node.RemoveObserver(tag)
         self._parameters = Parameters(self._parameter_node())
+        if not self._parameters.stored:
+            self._parameters.settings = self._settings
         self._observed_node = self._observe_node()
         self._outcome, self._failure = None, ""
         self.show_parameters()
-        self._propose_timer.start()
+        self._renew_later()
 
     # --- from the parameter node to the controls
 
@@ -167,18 +173,9 @@ class Panel:
         if self._showing:
             return
         self._showing = True
-        ui, settings, modalities = self.ui, self._parameters.settings, self._parameters.modalities
+        ui, settings = self.ui, self._parameters.settings
         _select(ui.taskComboBox, settings.task)
-        for row, selector in enumerate(self._selectors()):
-            caption = getattr(ui, f"modalityLabel{row}")
-            used = row < len(modalities)
-            caption.setVisible(used)
-            selector.setVisible(used)
-            if used:
-                modality = modalities[row]
-                ending = "" if modality.required else f" ({_('optional')})"
-                caption.setText(f"{_(modality.title)}{ending}:")
-                selector.setCurrentNode(self._parameters.volume(modality.key))
+        self._inputs.show(self._parameters)
         self._show_models(settings.task, settings.model)
         self._show_references(settings.reference)
         ui.thresholdSpinBox.setValue(settings.threshold)
@@ -239,10 +236,14 @@ class Panel:
         node = self._parameters.node
         modified = node.StartModify()
         if task == before.task:  # otherwise the rows still belong to the previous task
-            for modality, selector in zip(self._parameters.modalities, self._selectors(), strict=False):
-                self._parameters.set_volume(modality.key, selector.currentNode())
+            self._inputs.store(self._parameters)
         self._parameters.settings = settings
-        self._parameters.segmentation = ui.outputSelector.currentNode()
+        output = ui.outputSelector.currentNode()
+        if output is not None and output is not self._parameters.segmentation:
+            self._parameters.result = output
+        self._parameters.segmentation = output
+        if (settings.task, settings.model) != (before.task, before.model):
+            finish(self._inputs.renew(self._parameters))
         node.EndModify(modified)
         self._failure = ""
         self.show_parameters()
@@ -264,8 +265,9 @@ class Panel:
         if not running:
             ui.statusLabel.setText(self._failure or reason or self._summary())
         ui.undoButton.setEnabled(self.logic.can_undo)
-        overview = self._outcome.overview if self._outcome is not None else b""
-        self._results.show(self._segmentation(), overview, not running)
+        shown = self._segmentation()
+        overview = self._outcome.overview if self._outcome is not None and shown is self._outcome.node else b""
+        self._results.show(shown, overview, not running)
 
     def _reason(self) -> str:
         """Return why segmentation cannot start, as a sentence, or "" if it can."""
@@ -279,44 +281,52 @@ class Panel:
         return reason
 
     def _summary(self) -> str:
-        if self._outcome is None:
-            return "\n".join(filter(None, [_("Ready."), dependencies.gpu_unused()]))
+        if self._outcome is None or self._segmented != self._volume_ids():
+            ready = self._inputs.notes(self._parameters) or [_("Ready.")]
+            model = self._parameters.model
+            others = model_notes(model) if model is not None else []
+            return "\n".join(filter(None, [*ready, *others, dependencies.gpu_unused()]))
         lines = [_("Done: {segmentation}.").format(segmentation=self._outcome.node.GetName())]
         if self._outcome.kept:
             lines.append(_("Your edits were kept: {segments}.").format(segments=", ".join(self._outcome.kept)))
+        if self._outcome.hidden:
+            text = _("Hidden, because it shows the same scan: {segmentations}.")
+            lines.append(text.format(segmentations=", ".join(self._outcome.hidden)))
         return "\n".join(lines)
 
+    def _volume_ids(self) -> dict[str, str]:
+        return {key: volume.GetID() for key, volume in self._parameters.volumes().items()}
+
     def _segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """Return the segmentation shown in the results section: the last result, or the selected one."""
-        if self._outcome is not None and slicer.mrmlScene.IsNodePresent(self._outcome.node):
-            return self._outcome.node
-        return self._parameters.segmentation
+        """Return the segmentation shown in the results section: the last result or selected one, or else the newest."""
+        shown = self._parameters.result or self._parameters.segmentation
+        return shown or next(reversed(scene.segmentations(slicer.mrmlScene)), None)
 
-    # --- proposals
+    # --- suggestions
 
-    def propose(self) -> None:
-        """Suggest volumes for the modalities of the task."""
-        chosen = propose_volumes(usable_volumes(slicer.mrmlScene), self._parameters.modalities)
-        node = self._parameters.node
-        modified = node.StartModify()
-        for modality in self._parameters.modalities:
-            self._parameters.set_volume(modality.key, chosen.get(modality.key))
-        node.EndModify(modified)
-        self.ui.proposalLabel.setText(
-            _("Suggested automatically; please check.") if chosen else _("No suitable volume found.")
-        )
+    def _suggest_again(self) -> None:
+        self._inputs.suggest_again(self._parameters)
         self.show_parameters()
+
+    def _renew_later(self) -> None:
+        """Renew the suggestions once the scene has not changed for a moment."""
+        self._renewal = None
+        self._propose_timer.setInterval(_PROPOSE_AFTER_MS)
+        self._propose_timer.start()
 
     def _on_nodes_changed(self) -> None:
         if self._outcome is not None and not slicer.mrmlScene.IsNodePresent(self._outcome.node):
             self._outcome = None  # the segmentation was removed
-        self._propose_if_untouched()
-        self._refresh()
-
-    def _propose_if_untouched(self, *_args: object) -> None:
-        """Suggest volumes unless the user has already chosen some."""
-        if not self.logic.running and not self._parameters.volumes():
-            self.propose()
+        if self.logic.running:  # its inputs stay as they are
+            self._renew_later()
+            return
+        self._renewal = self._renewal or self._inputs.renew(self._parameters)
+        if advance(self._renewal) is None:  # many volumes are measured a few at a time
+            self._propose_timer.setInterval(0)
+            self._propose_timer.start()
+            return
+        self._renewal = None
+        self.show_parameters()
 
     # --- running
 
@@ -325,32 +335,20 @@ class Panel:
         if self.logic.running:
             self.logic.cancel()
             return
-        if not self._packages_ready():
+        wheels = str(self.ui.wheelsPathLineEdit.currentPath)
+        plan = self._plan(Path(wheels) if wheels else None)
+        if reason := dependencies.provide(plan, self._dialogs, self._installer):
+            self._on_failed(reason)
             return
         self.ui.logText.setPlainText("")
         self._outcome, self._failure = None, ""
+        self._segmented = self._volume_ids()
         self.ui.progressBar.setValue(0)
         self.ui.statusLabel.setText(progress_text(Progress("preparing", 0.0)))
         try:
             self.logic.start(self._parameters)
         except ValueError as reason:
             self._on_failed(str(reason))
-
-    def _packages_ready(self) -> bool:
-        text = str(self.ui.wheelsPathLineEdit.currentPath)
-        plan = self._plan(Path(text) if text else None)
-        if not plan.packages:
-            return True
-        if not self._dialogs.ask(plan.explanation()):
-            self._on_failed(_("Required Python packages are not installed."))
-            return False
-        try:
-            with self._dialogs.busy():
-                self._installer.install(plan.packages, plan.wheels)
-        except RuntimeError as error:
-            self._on_failed(str(error))
-            return False
-        return True
 
     # --- signals of the logic
 
@@ -363,6 +361,7 @@ class Panel:
 
     def _on_finished(self, outcome: Outcome) -> None:
         self._outcome = outcome
+        self._parameters.result = outcome.node
         self._refresh()
         if outcome.volume is not None:
             scene.present(outcome.volume)
@@ -386,6 +385,7 @@ class Panel:
     def _undo(self) -> None:
         self.logic.undo()
         self._outcome = None
+        self._parameters.result = None
         self._refresh()
 
     def _show_card(self) -> None:

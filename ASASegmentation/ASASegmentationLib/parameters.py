@@ -13,7 +13,8 @@ from asa.models import ModelFolder, list_models
 from asa.request import SegmentRequest
 from asa.tasks import TASKS, Modality, Task
 
-_VOLUME, _SEGMENTATION = "ASA.volume.", "ASA.segmentation"
+_VOLUME, _SUGGESTED, _SEGMENTATION = "ASA.volume.", "ASA.suggested.", "ASA.segmentation"
+_RESULT = "ASA.result"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Parameters:
         self.node.EndModify(modified)
 
     @property
+    def stored(self) -> bool:
+        """Whether the node holds settings."""
+        return bool(self.node.GetParameter("task"))
+
+    @property
     def task(self) -> Task:
         """The selected task."""
         return TASKS[self.settings.task]
@@ -103,6 +109,15 @@ class Parameters:
     def set_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         """Select the volume of a modality; None for none."""
         self.node.SetNodeReferenceID(_VOLUME + modality, volume.GetID() if volume is not None else None)
+
+    def suggest_volume(self, modality: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        """Set the volume of a modality as a suggestion, which lasts until the user changes it."""
+        self.node.SetNodeReferenceID(_SUGGESTED + modality, volume.GetID() if volume is not None else None)
+        self.set_volume(modality, volume)
+
+    def is_suggested(self, modality: str) -> bool:
+        """Whether the volume of a modality, or its absence, is not the user's choice."""
+        return self.node.GetNodeReference(_SUGGESTED + modality) is self.volume(modality)
 
     @property
     def model(self) -> ModelFolder | None:
@@ -141,6 +156,16 @@ class Parameters:
     @segmentation.setter
     def segmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         self.node.SetNodeReferenceID(_SEGMENTATION, node.GetID() if node is not None else None)
+
+    @property
+    def result(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation whose results the panel shows; None for the newest one."""
+        node: slicer.vtkMRMLSegmentationNode | None = self.node.GetNodeReference(_RESULT)
+        return node
+
+    @result.setter
+    def result(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        self.node.SetNodeReferenceID(_RESULT, node.GetID() if node is not None else None)
 
 
 def _probability(text: str) -> float:

@@ -10,16 +10,21 @@ import importlib.metadata
 import importlib.util
 import re
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import slicer
 from slicer.i18n import tr as _
 
+if TYPE_CHECKING:
+    from ASASlicerLib.dialogs import Dialogs
+
 TORCH = "torch"
+_EXTENSION = "PyTorchUtils"  # the module of the extension PyTorch
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,19 @@ class Plan:
     wheels: Path | None
     destination: str
     purpose: str = "Segmentation"
+    extension: bool = True  # whether Slicer's extension PyTorch is there, which installs it
+
+    @property
+    def obstacle(self) -> str:
+        """Why nothing can be installed, as a sentence, or ""."""
+        if self.extension or self.wheels is not None or all(package.module != TORCH for package in self.packages):
+            return ""
+        text = _(
+            "{purpose} needs PyTorch, which the extension PyTorch installs. Install that extension in the Extensions "
+            "Manager (View menu), restart Slicer, and try again. Without internet, choose a folder with the packages "
+            "under Advanced."
+        )
+        return text.format(purpose=self.purpose)
 
     @property
     def megabytes(self) -> int:
@@ -157,12 +175,33 @@ def gpu_unused() -> str:
 
 def plan(wheels: Path | None) -> Plan:
     """Return what segmentation would install. `wheels`: folder of wheel files for an offline installation."""
-    return Plan(missing(), gpu_present(), wheels, _destination())
+    return Plan(missing(), gpu_present(), wheels, _destination(), extension=_extension_present())
 
 
 def training_plan(wheels: Path | None) -> Plan:
     """Return what training would install."""
-    return Plan(missing(packages=TRAINING_PACKAGES), gpu_present(), wheels, _destination(), "Training")
+    packages = missing(packages=TRAINING_PACKAGES)
+    return Plan(packages, gpu_present(), wheels, _destination(), "Training", _extension_present())
+
+
+def provide(plan: Plan, dialogs: Dialogs, installer: Installer) -> str:
+    """Install what is missing once the user agrees; return why not, as a sentence, or "" if all is there."""
+    if not plan.packages:
+        return ""
+    if plan.obstacle:
+        return plan.obstacle
+    if not dialogs.ask(plan.explanation()):
+        return _("Required Python packages are not installed.")
+    try:
+        with dialogs.busy():
+            installer.install(plan.packages, plan.wheels)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def _extension_present() -> bool:
+    return _EXTENSION in sys.modules or importlib.util.find_spec(_EXTENSION) is not None
 
 
 def _destination() -> str:
@@ -203,7 +242,7 @@ class SlicerInstaller:
 
     def _install_torch(self, package: Package) -> None:
         try:
-            utilities: Any = importlib.import_module("PyTorchUtils")
+            utilities: Any = importlib.import_module(_EXTENSION)
         except ImportError:
             raise RuntimeError(
                 _("Install the extension PyTorch in the Extensions Manager and restart Slicer.")

@@ -53,7 +53,7 @@ class SlicerDialogs:
 
     def choose_file(self, proposed: str) -> str:
         """Return the file to write, or "" if the user cancelled."""
-        kinds = [(_("Segmentation"), "seg.nrrd"), (_("Label map"), "nii"), (_("DICOM"), "dcm")]
+        kinds = [(_("Segmentation"), "seg.nrrd"), (_("Label map"), "nii.gz *.nii"), (_("DICOM"), "dcm")]
         kinds += [(_("Table"), "csv"), (_("Picture"), "png")]
         filters = ";;".join(f"{title} (*.{ending})" for title, ending in kinds)
         return str(qt.QFileDialog.getSaveFileName(None, _("Export"), proposed, filters) or "")

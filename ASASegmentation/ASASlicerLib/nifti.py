@@ -6,6 +6,7 @@ written by the engine or by this module are read.
 
 from __future__ import annotations
 
+import gzip
 import struct
 import zlib
 from collections.abc import Callable
@@ -29,10 +30,11 @@ _CODES: dict[np.dtype[Any], int] = {
 }
 _SCANNER, _MILLIMETRES = 1, 2
 _GZIP = b"\x1f\x8b"
+_COMPRESSION = 5  # of 9: label maps become hardly smaller beyond it, and take several times as long
 
 
 def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.ndarray) -> Steps[None]:
-    """Write a volume with its 4x4 affine from (i, j, k) to RAS in mm.
+    """Write a .nii or .nii.gz file: a volume with its 4x4 affine from (i, j, k) to RAS in mm.
 
     `voxels` returns the array (K, J, I), in Slicer's axis order; it is called at each step, so that no view of the
     application's memory is kept. 64-bit integers and half floats become float32.
@@ -53,7 +55,7 @@ def write_nifti(path: Path, voxels: Callable[[], np.ndarray], ijk_to_ras: np.nda
     struct.pack_into("<hh", header, 252, 0, _SCANNER)
     struct.pack_into("<12f", header, 280, *np.asarray(ijk_to_ras, dtype=float)[:3].ravel())
     struct.pack_into("<4s", header, 344, b"n+1\0")
-    with path.open("wb") as stream:
+    with gzip.open(path, "wb", _COMPRESSION) if path.suffix == ".gz" else path.open("wb") as stream:
         stream.write(header)
         for slab in slabs(shape, kind.itemsize):
             stream.write(np.ascontiguousarray(voxels()[slab], dtype=kind.newbyteorder("<")).data)

@@ -38,6 +38,22 @@ else:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def walk(tree: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder below ``tree``, itself included, with the names of its folders and files, as ``os.walk`` does.
+
+    Links to folders are followed: data sets are often shared by linking subjects. A folder is visited once, so that a
+    link to a folder above it does not lead round in circles.
+    """
+    seen = {os.path.realpath(tree)}
+    for folder, subfolders, files in os.walk(tree, followlinks=True):
+        yield Path(folder), subfolders, files
+        for name in list(subfolders):
+            real = os.path.realpath(Path(folder) / name)
+            if real in seen:
+                subfolders.remove(name)
+            seen.add(real)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same folder, moved onto ``path`` once the block ends without an error.

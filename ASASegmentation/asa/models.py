@@ -1,6 +1,8 @@
 """Model folders: weights (safetensors), model.json, CARD.md. Found without configuration in every kind of installation.
 
-:mod:`asa.model_description` says what stands in a model.json.
+:mod:`asa.model_description` says what stands in a model.json. A task's default is the shipped model: a user's own model
+is used where its name is given, whatever its scores. Folders in ``$ASA_MODELS`` come first, because setting it is such
+a choice.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from asa.errors import InputError, ModelError
@@ -74,6 +78,14 @@ class ModelFolder:
 
 
 @dataclass(frozen=True)
+class HiddenModel:
+    """A model that is not found by its name because another one of that name comes first."""
+
+    model: ModelFolder
+    by: ModelFolder
+
+
+@dataclass(frozen=True)
 class BrokenModel:
     """A folder on the search path whose model.json cannot be used; ``problem`` is a sentence that says why."""
 
@@ -99,21 +111,47 @@ def user_models() -> Path | None:
 
 
 def search_path() -> list[Path]:
-    """Folders that may hold models, nearest first: $ASA_MODELS, the user's, a wheel, a Slicer package, a checkout."""
+    """Folders that may hold models, in order of precedence: $ASA_MODELS, those that ship, the user's own."""
     package = Path(__file__).resolve().parent
-    places = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p]
-    places += [own] if (own := user_models()) is not None else []
+    named = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p]
+    own = user_models()
     # wheel: asa/Resources; Slicer package: asa lies beside Resources; checkout: Resources beside ASASegmentation/
-    return places + [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
+    shipped = [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
+    return [*named, *shipped, *([] if own is None else [own])]
 
 
 def list_models(task: str | None = None) -> list[ModelFolder]:
-    """Return every usable model on the search path, the first of each name; :func:`broken_models` has the others."""
+    """Return every usable model on the search path, the first of each name.
+
+    The first one of a task is its default. :func:`hidden_models` and :func:`broken_models` have the others.
+    """
     found: dict[str, ModelFolder] = {}
     for model in _survey():
-        if isinstance(model, ModelFolder) and task in (None, model.task):
+        if isinstance(model, ModelFolder):
             found.setdefault(model.name, model)
-    return list(found.values())
+    return [model for model in found.values() if task in (None, model.task)]
+
+
+def hidden_models() -> list[HiddenModel]:
+    """Return every usable model whose name another one has that comes first."""
+    first = {model.name: model for model in list_models()}
+    usable = (model for model in _survey() if isinstance(model, ModelFolder))
+    return [HiddenModel(model, first[model.name]) for model in usable if first[model.name].path != model.path]
+
+
+def better_models(model: ModelFolder) -> list[ModelFolder]:
+    """Return the other models for the task whose highest mean Dice, on any one data set, is higher than this one's.
+
+    They are to be offered, not taken: their scores may be from other cases, or from cases that chose their weights.
+    Nothing is compared with a model without scores.
+    """
+    own = _best_mean(model)
+    return [other for other in list_models(model.task) if own > 0 and _best_mean(other) > own]
+
+
+def _best_mean(model: ModelFolder) -> float:
+    """Highest mean Dice over the structures of one data set; 0 where the model has no scores."""
+    return max((mean(scores.values()) for scores in model.description.scores.values() if scores), default=0.0)
 
 
 def broken_models() -> list[BrokenModel]:
@@ -126,8 +164,7 @@ def _survey() -> Iterator[ModelFolder | BrokenModel]:
     for place in search_path():
         for file in sorted(place.glob(f"*/{DESCRIPTION}")):
             try:
-                model = open_model(file.parent)
-                check_complete(file.with_name(WEIGHTS))
+                model = _usable(file.parent, _stamp(file), _stamp(file.with_name(WEIGHTS)))
             except ModelError as error:
                 yield BrokenModel(file.parent, str(error))
             except OSError as error:
@@ -169,8 +206,25 @@ def open_model(path: Path) -> ModelFolder:
     return ModelFolder(path, read_description(path / DESCRIPTION))
 
 
+@lru_cache(maxsize=256)
+def _usable(folder: Path, *_stamps: tuple[int, int] | None) -> ModelFolder:
+    """A complete model; looked at again only once its files have changed: the panels list models with each click."""
+    model = open_model(folder)
+    check_complete(folder / WEIGHTS)
+    return model
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Time of the last change and size of a file; None if there is none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
-    """Return a model by folder, by name, or (None) the first one for ``task``.
+    """Return a model by folder, by name, or (None) the default for ``task``: the first of :func:`list_models`.
 
     Raises:
         ModelError: there is none, its model.json cannot be used, or it is for another task.

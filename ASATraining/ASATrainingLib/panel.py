@@ -7,6 +7,8 @@ A tab is a .ui file and a class:
 
         def __init__(self, widget, logic, dialogs): ...   # widget: what slicer.util.loadUI made of FILE
         def close(self): ...                              # releases timers, observers and signals
+        def enter(self): ...                              # optional: the tab comes to the front
+        def leave(self): ...                              # optional: another tab or module does
 
 A new tab is listed in `_tabs` below with its title. Contract for tabs:
 
@@ -93,6 +95,8 @@ class Panel:
             form = slicer.util.loadUI(str(forms / tab.FILE))
             self.ui.tabWidget.addTab(form, title)
             self.tabs[tab.TITLE] = tab(form, logic, dialogs)
+        self._shown_tab: Any = None  # None while another module is open
+        self.ui.tabWidget.connect("currentChanged(int)", lambda _index: self.enter())
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -102,6 +106,7 @@ class Panel:
     def close(self) -> None:
         """Release the scene and the tabs; runs continue."""
         self._timer.stop()
+        self.leave()
         if self._settings is not None:
             self.logic.release(self._settings)
         for tab in self.tabs.values():
@@ -111,6 +116,21 @@ class Panel:
             signal.disconnect(listener)
         for event in self._observations:
             slicer.mrmlScene.RemoveObserver(event)
+
+    def enter(self) -> None:
+        """Tell the tabs which of them is in front: some have a view layout of their own."""
+        shown = list(self.tabs.values())[self.ui.tabWidget.currentIndex]
+        if shown is not self._shown_tab:
+            self.leave()
+            self._shown_tab = shown
+            if hasattr(shown, "enter"):
+                shown.enter()
+
+    def leave(self) -> None:
+        """Give the user's view layout back."""
+        shown, self._shown_tab = self._shown_tab, None
+        if hasattr(shown, "leave"):
+            shown.leave()
 
     def _connect(self) -> None:
         ui, logic, mrml = self.ui, self.logic, slicer.mrmlScene
@@ -164,16 +184,10 @@ class Panel:
             control.setVisible(bool(missing))
 
     def _install(self) -> None:
-        plan = self._plan(None)
-        if plan.packages:  # otherwise only the engine is asked again
-            if not self._dialogs.ask(plan.explanation()):
-                return
-            try:
-                with self._dialogs.busy():
-                    self._installer.install(plan.packages, plan.wheels)
-            except RuntimeError as error:
-                self._dialogs.tell(str(error))
+        reason = dependencies.provide(self._plan(None), self._dialogs, self._installer)
         self._show_packages()
+        if reason:
+            self.ui.packagesLabel.setText(reason)
         self.tabs[WatchTab.TITLE].show_board_button()
         self.ask_engine()
 

@@ -17,17 +17,24 @@ import argparse
 import dataclasses
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asa import batch, job, program
-from asa.errors import AsaError, Cancelled, InputError, ResourceError
-from asa.files import protect_inputs
-from asa.models import find_model
-from asa.request import ALIGNMENTS, REORIENTATIONS, SegmentRequest
-from asa.tasks import TASKS, Modality
-from ASASlicerLib.proposal.matching import Candidate, propose
+_NOT_FOUND = ""  # the module that is missing
+try:
+    from asa import batch, job, program
+    from asa.errors import AsaError, Cancelled, InputError, ResourceError
+    from asa.files import protect_inputs
+    from asa.models import find_model
+    from asa.request import ALIGNMENTS, REORIENTATIONS, SegmentRequest
+    from asa.tasks import TASKS, Modality
+    from ASASlicerLib.proposal.matching import Candidate, propose
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    _NOT_FOUND = str(error.name)
 
 # DICOM tags that distinguish series and patients, by keyword.
 _TAGS = {
@@ -222,5 +229,20 @@ def leave(code: int) -> None:
         sys.exit(code)
 
 
+def guarded_main() -> int:
+    """Exit code of the program. Whatever goes wrong, Slicer is not left open without a window."""
+    if _NOT_FOUND:
+        advice = "In Slicer, add the folder ASASegmentation to the additional module paths; elsewhere, install asa."
+        print(f"Error: {_NOT_FOUND} cannot be imported. {advice}", file=sys.stderr)
+        return 1
+    try:
+        return main()
+    except SystemExit as end:  # wrong options, or --help
+        return end.code if isinstance(end.code, int) else 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
 if __name__ == "__main__":
-    leave(main())
+    leave(guarded_main())

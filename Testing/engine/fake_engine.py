@@ -95,6 +95,8 @@ def modules() -> dict[str, ModuleType]:
             "find_model": find_model,
             "list_models": lambda: [find_model()],
             "broken_models": list,
+            "hidden_models": list,
+            "better_models": lambda model: [],
         },
     }
     made = {name: ModuleType(name) for name in contents}

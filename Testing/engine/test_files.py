@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from asa import files
+from asa.data.scans import find_scans
 from asa.errors import OutputError
-from asa.files import atomic_path, write_json, write_text
+from asa.files import atomic_path, walk, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -106,3 +107,20 @@ def test_text_and_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", float("nan"))
     assert "Größe" in (tmp_path / "a.json").read_text(encoding="utf-8"), "the old file stays"
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    subject = tmp_path / "elsewhere" / "sub-01" / "anat"
+    subject.mkdir(parents=True)
+    (subject / "sub-01_T1w.nii.gz").touch()
+    tree = tmp_path / "study"
+    tree.mkdir()
+    try:
+        (tree / "sub-01").symlink_to(tmp_path / "elsewhere" / "sub-01", target_is_directory=True)
+        (subject / "up").symlink_to(tree, target_is_directory=True)
+    except OSError:
+        pytest.skip("no links can be made here")
+    found = [name for _folder, _below, here in walk(tree) for name in here]
+    assert found == ["sub-01_T1w.nii.gz"]
+    (scan,) = find_scans(tree)[0]
+    assert scan.path.as_posix() == "sub-01/anat/sub-01_T1w.nii.gz"

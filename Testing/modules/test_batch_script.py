@@ -152,6 +152,27 @@ def test_a_missing_package_is_a_sentence(script: ModuleType, monkeypatch: pytest
     assert "segment one head" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fault", ["no engine", "a bug", "wrong options"])
+def test_slicer_is_not_left_open(fault: str, tmp_path: Path) -> None:
+    """Run as Slicer runs it: its python has an application, which goes on after the script unless told to end."""
+    causes = {"no engine": "sys.modules['asa'] = None", "a bug": "import asa.batch; del asa.batch.find_cases"}
+    words = ["--wrong"] if fault == "wrong options" else ["--input", "a.nii", "--output", str(tmp_path / "out")]
+    code = (
+        "import runpy, sys, types\n"
+        "slicer = sys.modules['slicer'] = types.ModuleType('slicer')\n"
+        "slicer.app, slicer.util = object(), types.SimpleNamespace(exit=lambda code: print('left with', code))\n"
+        f"{causes.get(fault, '')}\n"
+        f"sys.argv = [{str(SCRIPT)!r}, *{words!r}]\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "ASASegmentation")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8")
+    expected = {"no engine": "left with 1", "a bug": "left with 1", "wrong options": "left with 2"}[fault]
+    assert expected in done.stdout, done.stderr
+    if fault == "no engine":
+        assert "cannot be imported" in done.stderr
+
+
 @pytest.mark.slow
 def test_three_heads_and_a_broken_one_and_again(data_root: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.nii.gz"

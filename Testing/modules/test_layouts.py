@@ -42,6 +42,8 @@ def test_four_slice_views(scene: Any, logic: Any) -> None:
     assert views(logic) == list(layouts.SLICE_VIEWS)
     nodes = [layouts.slice_view(scene, name)[0] for name in layouts.SLICE_VIEWS]
     assert {view.GetOrientation() for view in nodes} == {"Axial"}
+    assert [view.GetLayoutLabel() for view in nodes] == ["Original", "Masked", "Reconstruction", "Error"]
+    assert len({view.GetLayoutColor() for view in nodes}) == 4
     assert not any(" " in view.GetID() for view in nodes)  # else what refers to it is lost with the scene
     count = scene.GetNumberOfNodes()
     layouts.show_four(scene)

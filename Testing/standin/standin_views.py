@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import qt
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
@@ -21,6 +22,74 @@ _VIEW_MANAGERS = (
     "vtkMRMLSegmentationsDisplayableManager3D",
     "vtkMRMLOrientationMarkerDisplayableManager",
 )
+
+
+class SliceViews:
+    """The slice views of the current layout, as far as their controllers and their sizes change the scene.
+
+    As in Slicer, a view gets its logic and its size only when Qt works after a change of the layout, and the opacity
+    slider in its bar follows its composite node: a slider that moves is taken for the user's, who is linked with the
+    other views.
+    """
+
+    SIZE = (400, 300)
+
+    def __init__(self) -> None:
+        self._application = slicer.app.applicationLogic()
+        self._layout = slicer.vtkMRMLLayoutLogic()
+        self._layout.SetMRMLScene(slicer.mrmlScene)
+        self._logics: dict[str, Any] = {}
+        self._sliders: dict[str, float] = {}
+        self._observed: list[tuple[Any, int]] = []
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._lay_out)
+        self._observe(self._layout.GetLayoutNode(), lambda *_: self._timer.start())
+
+    def close(self) -> None:
+        """Removes the views."""
+        self._timer.stop()
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        for logic in self._logics.values():
+            self._application.GetSliceLogics().RemoveItem(logic)
+            logic.SetMRMLScene(None)
+        self._layout.SetMRMLScene(None)
+
+    @property
+    def laid_out(self) -> set[str]:
+        """The names of the views that have a logic and a size."""
+        return set(self._logics)
+
+    def _observe(self, node: Any, callback: Any) -> None:
+        self._observed.append((node, node.AddObserver("ModifiedEvent", callback)))
+
+    def _lay_out(self) -> None:
+        nodes = self._layout.GetViewNodes()
+        for node in (nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())):
+            if not node.IsA("vtkMRMLSliceNode"):
+                continue
+            name = node.GetLayoutName()
+            if name not in self._logics:
+                self._logics[name] = logic = slicer.vtkMRMLSliceLogic()
+                logic.SetMRMLApplicationLogic(self._application)
+                logic.SetMRMLScene(slicer.mrmlScene)
+                logic.SetSliceNode(node)
+                self._application.GetSliceLogics().AddItem(logic)
+                self._observe(logic.GetSliceCompositeNode(), lambda *_, name=name: self._move_slider(name))
+                self._move_slider(name)
+            node.SetDimensions(*self.SIZE, 1)
+
+    def _move_slider(self, name: str) -> None:
+        logic = self._logics[name]
+        opacity = logic.GetSliceCompositeNode().GetForegroundOpacity()
+        if self._sliders.get(name) == opacity:
+            return
+        self._sliders[name] = opacity
+        logic.StartSliceCompositeNodeInteraction(slicer.vtkMRMLSliceCompositeNode.ForegroundOpacityFlag)
+        logic.GetSliceCompositeNode().SetForegroundOpacity(opacity)
+        logic.EndSliceCompositeNodeInteraction()
 
 
 def slice_picture(
@@ -115,6 +184,10 @@ def plot_picture(chart: Any, size: tuple[int, int], dark: bool = False) -> np.nd
     for place, title in ((vtk.vtkAxis.BOTTOM, chart.GetXAxisTitle()), (vtk.vtkAxis.LEFT, chart.GetYAxisTitle())):
         axis = drawn.GetAxis(place)
         axis.SetTitle(title)
+        bottom = place == vtk.vtkAxis.BOTTOM
+        if not (chart.GetXAxisRangeAuto() if bottom else chart.GetYAxisRangeAuto()):
+            axis.SetBehavior(vtk.vtkAxis.FIXED)
+            axis.SetUnscaledRange(*(chart.GetXAxisRange() if bottom else chart.GetYAxisRange()))
         axis.GetPen().SetColorF(*ink)
         axis.GetGridPen().SetColorF(*(0.5 * (a + b) for a, b in zip(ink, paper, strict=True)), 0.35)
         for text in (axis.GetTitleProperties(), axis.GetLabelProperties()):

@@ -22,7 +22,9 @@ class ExportError(Exception):
 
 
 def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b"") -> None:
-    """Write a file in the format given by its name: .seg.nrrd, .nii, .dcm, .csv, or .png (the bytes `overview`).
+    """Write a file in the format given by its name: .seg.nrrd, .nii.gz, .nii, .dcm, .csv, or .png.
+
+    `overview` are the bytes of the .png file.
 
     Raises:
         ExportError: the format is unknown, or the file cannot be written; the message is for the user.
@@ -31,7 +33,7 @@ def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b
     try:
         if name.endswith(".seg.nrrd"):
             _export_segmentation(node, path)
-        elif name.endswith(".nii"):
+        elif name.endswith((".nii", ".nii.gz")):
             _export_label_map(node, path)
         elif name.endswith(".dcm"):
             _export_dicom(node, path)
@@ -40,7 +42,7 @@ def export(node: slicer.vtkMRMLSegmentationNode, path: Path, overview: bytes = b
         elif name.endswith(".png"):
             _export_overview(path, overview)
         else:
-            raise ExportError(_("Choose a file name that ends in .seg.nrrd, .nii, .dcm, .csv or .png."))
+            raise ExportError(_("Choose a file name that ends in .seg.nrrd, .nii.gz, .nii, .dcm, .csv or .png."))
     except OSError as error:
         reason = error.strerror or error
         raise ExportError(_("{path} cannot be written: {reason}.").format(path=path, reason=reason)) from error

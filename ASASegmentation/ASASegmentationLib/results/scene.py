@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from ASASlicerLib.steps import Steps
 
 TASK_ATTRIBUTE = "ASA.task"
 _DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE = "ASA.doubts", "ASA.warnings"
+_ROWS_ATTRIBUTE = "ASA.rows"
 _TABLE_REFERENCE = "ASA.volumes"
 
 
@@ -96,7 +98,7 @@ def present(volume: slicer.vtkMRMLVolumeNode) -> None:
 
 def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
     """Return a function that restores the current volume table, warnings and task of a segmentation."""
-    names = (TASK_ATTRIBUTE, _DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE)
+    names = (TASK_ATTRIBUTE, _DOUBTS_ATTRIBUTE, _WARNINGS_ATTRIBUTE, _ROWS_ATTRIBUTE)
     attributes = {name: node.GetAttribute(name) for name in names}
     table = volume_table(node)
     values = vtk.vtkTable()
@@ -113,6 +115,25 @@ def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
             now.SetAndObserveTable(values)
 
     return restore
+
+
+def hide_others(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """Hide the other visible segmentations that ASA created on the same scan, and return them."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    scan = node.GetNodeReference(role)
+    if scan is None:
+        return []
+    same = [one for one in segmentations(node.GetScene()) if one is not node and one.GetNodeReference(role) is scan]
+    shown = [one for one in same if one.GetDisplayNode() is not None and one.GetDisplayNode().GetVisibility()]
+    for other in shown:
+        other.GetDisplayNode().SetVisibility(False)
+    return shown
+
+
+def segmentations(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSegmentationNode]:
+    """Return the segmentations with a result of ASA, oldest first."""
+    found = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    return [node for node in found if task_name(node) and volume_table(node) is not None]
 
 
 def task_name(node: slicer.vtkMRMLSegmentationNode) -> str:
@@ -143,6 +164,21 @@ def _columns() -> dict[str, str]:
         "right_ml": _("R mL"),
         "asymmetry_percent": _("L−R %"),
     }
+
+
+def set_rows(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Store the rows of volumes.json, as the engine measured them, with their segmentation."""
+    node.SetAttribute(_ROWS_ATTRIBUTE, json.dumps(list(rows)))
+
+
+def rows_of(node: slicer.vtkMRMLSegmentationNode) -> list[Mapping[str, Any]]:
+    """Return the rows stored by `set_rows`; none in a scene of an older version."""
+    try:
+        rows = json.loads(node.GetAttribute(_ROWS_ATTRIBUTE) or "[]")
+    except ValueError:
+        return []
+    needed = {"name", "kind", "values", *_columns()}
+    return [row for row in rows if isinstance(row, dict) and needed <= set(row)] if isinstance(rows, list) else []
 
 
 def set_volume_table(node: slicer.vtkMRMLSegmentationNode, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ from ASASlicerLib.steps import Steps, finish
 
 _FINGERPRINT_TAG = "ASA.fingerprint"
 _MADE_ATTRIBUTE = "ASA.segments"
+_STATUS_TAG = "Segmentation.Status"  # how far the user is with a segment, in Slicer's Segment Editor
 _CORNER_MM = 0.1
 
 
@@ -107,6 +108,25 @@ def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> SegmentStatus:
     return SegmentStatus(State.UNCHANGED if same else State.EDITED, found)
 
 
+def users_own(node: slicer.vtkMRMLSegmentationNode, keys: Iterable[str]) -> Steps[dict[str, Voxels | None]]:
+    """Find the segments that are no longer as ASA made them, in steps.
+
+    Args:
+        node: Segmentation.
+        keys: Ids of the segments of the result.
+
+    Returns:
+        Segment id -> voxels, None for segments that the user removed.
+    """
+    found = {}
+    for key in keys:
+        status = inspect(node, key)
+        if status.state in (State.EDITED, State.REMOVED, State.FOREIGN):
+            found[key] = status.voxels
+        yield True
+    return found
+
+
 def segment_tag(segment: slicer.vtkSegment, name: str) -> str:
     """Return a tag of a segment, or "" if it is not set."""
     value = vtk.reference("")
@@ -168,8 +188,8 @@ def update(
 ) -> Iterator[Undo]:
     """Update a node: replace unedited segments, add new ones, and leave all others unchanged.
 
-    A replaced segment keeps its name and colour. The update handles one segment at a time, so that the GUI stays
-    responsive; each yielded undo reverts everything done so far.
+    A replaced segment keeps its name, colour, terminology and display. The update handles one segment at a time, so
+    that the GUI stays responsive; each yielded undo reverts everything done so far.
 
     Args:
         node: Segmentation to update.
@@ -184,12 +204,15 @@ def update(
     undo = Undo(node, made_before=node.GetAttribute(_MADE_ATTRIBUTE) or "")
     order = _order(node)
     for key, segment in segments.items():
+        if found[key].state not in {*replaceable, State.ABSENT}:
+            _clear(segment)
+            yield undo
+    for key, segment in segments.items():
         state, old_voxels = found[key].state, found[key].voxels
         if state in replaceable and old_voxels is not None:
             old = node.GetSegmentation().GetSegment(key)
             undo.replaced[key] = Replaced(_metadata(old), old_voxels, old.GetRepresentation(CLOSED_SURFACE))
-            segment.SetName(old.GetName())
-            segment.SetColor(old.GetColor())
+            _inherit(segment, old)
             _put(node, key, segment)
         elif state is State.ABSENT:
             undo.added.append(key)
@@ -206,8 +229,35 @@ def has_surfaces(node: slicer.vtkMRMLSegmentationNode) -> bool:
 
 
 def _put(node: slicer.vtkMRMLSegmentationNode, key: str, segment: slicer.vtkSegment) -> None:
+    """Replace a segment; how it is displayed belongs to its id and stays."""
+    displays = [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
+    removed = [display for display in displays if display.GetRemoveUnusedDisplayProperties()]
+    for display in removed:
+        display.SetRemoveUnusedDisplayProperties(False)
     node.GetSegmentation().RemoveSegment(key)  # removes its voxels from an image shared with other segments
     node.GetSegmentation().AddSegment(segment, key)
+    for display in removed:
+        display.SetRemoveUnusedDisplayProperties(True)
+
+
+def _inherit(segment: slicer.vtkSegment, old: slicer.vtkSegment) -> None:
+    """Give a new segment the name, colour and tags of the one that it replaces, but for those about its voxels."""
+    label, fingerprint = segment.GetLabelValue(), segment_tag(segment, _FINGERPRINT_TAG)
+    segment.DeepCopyMetadata(old)
+    segment.SetLabelValue(label)
+    segment.SetTag(_FINGERPRINT_TAG, fingerprint)
+    segment.RemoveTag(_STATUS_TAG)
+
+
+def _clear(segment: slicer.vtkSegment) -> None:
+    """Erase a segment that is not added from the image that it shares with others, where Slicer would paint it."""
+    image = segment.GetRepresentation(BINARY_LABELMAP)
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None:
+        return
+    array = vtk_to_numpy(scalars)
+    array[array == segment.GetLabelValue()] = 0
+    scalars.Modified()
 
 
 def _metadata(segment: slicer.vtkSegment) -> slicer.vtkSegment:

@@ -1,4 +1,4 @@
-"""Volume table of a segmentation in which an update kept the user's edits."""
+"""Volume table of a segmentation with segments that the user edited or removed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _UNKNOWN = ("percent_of_brain", "left_ml", "right_ml", "asymmetry_percent")
 def retained_rows(
     rows: Iterable[Mapping[str, Any]], task: Task, kept: Mapping[str, Voxels | None]
 ) -> list[Mapping[str, Any]]:
-    """Return the rows of `volumes.json` that remain valid after segments were kept.
+    """Return the rows of `volumes.json` that remain valid, with the volumes of the user's own segments.
 
-    A kept segment gets its own volume, a removed one loses its row. Sums that include it are dropped, because they
+    Such a segment gets its own volume, a removed one loses its row. Sums that include it are dropped, because they
     were computed from the engine's result.
 
     Args:

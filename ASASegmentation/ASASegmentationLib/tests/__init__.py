@@ -7,7 +7,8 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from ASASegmentationLib.tests import test_before, test_edits, test_panel
+    from ASASegmentationLib.tests import test_bad_input, test_before, test_edits, test_panel, test_suggestions
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    return unittest.TestSuite([load(test_before), load(test_panel), load(test_edits)])
+    modules = (test_before, test_suggestions, test_panel, test_edits, test_bad_input)
+    return unittest.TestSuite([load(module) for module in modules])

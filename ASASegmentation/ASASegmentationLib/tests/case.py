@@ -11,12 +11,15 @@ from unittest import mock
 
 import numpy as np
 import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
 from asa.tasks import TASKS
 from ASASegmentationLib.logic import SegmentationLogic
 from ASASegmentationLib.panel import Panel
 from ASASegmentationLib.parameters import Parameters
 from ASASegmentationLib.results import scene
+from ASASegmentationLib.segments.build import BINARY_LABELMAP
 from ASASegmentationLib.tests.fakes import FakeRunner
 from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, add_head, nothing_missing
 from ASASlicerLib.tests.scene import parameter_node, wait_for
@@ -59,6 +62,7 @@ class PanelTestCase(unittest.TestCase):
     def tearDown(self) -> None:
         self.panel.close()
         self.widget.close()
+        self.widget.deleteLater()
         slicer.mrmlScene.Clear(0)
 
     @property
@@ -108,3 +112,20 @@ class PanelTestCase(unittest.TestCase):
         array = self.array(node, segment).copy()
         array[:, : array.shape[1] // 2] = 0
         slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment, volume)
+
+    def stray_labels(self, node: slicer.vtkMRMLSegmentationNode) -> set[int]:
+        """Label values in the images of a segmentation that belong to none of the segments stored in that image.
+
+        Slicer paints such voxels in an arbitrary colour, in each slice view.
+        """
+        segmentation = node.GetSegmentation()
+        owned: dict[vtk.vtkImageData, set[int]] = {}
+        for key in segmentation.GetSegmentIDs():
+            segment = segmentation.GetSegment(key)
+            image = segment.GetRepresentation(BINARY_LABELMAP)
+            owned.setdefault(image, set()).add(segment.GetLabelValue())
+        strays: set[int] = set()
+        for image, values in owned.items():
+            scalars = image.GetPointData().GetScalars()
+            strays |= set(np.unique(vtk_to_numpy(scalars)).tolist()) - values - {0} if scalars is not None else set()
+        return strays

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
-import time
+from pathlib import Path
 
 import qt
 import slicer
@@ -12,7 +14,7 @@ import vtk
 from ASASegmentationLib.tests.case import UI_FILE, PanelTestCase
 from ASASlicerLib.dependencies import PACKAGES, Plan
 from ASASlicerLib.tests.fakes import add_head
-from ASASlicerLib.tests.scene import bent_transform, import_scene, wait_for
+from ASASlicerLib.tests.scene import bent_transform, wait_for
 
 
 class TestBeforeSegmenting(PanelTestCase):
@@ -39,22 +41,6 @@ class TestBeforeSegmenting(PanelTestCase):
         self.choose_task("tumour")
         wait_for(lambda: len(self.parameters.volumes()) == 4)
         self.assertEqual({key: node.GetName() for key, node in self.parameters.volumes().items()}, names)
-
-    def test_a_choice_is_never_replaced_by_a_proposal(self) -> None:
-        volume = self.add_proposed("something")
-        add_head("the_real_T1")
-        time.sleep(0.5)
-        slicer.app.processEvents()
-        self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
-
-    def test_a_choice_stays_when_another_scene_is_added(self) -> None:
-        volume = self.add_proposed("something")
-        add_head("the_real_T1")
-        import_scene()
-        time.sleep(0.5)
-        slicer.app.processEvents()
-        self.assertEqual(self.parameters.volume("t1").GetID(), volume.GetID())
-        self.assertEqual(self.ui.modalitySelector0.currentNodeID, volume.GetID())
 
     def test_one_volume_for_two_modalities_is_refused(self) -> None:
         volume = self.add_proposed()
@@ -100,6 +86,14 @@ class TestBeforeSegmenting(PanelTestCase):
         slicer.app.processEvents()
         self.assertFalse(self.ui.segmentButton.enabled)
 
+    def test_the_panel_fits_a_narrow_dock_whatever_the_names(self) -> None:
+        name = "sub-01_ses-02_acq-mprage_run-01_rec-norm_T1w_with_a_very_long_name_of_a_node"
+        self.add_proposed(name)
+        for task in ("tissue", "tumour", "wmh"):
+            self.choose_task(task)
+            slicer.app.processEvents()
+            self.assertLessEqual(self.widget.minimumSizeHint.width(), 330, task)
+
     def test_every_control_has_a_help_text(self) -> None:
         controls = re.findall(r'<widget class="(\w+)" name="(\w+)"', UI_FILE.read_text(encoding="utf-8"))
         silent = ("QWidget", "QLabel", "QFrame", "ctkCollapsibleButton")
@@ -119,12 +113,45 @@ class TestBeforeSegmenting(PanelTestCase):
         self.ui.cardButton.click()
         self.assertEqual(self.dialogs.messages, ["# A test model"])
 
+    def test_a_better_model_is_offered_and_not_taken(self) -> None:
+        self.add_proposed()
+        for name, dice in {"test-tissue": 0.98, "zz-mine": 0.99}.items():
+            folder = Path(os.environ["ASA_MODELS"]) / name
+            folder.mkdir(exist_ok=True)
+            info = {"format": 1, "name": name, "task": "tissue", "modalities": ["t1"], "network": {}}
+            info |= {"scores": {"validation": {"GM": dice}}}
+            (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
+            (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no tensor
+        self.panel.show_parameters()
+        self.assertEqual(self.parameters.model.name, "test-tissue")
+        self.assertIn("Ready.\nzz-mine reports a higher Dice than test-tissue", self.ui.statusLabel.text)
+        self.ui.modelComboBox.setCurrentIndex(self.ui.modelComboBox.findData("zz-mine"))
+        self.assertEqual(self.parameters.model.name, "zz-mine")
+        self.assertEqual(self.ui.statusLabel.text, "Ready.")
+
     def test_missing_packages_are_explained_once_and_installed(self) -> None:
         self.add_proposed()
         self.plan = lambda wheels: Plan(PACKAGES[:2], False, wheels, "here")
         self.start()
         self.assertIn("torch", self.dialogs.messages[0])
         self.assertEqual(self.installer.installed, list(PACKAGES[:2]))
+
+    def test_a_missing_extension_is_said_before_anything_is_asked(self) -> None:
+        self.add_proposed()
+        self.plan = lambda wheels: Plan(PACKAGES[:2], False, wheels, "here", extension=False)
+        self.ui.segmentButton.click()
+        self.assertEqual(self.dialogs.messages, [])
+        self.assertIn("Install that extension in the Extensions Manager", self.ui.statusLabel.text)
+        self.ui.wheelsPathLineEdit.setCurrentPath("wheels")  # brings PyTorch too
+        self.start()
+        self.assertEqual(self.installer.installed, list(PACKAGES[:2]))
+
+    def test_a_closed_scene_leaves_the_task_and_the_settings(self) -> None:
+        self.choose_task("wmh")
+        self.ui.deviceComboBox.setCurrentIndex(self.ui.deviceComboBox.findData("cpu"))
+        slicer.mrmlScene.Clear(0)
+        self.assertEqual((self.parameters.settings.task, self.parameters.settings.device), ("wmh", "cpu"))
+        self.assertEqual(self.ui.taskComboBox.itemData(self.ui.taskComboBox.currentIndex), "wmh")
 
     def test_a_user_who_does_not_want_packages_gets_none(self) -> None:
         self.add_proposed()

@@ -18,6 +18,8 @@ from asa.tasks import TASKS
 from ASASegmentationLib.segments.build import BINARY_LABELMAP
 from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
 from ASASegmentationLib.tests.case import PanelTestCase
+from ASASlicerLib.nifti import read_nifti
+from ASASlicerLib.steps import finish
 from ASASlicerLib.tests.fakes import add_head
 from ASASlicerLib.tests.scene import wait_for
 from ASASlicerLib.volumes import ijk_to_ras
@@ -68,6 +70,22 @@ class TestSegmenting(PanelTestCase):
         self.assertEqual(self.ui.volumesTable.rowCount, 5)
         self.assertEqual(self.table(node)[0][0], "Structure")
         self.assertTrue(self.ui.resultsSection.isVisible())
+
+    def test_names_of_structures_are_whole_in_a_narrow_panel(self) -> None:
+        self.add_proposed()
+        self.widget.resize(350, 900)
+        self.segment()
+        table, metrics = self.ui.volumesTable, self.ui.volumesTable.fontMetrics()
+        slicer.app.processEvents()
+        self.assertEqual(self.widget.width, 350)
+        for row in range(table.rowCount):
+            name = table.item(row, 0)
+            self.assertGreater(table.columnWidth(0), metrics.horizontalAdvance(name.text()) + 12, name.text())
+        self.assertTrue(table.isColumnHidden(5))
+        self.assertIn("L mL: 1.0", table.item(0, 0).toolTip())
+        self.widget.resize(900, 900)
+        slicer.app.processEvents()
+        self.assertFalse(table.isColumnHidden(5))
 
     def test_nested_regions_and_separate_parts(self) -> None:
         self.choose_task("tumour")
@@ -330,10 +348,13 @@ class TestSegmenting(PanelTestCase):
         self.add_proposed()
         self.segment()
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("a.seg.nrrd", "a.nii", "a.csv", "a.png"):
+            for name in ("a.seg.nrrd", "a.nii", "a.nii.gz", "a.csv", "a.png"):
                 self.dialogs.file = str(Path(folder) / name)
                 self.ui.exportButton.click()
                 self.assertTrue(Path(self.dialogs.file).is_file(), name)
+            plain, packed = (finish(read_nifti(Path(folder) / name)) for name in ("a.nii", "a.nii.gz"))
+            np.testing.assert_array_equal(plain[0], packed[0])
+            self.assertEqual((Path(folder) / "a.nii.gz").read_bytes()[:2], b"\x1f\x8b")
             self.dialogs.file = str(Path(folder) / "a.txt")
             self.ui.exportButton.click()
             self.assertIn(".seg.nrrd", self.dialogs.messages[-1])

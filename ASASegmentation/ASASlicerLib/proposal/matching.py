@@ -75,6 +75,12 @@ def _number(tags: Mapping[str, str], key: str) -> float | None:
         return None
 
 
+def identified_modality(candidate: Candidate) -> str | None:
+    """Return the modality key that the name says, or else the tags; "" or None as in `named_modality`."""
+    named = named_modality(candidate.name)
+    return named if named is not None else tagged_modality(candidate.tags)
+
+
 def score(candidate: Candidate, modality: str) -> float:
     """Return how well a volume fits a modality key; positive values are evidence for it."""
     total = 0.0
@@ -103,6 +109,6 @@ def propose(candidates: Sequence[Candidate], modalities: Sequence[str], required
             best, best_total = dict(pairs), total
     if not best and len(candidates) == 1 and len(required) == 1:
         (only,) = candidates
-        if named_modality(only.name) is None and tagged_modality(only.tags) is None:
+        if identified_modality(only) is None:
             return {required[0]: only.id}
     return best

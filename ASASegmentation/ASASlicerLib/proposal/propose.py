@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import slicer
 
 from asa.tasks import Modality
-from ASASlicerLib.dicom_tags import read_tags
+from ASASlicerLib.dicom_tags import instance_uids, read_tags
 from ASASlicerLib.proposal.contrast import measure_contrast
 from ASASlicerLib.proposal.matching import Candidate, propose
+from ASASlicerLib.steps import Steps, finish
 from ASASlicerLib.volumes import array_of
 
 DERIVED_ATTRIBUTE = "ASA.look"  # marks volumes that a model derived from a scan; they are named after it
@@ -31,10 +32,39 @@ def propose_volumes(
     volumes: Iterable[slicer.vtkMRMLScalarVolumeNode], modalities: Sequence[Modality]
 ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
     """Return modality key -> volume, for the modalities with a match."""
-    keys = [modality.key for modality in modalities]
-    required = [modality.key for modality in modalities if modality.required]
     known = {volume.GetID(): volume for volume in volumes}
-    return {key: known[node] for key, node in propose(list(map(_candidate, known.values())), keys, required).items()}
+    return {key: known[node] for key, node in propose_nodes(finish(Survey().look(known.values())), modalities).items()}
+
+
+def propose_nodes(candidates: Sequence[Candidate], modalities: Sequence[Modality]) -> dict[str, str]:
+    """Return modality key -> node id, for the modalities with a match."""
+    required = [modality.key for modality in modalities if modality.required]
+    return propose(candidates, [modality.key for modality in modalities], required)
+
+
+class Survey:
+    """Matching properties of volumes, measured again only after a volume was renamed or its voxels changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, Candidate]] = {}
+
+    def look(self, volumes: Iterable[slicer.vtkMRMLScalarVolumeNode]) -> Steps[list[Candidate]]:
+        """Return the properties of volumes, in their order. A volume is measured in one step."""
+        known = {}
+        for volume in volumes:
+            node, version = volume.GetID(), _version(volume)
+            before = self._known.get(node)
+            if before is None or before[0] != version:
+                before = (version, _candidate(volume))
+                yield True
+            known[node] = before
+        self._known = known
+        return [candidate for _version, candidate in known.values()]
+
+
+def _version(volume: slicer.vtkMRMLScalarVolumeNode) -> object:
+    scalars = volume.GetImageData().GetPointData().GetScalars()
+    return (volume.GetName(), tuple(instance_uids(volume)[:1]), volume.GetSpacing(), scalars.GetMTime())
 
 
 def _candidate(volume: slicer.vtkMRMLScalarVolumeNode) -> Candidate:

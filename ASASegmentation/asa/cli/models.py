@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def command() -> None:
-    """List the models that can be used, with what they segment, how well, and their size; then those that cannot."""
+    """List the models that can be used, with what they segment, how well, and their size; then those that cannot.
+
+    The first model of a task is its default. Others are used where --model names them.
+    """
     import shutil
     import textwrap
 
-    from asa.models import broken_models, list_models
+    from asa.models import better_models, broken_models, hidden_models, list_models
 
     width = shutil.get_terminal_size().columns
 
@@ -35,8 +38,22 @@ def command() -> None:
             write("Mean Dice:", "  ")
         for line in _scores(described.scores):
             write(line, "    ")
+    for better in (other for default in _defaults(list_models()) for other in better_models(default)):
+        text = f"Not the default: {better.name} reports a higher Dice than the default for {better.task}, perhaps on"
+        write(f"{text} other cases. To use it: --model {better.name}.")
+    for hidden in hidden_models():
+        taken = f"Hidden: {one_line(str(hidden.model.path))} has the name of {one_line(str(hidden.by.path))}."
+        write(f"{taken} Rename it in its model.json to use it.")
     for broken in broken_models():
         write(f"Broken: {one_line(broken.path.name)}. {broken.problem}")
+
+
+def _defaults(models: Iterable[ModelFolder]) -> list[ModelFolder]:
+    """The first model of each task."""
+    first: dict[str, ModelFolder] = {}
+    for model in models:
+        first.setdefault(model.task, model)
+    return list(first.values())
 
 
 def _inputs(folder: ModelFolder) -> str:

@@ -7,7 +7,6 @@ again, 1 being ET and 4 oedema, and are no cases of ``brats2024``.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from asa.data.cases import Dataset, LabelledCase, find_image, find_images
 from asa.errors import InputError
+from asa.files import walk
 
 OLD_FILES = {"t1": "_t1", "t1gd": "_t1ce", "t2": "_t2", "flair": "_flair", "labels": "_seg"}
 NEW_FILES = {"t1": "-t1n", "t1gd": "-t1c", "t2": "-t2w", "flair": "-t2f", "labels": "-seg"}
@@ -54,11 +54,11 @@ def case_folders(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
     if match := re.fullmatch(pattern, root.name):
         yield root, match["subject"]
         return
-    for folder, below, _ in os.walk(root):
+    for folder, below, _files in walk(root):
         for name in sorted(below):
             if match := re.fullmatch(pattern, name):
                 below.remove(name)
-                yield Path(folder) / name, match["subject"]
+                yield folder / name, match["subject"]
 
 
 def find_brats(root: Path, year: str) -> list[LabelledCase]:

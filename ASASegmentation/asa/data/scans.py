@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from asa.errors import InputError
+from asa.files import walk
 
 IMAGE = r"\.(nii|nii\.gz|mgz)$"
 SKIPPED_FOLDERS = {"derivatives", "sourcedata", "code"}
@@ -113,6 +113,6 @@ def _name(relative: Path, subject: str, session: str) -> str:
 
 
 def _files(tree: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(tree):
+    for folder, subfolders, files in walk(tree):
         subfolders[:] = sorted(s for s in subfolders if s not in SKIPPED_FOLDERS and not s.startswith("."))
-        yield from (Path(folder) / name for name in sorted(files))
+        yield from (folder / name for name in sorted(files))

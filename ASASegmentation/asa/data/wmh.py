@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asa.data.cases import Dataset, LabelledCase, find_image, find_images
+from asa.files import walk
 
 PARTS = ("training", "test")  # of the challenge; not part of a case's name
 
@@ -12,8 +13,8 @@ PARTS = ("training", "test")  # of the challenge; not part of a case's name
 def find_wmh(root: Path) -> list[LabelledCase]:
     """``[training/]Utrecht/0/{pre/T1,pre/FLAIR,wmh}`` and likewise deeper; case numbers repeat between sites."""
     cases = []
-    for pre in sorted(root.rglob("pre")):
-        folder = pre.parent
+    for folder in sorted(folder for folder, below, _files in walk(root) if "pre" in below):
+        pre = folder / "pre"
         name = "-".join(part for part in folder.relative_to(root).parts if part not in PARTS) or folder.name
         images = find_images({"t1": pre / "T1", "flair": pre / "FLAIR"})
         cases.append(LabelledCase(name, name, images, find_image(folder / "wmh")))

@@ -38,6 +38,7 @@ class Points:
             display.SetColor(*self._colour)
             display.SetTextScale(3.0)
             display.SetGlyphScale(2.5)
+            display.SetSliceProjection(True)  # also where a slice passes beside the point
         return node
 
     def take(self) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ASASlicerLib.hierarchy import place_beside
 from ASASlicerLib.proposal.propose import DERIVED_ATTRIBUTE
 from ASATrainingLib.inspect.inspection import Inspection
-from ASATrainingLib.layouts import SLICE_VIEWS, slice_view
+from ASATrainingLib.layouts import SLICE_VIEWS, link, slice_view
 
 _COLOURS = "ASA.colours"
 _PARTS = ("image", "hidden", "reconstruction", "error", "importance", "attention")
@@ -92,18 +92,17 @@ class InspectionScene:
             (image, ids.get("reconstruction"), blend, None),
             (image, ids.get("error"), 0.85, None),
         )
+        link(self._scene, linked=False)  # otherwise all would show the same volumes, with the same opacity
         for name, (background, foreground, opacity, label) in zip(SLICE_VIEWS, shown, strict=True):
-            _view, composite = slice_view(self._scene, name)
+            composite = slice_view(self._scene, name)[1]
             modified = composite.StartModify()
-            # Otherwise linked views would all show the same volumes.
-            composite.SetLinkedControl(False)
             composite.SetBackgroundVolumeID(background)
             composite.SetForegroundVolumeID(foreground)
             composite.SetForegroundOpacity(opacity)
             composite.SetLabelVolumeID(label)
             composite.SetLabelOpacity(1.0)
-            composite.SetLinkedControl(True)
             composite.EndModify(modified)
+        link(self._scene, linked=True)
 
     def remove(self) -> None:
         """Remove all nodes from the scene."""

@@ -45,6 +45,8 @@ class InspectTab:
         self.tools = PatchTools(self.ui, self.shown, self._on_changed, self._on_attention)
         self.inspection: Inspection | None = None
         self._arrival: Iterator[None] | None = None  # an inspection being added to the scene
+        self._views = layouts.FourViews(slicer.mrmlScene)
+        self.enter, self.leave = self._views.enter, self._views.leave
         self._widget = widget
         self._dialogs = dialogs
         self._state = InspectState(logic.parameter_node)
@@ -328,6 +330,7 @@ class InspectTab:
     def poll(self) -> None:
         """Advance the inspection and process clicks."""
         self.inspections.poll()
+        self._views.poll()
         if self._arrival is not None and next(self._arrival, self) is self:
             self._arrival = None
         if self._widget.isVisible():
@@ -353,7 +356,7 @@ class InspectTab:
             self._scores = {}
         self.tools.take(inspection, volume)
         self._show_scores(inspection)
-        if first:
+        if first and self._widget.isVisible():  # else the layout is that of another tab or module
             self.show_views()
         self._refresh()
 
@@ -375,10 +378,9 @@ class InspectTab:
     # --- views
 
     def show_views(self) -> None:
-        """Show the four views and fit the volumes to them."""
-        layouts.show_four(slicer.mrmlScene)
+        """Show the four views, fitted to the volumes once the application has laid them out."""
+        self._views.show()
         self._arrange()
-        slicer.app.applicationLogic().FitSliceToAll()
 
     def _on_attention(self) -> None:
         """Show the attention over the original."""

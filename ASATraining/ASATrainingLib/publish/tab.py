@@ -32,6 +32,8 @@ class PublishTab:
         self._dialogs = dialogs
         self._call: EngineCall | None = None
         self._models: list[ModelFolder] = []
+        self._names: set[str] = set()  # of all models, also of those that segment nothing
+        self._published = ""  # the name that was published last
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self.poll)
@@ -64,6 +66,7 @@ class PublishTab:
         if run is not None:
             name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in run.name)
             self.ui.nameLineEdit.setText(name.lstrip("._-"))
+        self._published = ""
         self.ui.statusLabel.setText("")
         self._refresh()
 
@@ -84,7 +87,7 @@ class PublishTab:
         name = str(self.ui.nameLineEdit.text)
         if not name:
             return _("Give the model a name.")
-        if any(model.name == name for model in self._models):
+        if name in self._names:
             return _("A model with this name already exists. Choose another name.")
         return ""
 
@@ -92,7 +95,9 @@ class PublishTab:
         ui, run, reason = self.ui, self.logic.current_run, self.reason()
         going_on = run is not None and run.status.alive and not reason
         text = _("The run is still active; the model will use its best weights so far.") if going_on else reason
-        if not text and run is not None:
+        if run is not None and self._published and str(ui.nameLineEdit.text) == self._published:
+            text = ""  # the status says where it is
+        elif not text and run is not None:
             text = _("The model will use the best checkpoint of {run}.").format(run=run.name)
         ui.runLabel.setText(text)
         ui.publishButton.setEnabled(not reason and self._call is None)
@@ -131,7 +136,9 @@ class PublishTab:
             name = str(self.ui.nameLineEdit.text)
             self.list_models()
             where = next((str(model.path) for model in self._models if model.name == name), str(user_models()))
-            self.ui.statusLabel.setText(_("Published in {folder}.").format(folder=where))
+            self._published = name
+            text = _("Published in {folder}. To use it, choose it under Model in ASA Brain Segmentation.")
+            self.ui.statusLabel.setText(text.format(folder=where))
             self._tell_segmentation()
             self.logic.models_changed()
         else:
@@ -148,7 +155,9 @@ class PublishTab:
 
     def list_models(self) -> None:
         """List all segmentation models, then the broken ones."""
-        self._models = [model for model in list_models() if model.task in TASKS]
+        models = list_models()
+        self._names = {model.name for model in models}
+        self._models = [model for model in models if model.task in TASKS]
         broken = broken_models()
         table = self.ui.modelsTable
         headings = [_("Name"), _("Task"), _("Inputs"), _("Mean Dice")]

@@ -93,6 +93,7 @@ class PanelTestCase(FolderTestCase):
     def close(self) -> None:
         self.panel.close()
         self.widget.close()
+        self.widget.deleteLater()
 
     def tearDown(self) -> None:
         self.close()

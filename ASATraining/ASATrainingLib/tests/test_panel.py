@@ -66,6 +66,12 @@ class TestChoosingARun(PanelTestCase):
         self.assertTrue(button.enabled)
         self.assertIn("Start TensorBoard", button.toolTip)
 
+    def test_every_tab_fits_a_narrow_dock(self) -> None:
+        for number, title in enumerate(self.panel.tabs):
+            self.ui.tabWidget.setCurrentIndex(number)
+            slicer.app.processEvents()
+            self.assertLessEqual(self.widget.minimumSizeHint.width(), 350, title)
+
     def test_closing_the_panel_leaves_the_choices_in_the_scene(self) -> None:
         volume = add_head("T1")
         self.panel.tabs["Inspect model"].ui.volumeSelector.setCurrentNode(volume)

@@ -66,6 +66,33 @@ class TestWatching(PanelTestCase):
         self.assertEqual(self.chart("loss").GetID(), node.GetID())
         self.assertEqual(self.cells()["Samples per second"], "8")
 
+    def test_the_axes_follow_the_run_unless_the_user_zoomed(self) -> None:
+        self.watch(lines=event_lines(20), step=20, steps=50)
+        chart = self.chart("loss")
+        first = chart.GetXAxisRange()
+        self.assertEqual(first[1], 20)
+        self.extend(25)
+        self.assertEqual(chart.GetXAxisRange()[1], 25)
+        low, high = chart.GetYAxisRange()
+        values = self.values("loss", "training")
+        self.assertTrue(low <= min(values) and max(values) <= high)
+        chart.SetXAxisRange(3.0, 9.0)  # what a plot view writes when the user zooms
+        self.extend(30)
+        self.assertEqual(chart.GetXAxisRange(), (3.0, 9.0))
+        chart.SetXAxisRange(first[0], 25.0)  # Fit to content
+        self.extend(35)
+        self.assertEqual(chart.GetXAxisRange()[1], 35)
+        chart.SetXAxisRange(3.0, 9.0)
+        self.watch("another", event_lines(10))
+        self.assertEqual(chart.GetXAxisRange()[1], 10)
+
+    def extend(self, count: int) -> None:
+        """Lets the run go on to so many steps, and waits until they are drawn."""
+        there = len(self.values("loss", "training"))
+        with (self.folder / "run" / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write("\n".join(event_lines(count).splitlines()[there:]) + "\n")
+        wait_for(lambda: len(self.values("loss", "training")) == count)
+
     def test_dice_of_each_region(self) -> None:
         event = {"event": "validation", "step": 5, "score": 0.7, "dice WT": 0.9, "dice ET": 0.5}
         self.watch(lines=json.dumps(event) + "\n", kind="finetuning")

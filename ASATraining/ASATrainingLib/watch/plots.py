@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
@@ -11,6 +12,8 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ASATrainingLib.watch.curves import Chart, Curve
 
 _CHART, _CURVE = "ASA.chart", "ASA.curve"
+_FITTED = "ASA.fitted"  # attribute of a chart: the axis ranges that were set here
+_MARGIN = 0.05
 _STEP = "step"
 
 
@@ -51,6 +54,8 @@ class Plots:
             node.SetGridVisibility(True)
             node.SetLegendVisibility(True)
         modified = node.StartModify()
+        if node.GetName() != f"{run}: {chart.title}":  # what the user zoomed into was another run
+            node.SetAttribute(_FITTED, None)
         node.SetName(f"{run}: {chart.title}")
         node.SetTitle(chart.title)
         node.SetYAxisTitle(chart.axis)
@@ -67,6 +72,7 @@ class Plots:
             table.SetName(f"{run}: {chart.title}, {curve.title}")
             table.SetAndObserveTable(_table(chart.axis, curve))
             series.SetYColumnName(chart.axis)
+        _fit(node, chart.curves)
         node.EndModify(modified)
 
     def _new_series(self, chart: slicer.vtkMRMLPlotChartNode, curve: Curve) -> slicer.vtkMRMLPlotSeriesNode:
@@ -95,6 +101,40 @@ class Plots:
         for series in _series(chart):
             self._remove_series(chart, series)
         self._scene.RemoveNode(chart)
+
+
+def _fit(node: slicer.vtkMRMLPlotChartNode, curves: Sequence[Curve]) -> None:
+    """Fit the axes to the curves, unless the user has zoomed: plot views do not follow their data."""
+    if _zoomed(node):
+        return
+    limits = [*_limits([curve.steps for curve in curves], 0.0), *_limits([curve.values for curve in curves], _MARGIN)]
+    node.SetXAxisRangeAuto(False)
+    node.SetYAxisRangeAuto(False)
+    node.SetXAxisRange(*limits[:2])
+    node.SetYAxisRange(*limits[2:])
+    node.SetAttribute(_FITTED, " ".join(map(repr, limits)))
+
+
+def _zoomed(node: slicer.vtkMRMLPlotChartNode) -> bool:
+    """Whether the axes are no longer as `_fit` set them; *Fit to content* in the view changes them a little."""
+    fitted = [float(text) for text in (node.GetAttribute(_FITTED) or "").split()]
+    if not fitted or node.GetXAxisRangeAuto() or node.GetYAxisRangeAuto():
+        return False
+    pairs = ((node.GetXAxisRange(), fitted[:2]), (node.GetYAxisRange(), fitted[2:]))
+    return any(
+        abs(end - wanted) > 2 * _MARGIN * (limits[1] - limits[0])
+        for shown, limits in pairs
+        for end, wanted in zip(shown, limits, strict=True)
+    )
+
+
+def _limits(arrays: Sequence[np.ndarray], margin: float) -> tuple[float, float]:
+    """Return the lowest and the highest finite value, with a margin as a share of their difference."""
+    values = np.concatenate([np.asarray(array, float) for array in arrays])
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    room = margin * (high - low) or (0.0 if high > low else 0.5 * abs(high) or 0.5)
+    return low - room, high + room
 
 
 def _series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:

@@ -58,6 +58,7 @@ class WatchTab:
         self._widget = widget
         self._board = TensorBoard(logic.runner, open_address, self._say)
         self._board_note = ""
+        self._left = False  # while showing the plots
         self._run: RunFolder | None = None
         self._reader: EventReader | None = None
         self._curves = Curves()
@@ -148,6 +149,16 @@ class WatchTab:
         """Show plot views with the charts of the run, the most important first."""
         nodes = self.plots.nodes()
         layouts.show_plots(slicer.mrmlScene, [nodes[key] for key in _PLOT_ORDER if key in nodes])
+
+    def leave(self) -> None:
+        """Give the user's layout back."""
+        self._left = layouts.give_back(slicer.mrmlScene, layouts.PLOTS)
+
+    def enter(self) -> None:
+        """Show the plots again if the tab was left while it showed them."""
+        if self._left:
+            self._left = False
+            self.show_plots()
 
     # --- texts
 

@@ -12,7 +12,7 @@ import yaml
 
 from asa.errors import InputError, ModelError, OutputError
 from asa.files import read_json
-from asa.models import user_models
+from asa.models import list_models, user_models
 from asa.runs.abilities import abilities
 from asa.runs.folder import Run, read_events
 from asa.tasks import TASKS, Task
@@ -35,7 +35,7 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
 
     Raises:
         InputError: the name does not suit a folder, the run segments nothing, or its network is not ours.
-        ModelError: there is no checkpoint, or another model has this folder.
+        ModelError: there is no checkpoint, or another model has this folder or this name.
         OutputError: no room or no permission.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
@@ -48,6 +48,9 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
     folder = folder or Path(own or "") / name
     if folder.exists() and any(folder.iterdir()):
         raise ModelError(f"{folder} already exists. Choose another name, or remove it first.")
+    taken = next((model.path for model in list_models() if model.name == name), None)
+    if taken is not None:  # it would hide, or be hidden by, the other one
+        raise ModelError(f"The model in {taken} has the name '{name}'. Choose another name.")
     source = find_checkpoint(run)
     description = describe_run(run, name)
     try:
