@@ -32,7 +32,7 @@ from asa.volume import read_volume
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SAMPLE = REPOSITORY / "Resources" / "Scripts" / "sample_image.py"
-ENCODER = REPOSITORY / "Resources" / "Models" / "encoder_starter"
+ENCODER = REPOSITORY / "Resources" / "Models" / "encoder"
 DIM, PATCH = 192, 8
 BLUE, GREY = "#3949ab", "#eceff1"
 mpl.rcParams.update({"font.size": 9, "svg.hashsalt": "asa", "axes.titlesize": 9})
