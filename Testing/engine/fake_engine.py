@@ -39,6 +39,7 @@ def find_model(name: str | None = None, task: str | None = None) -> SimpleNamesp
         path=Path(__file__).parent,
         description=check_description(MODEL, "fake"),
         name=MODEL["name"],
+        task=MODEL["task"],
         modalities=("t1",),
         required=("t1",),
         size=1_000_000,

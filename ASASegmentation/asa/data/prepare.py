@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -35,7 +34,7 @@ from asa.data.sources import changed_sources, describe_sources
 from asa.data.stripping import MaskFile, Stripper
 from asa.errors import Cancelled, InputError, ResourceError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_overlap, to_frame
-from asa.interrupts import install
+from asa.interrupts import finish, install
 from asa.program import processors
 from asa.volume import read_scan, standardise
 
@@ -236,4 +235,5 @@ def _begin_worker() -> None:
 
 def _end_worker(number: int, _frame: object) -> None:
     if number == signal.SIGTERM:
-        sys.exit(Cancelled.exit_code)  # which removes what is half-written
+        finish()  # removes what is half-written
+        os._exit(Cancelled.exit_code)  # at once: an exception would be taken for the scan's, and the next one begun

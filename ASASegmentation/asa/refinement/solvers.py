@@ -22,8 +22,8 @@ def geodesic_distance(seeds: Mask, cost: Map, spacing: Sequence[float], rounds: 
     """Return the length of the cheapest path from ``seeds`` to each voxel.
 
     Raster scans (Toivanen, Pattern Recognition Letters 1996), a whole plane at a time: along each axis forwards and
-    backwards, each voxel from the voxel before it and the four around that one. Along some
-    diagonals distances are up to two fifths too long, which the shift they steer does not notice.
+    backwards, each voxel from the voxel before it and the four around that one. Along some diagonals distances are up
+    to two fifths too long. SimpleITK's fast marching took more than fifty times as long on a crop of 96³ voxels.
 
     Args:
         seeds: (T, H, W).

@@ -73,8 +73,8 @@ def test_a_missing_file_that_the_model_would_not_look_at(run: Run, tmp_path: Pat
 
 
 def test_models(run: Run) -> None:
-    code, out, _ = run("models")
-    assert code == 0
+    code, out, err = run("models")
+    assert code == 0, err
     assert out.splitlines()[0].startswith("fake 1 (tissue, ")
     assert "Inputs: t1" in out and "heads: GM 0.91, WM 0.93" in out
 
