@@ -189,7 +189,7 @@ def robust(values: Map) -> Map:
     return scaled
 
 
-def swapped_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]:
+def exchanged_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]:
     """Whether the T1 with and the one without contrast agent were exchanged; channels as the network sees them."""
     if {"t1", "t1gd"} <= channels.keys() and enhancement(channels["t1"], channels["t1gd"], brain) < -ENHANCED:
         yield "Enhancement appears in the T1 but not in the T1 with contrast agent; were they exchanged?"

@@ -31,9 +31,9 @@ from asa.inference.quality import (
     brain_reasons,
     confidence_reasons,
     empty_reasons,
+    exchanged_reasons,
     input_reasons,
     pose_notes,
-    swapped_reasons,
     turn_reasons,
 )
 from asa.inference.regions import postprocess_regions
@@ -128,7 +128,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
     with clock.stage("network") as part:
         channels = input_channels(model, placement, brain)
         if brain is not None:
-            doubts += [*brain_reasons(brain), *swapped_reasons(channels, brain)]
+            doubts += [*brain_reasons(brain), *exchanged_reasons(channels, brain)]
         image = np.stack([channels.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = model.description.tta if request.tta is None else request.tta
         posterior = average_over_subsets(predictor, image, model, task, tta=tta, progress=part)

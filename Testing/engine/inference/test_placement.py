@@ -21,10 +21,10 @@ from asa.inference.placement import place_series, reached
 from asa.inference.quality import (
     ROUGH,
     enhancement,
+    exchanged_reasons,
     input_reasons,
     pose_notes,
     roughness,
-    swapped_reasons,
     turn_reasons,
 )
 from asa.inference.series import Placement, Series
@@ -216,9 +216,9 @@ def test_exchanged_t1s_are_noticed() -> None:
     enhanced = native + np.where(brain, rng.normal(0, 0.2, brain.shape), 0).astype(np.float32)
     enhanced[70:76, 60:100, 60:100] += 3  # a lesion of 10 mL
     assert enhancement(native, enhanced, brain) > 0.1
-    assert list(swapped_reasons({"t1": native, "t1gd": enhanced}, brain)) == []
-    assert "exchanged" in next(swapped_reasons({"t1": enhanced, "t1gd": native}, brain))
-    assert list(swapped_reasons({"t1": native}, brain)) == []
+    assert list(exchanged_reasons({"t1": native, "t1gd": enhanced}, brain)) == []
+    assert "exchanged" in next(exchanged_reasons({"t1": enhanced, "t1gd": native}, brain))
+    assert list(exchanged_reasons({"t1": native}, brain)) == []
 
 
 def test_what_a_series_does_not_reach() -> None:
