@@ -23,7 +23,7 @@ import standin_views
 import vtk
 from PIL import Image, ImageDraw
 
-_WIDTH, _HEIGHT = 460, 760
+_WIDTH, _HEIGHT = 350, 760  # as narrow as the dock begins
 _DARK = {
     "Window": (45, 45, 48), "WindowText": (230, 230, 230), "Base": (30, 30, 32), "AlternateBase": (38, 38, 42),
     "Text": (230, 230, 230), "Button": (58, 58, 62), "ButtonText": (230, 230, 230), "ToolTipBase": (58, 58, 62),
