@@ -17,9 +17,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Before any library reads them. Parallel test processes take one thread each; child processes inherit this.
-_threads = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-    os.environ.setdefault(_variable, _threads)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # it has inherited what the process that shares out the tests has set
+        os.environ[_variable] = "1"
+    else:
+        os.environ.setdefault(_variable, "2")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # A shell gives its background jobs a deaf ear to Ctrl-C, which the programs that are tested would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

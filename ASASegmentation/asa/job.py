@@ -24,7 +24,7 @@ from asa import events
 from asa.errors import Cancelled, InputError
 from asa.files import read_json, sha256
 from asa.interrupts import check as check_interrupt
-from asa.program import Progress, Reporter, memory_errors, reported
+from asa.program import Progress, Reporter, memory_errors, reported, use_one_blas_thread
 from asa.request import SegmentRequest
 from asa.result_folder import REPORT, find_current, protect, publish, staging_in
 from asa.tasks import TASKS, Label, Task
@@ -298,6 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    use_one_blas_thread()
     words = sys.argv[1:] if arguments is None else arguments
 
     def segment(reporter: Reporter) -> None:

@@ -24,7 +24,7 @@ from asa import __version__, events
 from asa.cli._output import check_output
 from asa.errors import AsaError, Cancelled, OutputError
 from asa.interrupts import interruptible, requested
-from asa.program import UNEXPECTED, check_current_folder, end_output, explain
+from asa.program import UNEXPECTED, check_current_folder, end_output, explain, use_one_blas_thread
 
 _DEBUG = "--debug"
 
@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     An error is one sentence on standard error; with --debug anywhere on the line, the traceback too. With --events, as
     the panels ask for it, the sentence is an event on standard output instead.
     """
+    use_one_blas_thread()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be no text, and the locale may know ASCII only
             stream.reconfigure(errors="backslashreplace")
