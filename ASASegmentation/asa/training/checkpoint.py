@@ -26,6 +26,22 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+# Entries of descriptions that checkpoints of earlier versions do not have, with the value that they imply.
+LATER_ENTRIES: dict[str, Any] = {"typical": False, "orders": ["thw"], "brain_tokens": False, "decoded": 1.0}
+
+
+def same_network(recorded: Any, described: Any) -> bool:
+    """Return whether two JSON descriptions are of one network; the first may be of an earlier version."""
+    if not (isinstance(recorded, dict) and isinstance(described, dict)):
+        return bool(recorded == described)
+    if recorded.keys() - described.keys():
+        return False
+    later = described.keys() - recorded.keys()
+    return all(name in LATER_ENTRIES and described[name] == LATER_ENTRIES[name] for name in later) and all(
+        same_network(value, described[name]) for name, value in recorded.items()
+    )
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of each parameter as ``optimiser.<index>.<name>``."""
     state = optimiser.state_dict()["state"]

@@ -128,7 +128,7 @@ class Trainer:
         if not path.exists():
             return False
         tensors, record = checkpoint.load(path)
-        if record["network"] != checkpoint.as_json(self.describe):
+        if not checkpoint.same_network(record["network"], checkpoint.as_json(self.describe)):
             raise ModelError(f"{path} belongs to a different preset or method. Choose another run folder.")
         checkpoint.load_weights(self.objective, tensors, "model.", str(path))
         if self.average and f"{checkpoint.AVERAGE}{next(iter(self.average))}" not in tensors:
