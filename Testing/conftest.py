@@ -26,6 +26,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # A shell gives its background jobs a deaf ear to Ctrl-C, which the programs that are tested would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # and nohup to that of a hang-up
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Neither the models nor the queue of whoever runs the tests.
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="asa-tests-")
 
