@@ -25,8 +25,9 @@ from asa.data.sources import changed_sources, describe_sources, read_sources, re
 from asa.errors import AsaError, InputError
 from asa.files import atomic_path, read_json, write_json
 from asa.geometry import FRAME, Alignment, align_to_frame, centre_box, centre_crop_grid, resample
-from asa.preprocessing.normalise import brain_input, fill_holes, zscore
+from asa.preprocessing.normalise import brain_input, zscore
 from asa.volume import Grid, read_scan, read_volume, standardise
+from asa.volume.masks import fill_holes
 
 FORMAT = 3  # 2: cases say where they come from and how they lie; 3: scans are standardised first
 INDEX = "index.json"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.geometry.fit import RIGID, SCALES, Fit
-from asa.geometry.search import Foreground, rotation_matrix
+from asa.geometry.search import Foreground, starts
 from asa.volume import Volume
 from asa.volume.grid import Affine, Grid
 
@@ -49,10 +49,12 @@ def find_turn(foreground: Foreground, search: Fit, coarse: Fit, middle: Fit) -> 
         middle: a fit at its second level; both decide where the header does not come first.
     """
     turns = right_angle_turns()
-    begun = [min(_starts(foreground, turn), key=search.cost) for turn in turns]
-    ranked = sorted(range(len(turns)), key=lambda n: search.cost(begun[n]))[:FITTED]
-    chosen = dict.fromkeys((0, *ranked))
-    fitted = {n: search.improve(begun[n], RIGID, 8) for n in chosen}
+    begun = []  # the best start value of each turn, with its cost
+    for turn in turns:
+        costs = [(search.cost(pose), pose) for pose in starts(foreground, turn, PITCHES, (0,), RISES_MM)]
+        begun.append(min(costs, key=lambda found: found[0]))
+    ranked = sorted(range(len(turns)), key=lambda n: begun[n][0])[:FITTED]
+    fitted = {n: search.improve(begun[n][1], RIGID, 8) for n in dict.fromkeys((0, *ranked))}
     ranked = sorted(fitted, key=lambda n: fitted[n][1])
     if ranked[0] == 0:
         return turns[0]
@@ -92,14 +94,3 @@ def _nearest(matrix: Affine, turns: list[Turn]) -> int:
     """Which of the turns is nearest to the rotation in a 4×4 matrix."""
     u, _, vh = np.linalg.svd(matrix[:3, :3])
     return max(range(len(turns)), key=lambda n: float(np.trace(turns[n].T @ u @ vh)))
-
-
-def _starts(foreground: Foreground, turn: Turn) -> list[Affine]:
-    poses = []
-    for pitch in PITCHES:
-        pose = foreground.pose(turn @ rotation_matrix(pitch, 0, 0))
-        for rise in RISES_MM:
-            raised = pose.copy()
-            raised[:3, 3] += pose[:3, 2] * rise
-            poses.append(raised)
-    return poses

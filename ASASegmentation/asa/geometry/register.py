@@ -77,20 +77,21 @@ def align_to_frame(volume: Volume, *, stripped: bool | None = None) -> Alignment
     """
     scan = working_copy(volume)
     foreground = Foreground.of(scan, stripped)
-    levels = (_fit(scan, level, foreground) for level in (TURNS, COARSE, MIDDLE))
-    turn = find_turn(foreground, *levels)
+    coarse, middle = _levels(scan, foreground)
+    turn = find_turn(foreground, _fit(scan, TURNS, foreground), coarse, middle)
     if np.array_equal(turn, np.eye(3)):
-        return _align(scan, foreground)
+        return _align(scan, foreground, coarse, middle)
     to_upright = about(scan.grid.centre, turn.T)
     upright = turned(scan, to_upright)
-    found = _align(upright, Foreground.of(upright, foreground.stripped))
+    foreground = Foreground.of(upright, foreground.stripped)
+    found = _align(upright, foreground, *_levels(upright, foreground))
     return replace(found, matrix=np.linalg.inv(to_upright) @ found.matrix, turn=turn)
 
 
-def _align(scan: Volume, foreground: Foreground) -> Alignment:
+def _align(scan: Volume, foreground: Foreground, coarse: Fit, middle: Fit) -> Alignment:
     """Align a working copy whose head is roughly upright."""
     fine = _fit(scan, FINE, foreground)
-    matrix, _ = fine.improve(_rough(scan, foreground), FULL, 10)
+    matrix, _ = fine.improve(_rough(foreground, coarse, middle), FULL, 10)
     quality = fine.explained(matrix)
     if not _plausible(matrix) or quality < MIN_QUALITY:
         matrix = estimate(scan, foreground)
@@ -149,9 +150,13 @@ def _fit(scan: Volume, level: tuple[int, float, float], foreground: Foreground, 
     return Fit(ScanLevel.of(scan, blur, beyond), atlas, shaded=level not in (TURNS, COARSE), tightness=tightness)
 
 
-def _rough(scan: Volume, foreground: Foreground) -> Affine:
+def _levels(scan: Volume, foreground: Foreground) -> tuple[Fit, Fit]:
+    """Fits at the coarse and the middle level."""
+    return _fit(scan, COARSE, foreground), _fit(scan, MIDDLE, foreground)
+
+
+def _rough(foreground: Foreground, coarse: Fit, middle: Fit) -> Affine:
     """Coarse search over poses, then rigid fits from the best of them, then closer fits from the best of those."""
-    coarse, middle = _fit(scan, COARSE, foreground), _fit(scan, MIDDLE, foreground)
     poses = sorted(starts(foreground), key=coarse.cost)[:KEPT_AFTER_SEARCH]
     moved = sorted((coarse.improve(pose, RIGID, 10) for pose in poses), key=lambda found: found[1])
     scaled = [middle.improve(matrix, SCALES, 12) for matrix, _ in moved[:KEPT_AFTER_RIGID]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -27,7 +28,7 @@ SCALP_TOP_MM = 85.0
 CRANIUM_MM = 120.0
 
 PITCHES = (-45, -30, -15, 0, 15, 30, 45)
-ROLLS = YAWS = (-20, 0, 20)
+SIDEWAYS = (-20, 0, 20)
 RISES_MM = (-25.0, 0.0, 25.0)
 
 
@@ -78,15 +79,29 @@ class Foreground:
         return matrix
 
 
-def starts(foreground: Foreground) -> list[Affine]:
+def starts(
+    foreground: Foreground,
+    turn: npt.NDArray[np.float64] | None = None,
+    pitches: Sequence[float] = PITCHES,
+    sideways: Sequence[float] = SIDEWAYS,
+    rises_mm: Sequence[float] = RISES_MM,
+) -> list[Affine]:
     """Matrices from which one should lead the fit home: turns about all axes, raised and lowered.
 
     Their set is its own mirror image.
+
+    Args:
+        foreground: the bright voxels of the scan.
+        turn: 3×3, brain frame → scan, how the head lies before these turns; None: upright.
+        pitches: degrees forwards.
+        sideways: degrees of rolls, and of yaws.
+        rises_mm: heights.
     """
     found = []
-    for pitch, roll, yaw in product(PITCHES, ROLLS, YAWS):
-        pose = foreground.pose(rotation_matrix(pitch, roll, yaw))
-        for rise in RISES_MM:
+    for pitch, roll, yaw in product(pitches, sideways, sideways):
+        rotation = rotation_matrix(pitch, roll, yaw)
+        pose = foreground.pose(rotation if turn is None else turn @ rotation)
+        for rise in rises_mm:
             raised = pose.copy()
             raised[:3, 3] += pose[:3, 2] * rise
             found.append(raised)

@@ -15,8 +15,9 @@ from asa.errors import InputError
 from asa.geometry import Alignment
 from asa.inference.predictor import Predictor
 from asa.models import find_model
-from asa.preprocessing.normalise import fill_holes, zscore
+from asa.preprocessing.normalise import zscore
 from asa.volume import Volume
+from asa.volume.masks import fill_holes
 
 
 @dataclass(frozen=True)

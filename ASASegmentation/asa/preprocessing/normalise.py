@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-from scipy import ndimage
 
 from asa.geometry import Alignment, to_frame
 from asa.volume import Volume
+from asa.volume.masks import fill_holes
 
 LIMIT = 5.0  # standard deviations; what is further out is a vessel, an implant or noise
 N4_FLOOR = 0.05  # added to standardised intensities: N4 takes logarithms, and the darkest tissue is 0
@@ -106,15 +106,3 @@ def stripped_brain(scan: Volume, alignment: Alignment, shown: Mask | None = None
     """
     inside = (scan.array != 0 if shown is None else shown).astype(np.float32)
     return fill_holes(to_frame(scan.with_array(inside), alignment).array > 0.5)
-
-
-def fill_holes(mask: Mask) -> Mask:
-    """Fill the holes of a mask (T, H, W); several times faster than SciPy's ``binary_fill_holes``."""
-    outside, _ = ndimage.label(~mask)
-    edges = [np.take(outside, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    open_air = np.unique(np.concatenate(edges))
-    enclosed = np.ones(outside.max() + 1, bool)
-    enclosed[open_air] = False
-    enclosed[0] = True  # the mask itself
-    filled: Mask = enclosed[outside]
-    return filled

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from asa.volume.image import Volume
+from asa.volume.masks import Mask, fill_holes
 
 BORDER_SHARE = 0.3  # of the voxels on the six faces; a constant that fills so much of them is padding, not anatomy
 LOW, HIGH = 0.1, 99.0  # percentiles of what is not background that become 0 and 1
@@ -20,8 +21,6 @@ BELOW_SHARE = 0.02  # of what is not background; where more of it is darker than
 NOISY_BORDER, RIPPLED = 0.2, 0.35
 BRIGHT = 1000.0  # the 99th percentile of a rebased scan lies within a factor of the square root of two of it
 SAMPLE = 500_000  # voxels that percentiles are taken of, at most
-
-Mask = npt.NDArray[np.bool_]
 
 
 def background_value(array: npt.NDArray[np.float32]) -> float | None:
@@ -43,6 +42,8 @@ def background_value(array: npt.NDArray[np.float32]) -> float | None:
 def finite_box(array: npt.NDArray[np.float32]) -> tuple[slice, ...]:
     """The smallest box (T, H, W) that holds all finite voxels; the whole array where there are none."""
     finite = np.isfinite(array)
+    if finite.all():
+        return (slice(None),) * array.ndim
     box = []
     for axis in range(array.ndim):
         held = np.flatnonzero(finite.any(axis=tuple(other for other in range(array.ndim) if other != axis)))
@@ -58,6 +59,20 @@ def with_finite_background(array: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     return filled
 
 
+def _shown(array: npt.NDArray[np.float32]) -> tuple[Mask, float | None]:
+    """What is no background, finite and other than the padding (T, H, W); and the value of the padding, if any."""
+    shown = np.isfinite(array)
+    if (padding := background_value(array)) is not None:
+        shown &= array != padding
+    return shown, padding
+
+
+def _limits(inside: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """The darkest and the brightest of intensities (n,), but for a few."""
+    low, high = np.percentile(inside[:: max(1, inside.size // SAMPLE)], (LOW, HIGH))
+    return low, high
+
+
 def rebased(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Intensities (T, H, W) with the background at 0 and the brightest tissue near 1000.
 
@@ -67,20 +82,19 @@ def rebased(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     array: finite.
     """
-    padding = background_value(array)
-    shown = np.ones(array.shape, bool) if padding is None else array != padding
+    shown, padding = _shown(array)
     inside = array[shown]
     if inside.size == 0:
         return np.zeros(array.shape, np.float32)
-    low, high = (float(value) for value in np.percentile(inside[:: max(1, inside.size // SAMPLE)], (LOW, HIGH)))
-    base = padding if padding is not None and float(np.mean(inside < padding)) <= BELOW_SHARE else None
-    result = array - np.float32(low if base is None else base)
+    low, high = map(float, _limits(inside))
+    below = padding is None or float(np.mean(inside < padding)) > BELOW_SHARE
+    base = low if padding is None or below else padding
+    result = array - np.float32(base)
     result[~shown] = 0
-    if base is None:
+    if below:
         np.maximum(result, 0, out=result)
-    spread = high - (low if base is None else base)
-    if spread > 0:
-        result *= np.float32(2.0 ** round(np.log2(BRIGHT / spread)))
+    if high > base:
+        result *= np.float32(2.0 ** round(np.log2(BRIGHT / (high - base))))
     return result
 
 
@@ -111,13 +125,7 @@ def air_noise(array: npt.NDArray[np.float32], spacing: tuple[float, float, float
         return None
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
     held = ndimage.binary_dilation(largest, iterations=2)
-    outside, _ = ndimage.label(~held)
-    edges = [np.take(outside, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    reaching = np.zeros(outside.max() + 1, bool)
-    reaching[np.unique(np.concatenate(edges))] = True
-    reaching[0] = False
-    air: Mask = reaching[outside]
-    return air
+    return ~fill_holes(held)
 
 
 def standardise(scan: Volume) -> tuple[Volume, Mask]:
@@ -129,13 +137,11 @@ def standardise(scan: Volume) -> tuple[Volume, Mask]:
         is 0 throughout.
     """
     array: npt.NDArray[np.float32] = np.asarray(scan.array, np.float32)
-    shown: Mask = np.isfinite(array)
-    if (padding := background_value(array)) is not None:
-        shown &= array != padding
+    shown, _ = _shown(array)
     inside = array[shown]
     if inside.size == 0:
         return scan.with_array(np.zeros(array.shape, np.float32)), shown
-    low, high = np.percentile(inside[:: max(1, inside.size // SAMPLE)], (LOW, HIGH))
+    low, high = _limits(inside)
     if high <= low:
         low, high = float(inside.min()), float(inside.max())
     scaled = np.zeros(array.shape, np.float32)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from asa.errors import InputError
 from asa.volume.background import background_value
 from asa.volume.grid import Affine, Grid
 from asa.volume.image import Volume
+from asa.volume.masks import fill_holes
 
 # 1024³: more than any head scan, less than what a header may claim by mistake.
 MAX_VOXELS = 2**30
@@ -86,25 +86,17 @@ def check_finite(path: Path, array: npt.NDArray[Any], *, labels: bool) -> tuple[
         raise InputError(f"{path} has {count} voxels that are NaN or infinite; a label map needs whole numbers.")
     if count > (1 - MIN_FINITE) * bad.size:
         raise InputError(f"{path} has {count} voxels that are NaN or infinite, which is nearly all of the image.")
-    parts, found = ndimage.label(bad)
-    faces = [np.take(parts, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    enclosed = np.ones(found + 1, bool)
-    enclosed[0] = False
-    enclosed[np.unique(np.concatenate(faces))] = False
-    inside = int(np.count_nonzero(enclosed[parts]))
+    inside = int(np.count_nonzero(fill_holes(~bad) & bad))
     if inside > MAX_ENCLOSED * (bad.size - count):
         raise InputError(f"{path} has {inside} NaN or infinite voxels inside the head; repair the image first.")
     return (f"has {count} voxels that are NaN or infinite; they are treated as background",)
 
 
 def check_contrast(path: Path, array: npt.NDArray[Any]) -> None:
-    """Raise InputError when an image (T, H, W) shows nothing, or is a label map. Voxels may be NaN or infinite."""
-    shown = array[np.isfinite(array)]
-    low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 0.0)
+    """Raise InputError when an image (T, H, W), finite, shows nothing, or is a label map."""
+    low, high = float(array.min()), float(array.max())
     if low == high:
         raise InputError(f"{path} is empty: every voxel is {low:g}.")
-    if shown.size < array.size:
-        array = np.where(np.isfinite(array), array, np.float32(low))
     values = _few_values(array)
     if values is None:
         return

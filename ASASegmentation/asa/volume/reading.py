@@ -72,10 +72,12 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: boo
     notes = check_finite(source, array, labels=labels)
     if labels:
         return Volume(check_labels(source, array), grid, storage)
+    if notes:
+        array = with_finite_background(array)
     if head:
         check_extent(source, grid)
         check_contrast(source, array)
-    return Volume(with_finite_background(array) if notes else array, grid, storage, notes)
+    return Volume(array, grid, storage, notes)
 
 
 def read_scan(path: str | os.PathLike[str]) -> Volume:
