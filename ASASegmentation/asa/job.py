@@ -115,6 +115,32 @@ def run(
     if report is not None:
         return Finished(folder, report, reused=True)
 
+    def make(staging: Path, show: Progress) -> dict[str, Any]:
+        result = (segment or _engine())(request, lambda stage, done: show(stage, _SEGMENTING * done))
+        show("writing", _SEGMENTING)
+        return _write(staging, request, result, settings, inputs, segmentation_file)
+
+    return make_result(folder, make, reason, progress)
+
+
+def make_result(
+    folder: Path, make: Callable[[Path, Progress], dict[str, Any]], reason: str, progress: Progress | None
+) -> Finished:
+    """Make the files of a result in a hidden folder and move them into ``folder``: all or nothing.
+
+    Args:
+        folder: the result folder.
+        make: writes everything but report.json into the folder that it is given, calls what it is given with the name
+            of a stage and the fraction done, and returns the report.
+        reason: why an earlier result in the folder is not reused, "" if there is none.
+        progress: called with the name of the stage and the fraction done.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ResourceError: there is not enough memory.
+        Cancelled: on KeyboardInterrupt.
+    """
+
     def show(stage: str, fraction: float) -> None:
         check_interrupt()
         if progress is not None:
@@ -123,9 +149,7 @@ def run(
     kept = None
     try:
         with staging_in(folder) as staging, memory_errors():
-            result = (segment or _engine())(request, lambda stage, done: show(stage, _SEGMENTING * done))
-            show("writing", _SEGMENTING)
-            report = _write(staging, request, result, settings, inputs, segmentation_file)
+            report = make(staging, show)
             kept = publish(staging, folder, report)
     except KeyboardInterrupt:
         written = "nothing was written" if kept is None else f"the results in {folder} are complete"

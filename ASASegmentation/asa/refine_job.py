@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asa import report as outputs
-from asa.errors import Cancelled, InputError
+from asa.errors import InputError
 from asa.files import sha256, write_json
 from asa.geometry import Alignment, resample
-from asa.interrupts import check as check_interrupt
 from asa.job import (
     LABEL_MAP,
     OVERLAY,
@@ -29,14 +28,15 @@ from asa.job import (
     VOLUMES,
     Finished,
     file_sha256,
+    make_result,
     posterior_name,
     protect_images,
     write_posterior,
 )
-from asa.program import Progress, memory_errors
+from asa.program import Progress
 from asa.refinement import MarkSet, Refinement, Start, read_marks
 from asa.refinement.segments import read_segmentation
-from asa.result_folder import REPORT, find_current, publish, staging_in
+from asa.result_folder import REPORT, find_current
 from asa.tasks import TASKS, TITLES, Task
 from asa.volume import Grid, Volume, read_scan, read_volume
 
@@ -93,12 +93,6 @@ def refine(
         ResourceError: not enough memory.
         Cancelled: on KeyboardInterrupt.
     """
-
-    def show(stage: str, fraction: float) -> None:
-        check_interrupt()
-        if progress is not None:
-            progress(stage, fraction)
-
     marks = read_marks(request.marks)
     found = _read_report(request.start) if request.start.is_dir() else {}
     task = _task(request, found)
@@ -118,21 +112,15 @@ def refine(
     report, reason = find_current(folder, settings, inputs, set())
     if report is not None:
         return Finished(folder, report, reused=True)
-    kept = None
-    try:
-        with staging_in(folder) as staging, memory_errors():
-            show("reading", 0.0)
-            beginning = _read(request, found, task)
-            session = _corrected(request, beginning, marks, show)
-            show("writing", 0.9)
-            report = _write(staging, beginning, session, marks, settings, inputs, segmentation_file)
-            kept = publish(staging, folder, report)
-    except KeyboardInterrupt:
-        written = "nothing was written" if kept is None else f"the results in {folder} are complete"
-        raise Cancelled(f"Cancelled; {written}.") from None
-    if progress is not None:
-        progress("done", 1.0)
-    return Finished(folder, report, notes=(*filter(None, [reason]), *kept))
+
+    def make(staging: Path, show: Progress) -> dict[str, Any]:
+        show("reading", 0.0)
+        beginning = _read(request, found, task)
+        session = _corrected(request, beginning, marks, show)
+        show("writing", 0.9)
+        return _write(staging, beginning, session, marks, settings, inputs, segmentation_file)
+
+    return make_result(folder, make, reason, progress)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -7,19 +7,18 @@ from typing import Annotated
 
 import typer
 
+from asa.cli._training import BudgetMinutes, Device, Queue, Threads
+
 
 def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/finetune_paper.yaml.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")],
     store: Annotated[Path | None, typer.Option(help="Case store; overrides the settings.")] = None,
     init: Annotated[Path | None, typer.Option(help="Pre-training run; overrides the settings.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for runs queued earlier on this device.")] = False,
-    budget_minutes: Annotated[
-        float | None,
-        typer.Option(min=0, help="End within this time: steps and schedule are shortened to fit.", show_default=False),
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    queue: Queue = False,
+    budget_minutes: BudgetMinutes = None,
 ) -> None:
     """Train a segmentation network on labelled cases, from a pre-trained encoder or from scratch.
 

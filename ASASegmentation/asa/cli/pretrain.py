@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from asa.cli._training import BudgetMinutes, Device, Queue, Threads
+
 
 def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs/pretrain_paper.yaml.")],
@@ -15,13 +17,10 @@ def command(
     heads: Annotated[
         Path | None, typer.Option(help="Folder of label maps from which a share of the scans is synthesised.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for runs queued earlier on this device.")] = False,
-    budget_minutes: Annotated[
-        float | None,
-        typer.Option(min=0, help="End within this time: steps and schedule are shortened to fit.", show_default=False),
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    queue: Queue = False,
+    budget_minutes: BudgetMinutes = None,
 ) -> None:
     """Pre-train an encoder on unlabelled scans.
 

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
+from asa.cli._training import BudgetMinutes, Device, Threads
+
 
 def command(
     settings: Annotated[Path, typer.Argument(help="Settings (YAML); see Resources/Configs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
-    budget_minutes: Annotated[
-        float | None,
-        typer.Option(min=0, help="End within this time: steps and schedule are shortened to fit.", show_default=False),
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    budget_minutes: BudgetMinutes = None,
 ) -> None:
     """Train a model on heads synthesised from label maps: of tissue, or of the ``task`` named in the settings.
 
