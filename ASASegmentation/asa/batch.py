@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asa import bids
+from asa.bids import Case as Case
 from asa.errors import AsaError, Cancelled, InputError
 from asa.files import protect_others, read_json, write_json
 from asa.image_names import image_stem
@@ -20,15 +21,6 @@ from asa.tasks import Modality
 SUMMARY = "summary.json"
 # A line break in a name would break every list of names.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One head: the name of its result folder, its image for each modality, and why these where there was a choice."""
-
-    name: str
-    images: dict[str, Path]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[C
     found: list[Case] = []
     for path in inputs:
         if path.is_dir():
-            members = [Case(one.name, one.images, one.notes) for one in bids.find_sessions(path, modalities)]
+            members = bids.find_sessions(path, modalities)
             members += [] if bids.is_tree(path) else _images(path, first)
             if not members:
                 raise InputError(f"The folder {path} contains no {first.title} image in a supported format.")

@@ -33,11 +33,11 @@ _AFTER = re.compile(r"(ce|t1c|t1ce)$|.*(post|gd|gad|gadolinium|contrast|enhanced
 
 
 @dataclass(frozen=True)
-class Session:
-    """One case of a tree.
+class Case:
+    """One head.
 
     Attributes:
-        name: subject and session, as in the names of its images.
+        name: of its result folder; in a tree subject and session, as in the names of its images.
         images: modality key -> image.
         notes: a clause for each modality of which there were several images: which was taken, and why.
     """
@@ -115,7 +115,7 @@ def is_image(path: Path) -> bool:
     return there and is_image_name(path)
 
 
-def find_sessions(folder: Path, modalities: Sequence[Modality]) -> list[Session]:
+def find_sessions(folder: Path, modalities: Sequence[Modality]) -> list[Case]:
     """Return the sessions in a BIDS tree, or in the folder of one subject or session, that have what is required.
 
     Args:
@@ -171,7 +171,7 @@ def _shows(image: _Image, modality: Modality) -> bool:
     )
 
 
-def _session(name: str, images: dict[str, list[_Image]], modalities: Sequence[Modality]) -> Session:
+def _session(name: str, images: dict[str, list[_Image]], modalities: Sequence[Modality]) -> Case:
     chosen, notes = {}, []
     for modality in modalities:
         of_modality = images.get(modality.key, [])
@@ -181,7 +181,7 @@ def _session(name: str, images: dict[str, list[_Image]], modalities: Sequence[Mo
         chosen[modality.key] = taken.path
         if reason:
             notes.append(f"of {len(of_modality)} {modality.title} images {taken.path.name} is taken ({reason})")
-    return Session(name, chosen, tuple(notes))
+    return Case(name, chosen, tuple(notes))
 
 
 def _choose(images: Sequence[_Image]) -> tuple[_Image, str]:

@@ -189,3 +189,28 @@ def reported(work: Callable[[Reporter], None]) -> int:
         reporter.send(failed)
     end_output()
     return failed.exit_code
+
+
+def run_script(main: Callable[[], int]) -> None:
+    """Run the main function of a script, and end the program with its exit code.
+
+    Inside Slicer the application is ended, whatever goes wrong: it would be left open without a window.
+    """
+    use_one_blas_thread()
+    try:
+        code = main()
+    except SystemExit as end:  # wrong options, or --help
+        code = end.code if isinstance(end.code, int) else 0
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    leave(code)
+
+
+def leave(code: int) -> None:
+    """End the program; inside Slicer, the application."""
+    slicer = sys.modules.get("slicer")
+    if slicer is not None and hasattr(slicer, "app"):
+        slicer.util.exit(code)
+    else:
+        sys.exit(code)

@@ -16,10 +16,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asa.errors import AsaError
-from asa.interrupts import interruptible
-from asa.refine_job import RefineRequest, refine
-from asa.tasks import TASKS, TITLES
+_NOT_FOUND = ""  # the module that is missing
+try:
+    from asa.errors import AsaError
+    from asa.interrupts import interruptible
+    from asa.program import run_script
+    from asa.refine_job import RefineRequest, refine
+    from asa.tasks import TASKS, TITLES
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    _NOT_FOUND = str(error.name)
+
+
+def leave_without_engine() -> None:
+    """Say what is missing, and end the program; inside Slicer, the application.
+
+    Each script has its own, because there is no engine to import it from.
+    """
+    advice = "In Slicer, add the folder ASASegmentation to the additional module paths; elsewhere, install asa."
+    print(f"Error: {_NOT_FOUND} cannot be imported. {advice}", file=sys.stderr)
+    slicer = sys.modules.get("slicer")
+    (slicer.util.exit if hasattr(slicer, "app") else sys.exit)(1)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -54,14 +72,8 @@ def main(given: Sequence[str] | None = None) -> int:
     return 0
 
 
-def leave(code: int) -> None:
-    """End the program; inside Slicer, the application."""
-    slicer = sys.modules.get("slicer")
-    if hasattr(slicer, "app"):
-        slicer.util.exit(code)
-    else:
-        sys.exit(code)
-
-
 if __name__ == "__main__":
-    leave(main())
+    if _NOT_FOUND:
+        leave_without_engine()
+    else:
+        run_script(main)

@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import importlib
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +47,17 @@ _TAGS = {
 _CONVERTED = "converted"
 
 Series = dict[str, list[str]]
+
+
+def leave_without_engine() -> None:
+    """Say what is missing, and end the program; inside Slicer, the application.
+
+    Each script has its own, because there is no engine to import it from.
+    """
+    advice = "In Slicer, add the folder ASASegmentation to the additional module paths; elsewhere, install asa."
+    print(f"Error: {_NOT_FOUND} cannot be imported. {advice}", file=sys.stderr)
+    slicer = sys.modules.get("slicer")
+    (slicer.util.exit if hasattr(slicer, "app") else sys.exit)(1)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -220,29 +230,8 @@ def main(given: Sequence[str] | None = None) -> int:
     return int(any(outcome.status == "failed" for outcome in outcomes))
 
 
-def leave(code: int) -> None:
-    """End the program; inside Slicer, the application."""
-    slicer = sys.modules.get("slicer")
-    if hasattr(slicer, "app"):
-        slicer.util.exit(code)
-    else:
-        sys.exit(code)
-
-
-def guarded_main() -> int:
-    """Exit code of the program. Whatever goes wrong, Slicer is not left open without a window."""
-    if _NOT_FOUND:
-        advice = "In Slicer, add the folder ASASegmentation to the additional module paths; elsewhere, install asa."
-        print(f"Error: {_NOT_FOUND} cannot be imported. {advice}", file=sys.stderr)
-        return 1
-    try:
-        return main()
-    except SystemExit as end:  # wrong options, or --help
-        return end.code if isinstance(end.code, int) else 0
-    except Exception:
-        traceback.print_exc()
-        return 1
-
-
 if __name__ == "__main__":
-    leave(guarded_main())
+    if _NOT_FOUND:
+        leave_without_engine()
+    else:
+        program.run_script(main)

@@ -153,17 +153,24 @@ def test_a_missing_package_is_a_sentence(script: ModuleType, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("fault", ["no engine", "a bug", "wrong options"])
-def test_slicer_is_not_left_open(fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["segment_batch.py", "refine_marks.py"])
+def test_slicer_is_not_left_open(name: str, fault: str, tmp_path: Path) -> None:
     """Run as Slicer runs it: its python has an application, which goes on after the script unless told to end."""
-    causes = {"no engine": "sys.modules['asa'] = None", "a bug": "import asa.batch; del asa.batch.find_cases"}
-    words = ["--wrong"] if fault == "wrong options" else ["--input", "a.nii", "--output", str(tmp_path / "out")]
+    bugs = {
+        "segment_batch.py": "import asa.batch; del asa.batch.find_cases",
+        "refine_marks.py": "import asa.refine_job; asa.refine_job.refine = None",
+    }
+    causes = {"no engine": "sys.modules['asa'] = None", "a bug": bugs[name]}
+    right = {"segment_batch.py": ["--input", "a.nii"], "refine_marks.py": ["result", "--marks", "marks.json"]}
+    words = ["--wrong"] if fault == "wrong options" else [*right[name], "--output", str(tmp_path / "out")]
+    script = str(SCRIPT.with_name(name))
     code = (
         "import runpy, sys, types\n"
         "slicer = sys.modules['slicer'] = types.ModuleType('slicer')\n"
         "slicer.app, slicer.util = object(), types.SimpleNamespace(exit=lambda code: print('left with', code))\n"
         f"{causes.get(fault, '')}\n"
-        f"sys.argv = [{str(SCRIPT)!r}, *{words!r}]\n"
-        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        f"sys.argv = [{script!r}, *{words!r}]\n"
+        f"runpy.run_path({script!r}, run_name='__main__')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "ASASegmentation")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8")
