@@ -16,7 +16,7 @@ from scipy import ndimage
 from asa.errors import InputError
 from asa.refinement.solvers import edge_weights
 from asa.volume import Grid, Volume
-from asa.volume.background import background_value
+from asa.volume.background import shown_voxels
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -97,8 +97,7 @@ def compute_features(images: Sequence[Volume], contrast: float) -> Features:
     for image in images:
         if not np.isfinite(image.array).all():
             raise InputError("An image has voxels that are NaN or infinite; repair it first.")
-        padding = background_value(image.array)
-        visible = np.ones(grid.shape, bool) if padding is None else image.array != padding
+        visible, _ = shown_voxels(image.array)
         seen = block_means(visible.astype(np.float32), blocks) >= 0.5
         scaled.append((block_means(image.array.astype(np.float32, copy=False), blocks), seen))
         shown = seen if shown is None else shown | seen

@@ -13,7 +13,7 @@ from asa.geometry import resample
 from asa.refinement.rules import Rules, Segment
 from asa.tasks import Task
 from asa.volume import Grid, StorageOrder, Volume, read_volume
-from asa.volume.reading import LPS_TO_RAS
+from asa.volume.reading import itk_affine
 
 SEGMENTS = ".seg.nrrd"
 
@@ -90,11 +90,7 @@ def _read_layers(path: Path) -> tuple[list[npt.NDArray[Any]], StorageOrder, list
         ]
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path} cannot be read as segments; save it again with 3D Slicer.") from error
-    affine = np.eye(4)
-    direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3]
-    affine[:3, :3] = direction * image.GetSpacing()[:3]
-    affine[:3, 3] = image.GetOrigin()[:3]
-    affine = LPS_TO_RAS @ affine
+    affine = itk_affine(image)
     array = sitk.GetArrayFromImage(image)
     layers = [array] if image.GetNumberOfComponentsPerPixel() == 1 else [array[..., n] for n in range(array.shape[-1])]
     stored = [layer.T for layer in layers]

@@ -59,7 +59,7 @@ def with_finite_background(array: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     return filled
 
 
-def _shown(array: npt.NDArray[np.float32]) -> tuple[Mask, float | None]:
+def shown_voxels(array: npt.NDArray[np.float32]) -> tuple[Mask, float | None]:
     """What is no background, finite and other than the padding (T, H, W); and the value of the padding, if any."""
     shown = np.isfinite(array)
     if (padding := background_value(array)) is not None:
@@ -82,7 +82,7 @@ def rebased(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     array: finite.
     """
-    shown, padding = _shown(array)
+    shown, padding = shown_voxels(array)
     inside = array[shown]
     if inside.size == 0:
         return np.zeros(array.shape, np.float32)
@@ -137,7 +137,7 @@ def standardise(scan: Volume) -> tuple[Volume, Mask]:
         is 0 throughout.
     """
     array: npt.NDArray[np.float32] = np.asarray(scan.array, np.float32)
-    shown, _ = _shown(array)
+    shown, _ = shown_voxels(array)
     inside = array[shown]
     if inside.size == 0:
         return scan.with_array(np.zeros(array.shape, np.float32)), shown

@@ -9,7 +9,7 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -20,6 +20,9 @@ from asa.volume.background import air_noise, rebased, with_finite_background
 from asa.volume.checks import check_affine, check_contrast, check_extent, check_finite, check_labels, check_shape
 from asa.volume.grid import Affine
 from asa.volume.image import StorageOrder, Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 MGH_SUFFIXES = (".mgz", ".mgh")
@@ -174,15 +177,20 @@ def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{path} is not a NRRD file, or it is truncated or damaged.") from error
-    rank = image.GetDimension()
-    affine = np.eye(4)
-    direction = np.reshape(image.GetDirection(), (rank, rank))[:3, :3]
-    affine[:3, :3] = direction * image.GetSpacing()[:3]
-    affine[:3, 3] = image.GetOrigin()[:3]
-    affine = check_affine(path, LPS_TO_RAS @ affine)
+    affine = check_affine(path, itk_affine(image))
     # SimpleITK's arrays run slowest axis first; the transpose puts the file's first axis first.
     stored = sitk.GetArrayViewFromImage(image).T.reshape(shape)
     return stored.astype(stored.dtype if labels else np.float32), affine
+
+
+def itk_affine(image: sitk.Image) -> Affine:
+    """Return the affine (4×4, file indices → RAS mm) of the three spatial axes of an image that SimpleITK has read."""
+    rank = image.GetDimension()
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (rank, rank))[:3, :3] * image.GetSpacing()[:3]
+    affine[:3, 3] = image.GetOrigin()[:3]
+    matrix: Affine = LPS_TO_RAS @ affine
+    return matrix
 
 
 def _check_size(path: Path, claimed: int, *, packed: bool) -> None:
