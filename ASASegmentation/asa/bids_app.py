@@ -184,11 +184,9 @@ def segment_session(
     brain: list[Volume] = []
 
     def engine(asked: SegmentRequest, progress: Any) -> SegmentResult:
-        if segment is None:
-            from asa.inference import segment as run_engine  # late: it imports torch
-        else:
-            run_engine = segment
-        result = run_engine(asked, progress)
+        from asa.inference import segment as whole  # late: it imports torch
+
+        result = (segment or whole)(asked, progress)
         brain.append(result.brain)
         return result
 
@@ -219,7 +217,7 @@ def _place(
     if brain is not None:
         path = Path(f"{stem}_desc-brain_mask.nii.gz")
         write_volume(brain, path)
-        write_json(_sidecar(path), {"Description": "Brain and CSF", "Type": "Brain", **native})
+        write_json(_sidecar(path), {"Description": "Brain", "Type": "Brain", **native})
     for label in task.labels:
         if (source := finished.folder / posterior_name(label)).is_file():
             path = Path(f"{stem}_label-{word(label.name)}_probseg.nii.gz")

@@ -60,15 +60,26 @@ def _row(name: str, report: Mapping[str, Any]) -> dict[str, str]:
         "reasons": shown(" ".join(report["trust"]["reasons"])),
         "warnings": str(len(report["warnings"])),
         "alignment_quality": shown(report["alignment"]["quality"]),
-        "intracranial_ml": shown(report["brain_ml"]),
+        "brain_ml": shown(report["brain_ml"]),
+        "intracranial_ml": shown(intracranial := _intracranial(report)),
     }
     for measured in report["volumes"]:
+        if measured["kind"] == "brain":
+            continue
         column = word(measured["name"])
         row[f"{column}_ml"] = shown(measured["volume_ml"])
         row[f"{column}_left_ml"], row[f"{column}_right_ml"] = shown(measured["left_ml"]), shown(measured["right_ml"])
         row[f"{column}_asymmetry_percent"] = shown(measured["asymmetry_percent"])
-        row[f"{column}_intracranial_percent"] = shown(measured["percent_of_brain"])
+        share = round(100 * measured["volume_ml"] / intracranial, 2) if intracranial else None
+        row[f"{column}_intracranial_percent"] = shown(share)
     return row
+
+
+def _intracranial(report: Mapping[str, Any]) -> float | None:
+    """Return the volume in mL of all labels, where they make up the brain with its CSF; else that of the brain mask."""
+    if not any(label.in_brain for label in TASKS[report["task"]].labels):
+        return float(report["brain_ml"]) if report["brain_ml"] else None
+    return round(sum(float(row["volume_ml"]) for row in report["volumes"] if row["kind"] == "label"), 3)
 
 
 def _meaning(column: str, task: Task) -> str:
@@ -82,7 +93,8 @@ def _meaning(column: str, task: Task) -> str:
         "reasons": "Why it is doubtful",
         "warnings": "Number of warnings in report.json",
         "alignment_quality": "Part of the variance of grey levels that the atlas explains, 0 to 1",
-        "intracranial_ml": "Volume of the brain mask (brain and CSF) in mL",
+        "brain_ml": "Volume of the brain mask in mL",
+        "intracranial_ml": "Volume of the brain and all CSF in mL; where CSF is not labelled, of the brain mask",
     }
     titles = {word(one.name): one.title for one in task.labels} | {word(one.name): one.title for one in task.regions}
     measured, _, what = column.partition("_")
@@ -91,6 +103,6 @@ def _meaning(column: str, task: Task) -> str:
         "left_ml": "volume on the left in mL",
         "right_ml": "volume on the right in mL",
         "asymmetry_percent": "100 (L - R) / ((L + R) / 2)",
-        "intracranial_percent": "volume in percent of the brain mask",
+        "intracranial_percent": "volume in percent of intracranial_ml",
     }
     return known.get(column) or f"{titles.get(measured, 'Brain')}: {quantities.get(what, what)}"

@@ -45,7 +45,9 @@ def engine(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         given.append(alignment)
         return fake.segment(request, progress)
 
-    monkeypatch.setattr(sys.modules["asa.inference"], "segment", segment)
+    package = sys.modules["asa.inference"]
+    monkeypatch.setattr(package, "segment", segment)
+    monkeypatch.setattr(package, "__path__", [str(Path(cli.__file__).parents[1] / "inference")], raising=False)
     return given
 
 

@@ -76,7 +76,7 @@ def find_midway(first: Volume, second: Volume, in_first: Alignment, in_second: A
     apart = (points @ (forward - backward)[:3, :3].T) + (forward - backward)[:3, 3]
 
     half = halfway(matrix)
-    moved: Affine = np.linalg.inv(half) @ in_second.matrix
+    moved = np.asarray(np.linalg.inv(half) @ in_second.matrix, np.float64)
     frame = mean_matrix(half @ in_first.matrix, moved)
     straight = rigid_part(frame, FRAME.centre)
     straightened = np.linalg.inv(straight) @ frame

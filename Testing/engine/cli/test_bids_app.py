@@ -95,7 +95,9 @@ def test_participants_and_group(run: Run, tree: Path, tmp_path: Path) -> None:
     grey = next(row for row in volumes if row["name"] == "GM")
     assert float(rows[0]["GM_ml"]) == grey["volume_ml"]
     assert float(rows[0]["GM_asymmetry_percent"]) == grey["asymmetry_percent"]
-    assert float(rows[0]["GM_intracranial_percent"]) == grey["percent_of_brain"]
+    whole = sum(row["volume_ml"] for row in volumes if row["kind"] == "label")
+    assert float(rows[0]["intracranial_ml"]) == pytest.approx(whole, abs=1e-3)
+    assert float(rows[0]["GM_intracranial_percent"]) == pytest.approx(100 * grey["volume_ml"] / whole, abs=0.01)
     assert set(json.loads((out / "group_tissue.json").read_text())) == set(rows[0])
 
 
