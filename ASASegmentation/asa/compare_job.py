@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from asa.longitudinal.lesions import LesionChange
     from asa.longitudinal.volumes import Change
     from asa.volume import Volume
-
-Segment = Callable[..., "SegmentResult"]
 
 VISITS = ("visit1", "visit2")
 CHANGES, LESIONS, LESION_MAP, PICTURE = "changes.csv", "lesions.csv", "lesions.nii.gz", "changes.png"
@@ -155,16 +153,13 @@ def compare(
     return make_result(folder, make, reason, progress)
 
 
-def run(
-    request: CompareRequest, folder: Path, show: Progress, segment: Segment | None = None
-) -> tuple[_Comparison, list[str], list[str]]:
+def run(request: CompareRequest, folder: Path, show: Progress) -> tuple[_Comparison, list[str], list[str]]:
     """Register, segment and compare two visits, and write their images, label maps and picture into ``folder``.
 
     Args:
         request: the images and the settings; checked.
         folder: where the files are written.
         show: called with the name of the stage and the fraction done.
-        segment: replaces :func:`asa.inference.segment` in tests.
 
     Returns:
         The comparison, doubts, and other warnings.
@@ -173,6 +168,7 @@ def run(
 
     from asa.geometry import brain_region
     from asa.geometry.midway import find_midway, seen_by_both
+    from asa.inference import segment
     from asa.inference.placement import place_series
     from asa.longitudinal.shading import even_shading
     from asa.longitudinal.volumes import compare_volumes, expected_volumes, noise_of
@@ -190,6 +186,8 @@ def run(
     midway = find_midway(anchors[0].scan, anchors[1].scan, anchors[0].alignment, anchors[1].alignment)
     doubts = [f"Visit {n}: {said}" for n, place in enumerate(places, start=1) for said in place.warnings]
     doubts = [*registration_doubts(midway, request), *doubts]
+    if request.settings.strict and doubts:
+        raise InputError(f"Refused, because the comparison would be doubtful (--strict): {doubts[0]}")
     seen = seen_by_both(midway, [anchor.scan for anchor in anchors])
     moved = [move_halfway(place, midway, number) for number, place in enumerate(places)]
     inside = seen & brain_region(midway.alignment, midway.grid, 0.0)
@@ -207,7 +205,7 @@ def run(
             show(f"visit {number + 1}: {stage}", begin + done * (_COMPARING - _SEGMENTING) / 2)
 
         asked = replace(request.settings, images=paths, posterior=True)
-        result = (segment or _engine())(asked, part, alignment=midway.alignment)
+        result = segment(asked, part, alignment=midway.alignment)
         write_volume(result.labels, folder / f"{VISITS[number]}_labels.nii.gz")
         results.append(result)
     for number, result in enumerate(results, start=1):
@@ -278,12 +276,6 @@ def move_halfway(place: Placement, midway: Midway, visit: int) -> dict[str, Volu
         background = float(series.scan.array.min())
         moved[key] = Volume(resample(series.scan, midway.grid, 1, matrix, background).array, midway.grid)
     return moved
-
-
-def _engine() -> Segment:
-    from asa.inference import segment  # late: it imports torch
-
-    return segment
 
 
 def _has_lesions(task: Task) -> bool:

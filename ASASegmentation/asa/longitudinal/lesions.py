@@ -21,7 +21,7 @@ Map = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Rules:
-    """What counts as a change. See ``Testing/benchmarks/results/visits.md`` for what they were chosen on.
+    """What counts as a change; set beforehand, and not fitted to any patient.
 
     Attributes:
         least_ml: a new lesion, or one that is gone, is at least so large.

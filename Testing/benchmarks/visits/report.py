@@ -83,7 +83,7 @@ def _states(work: Path) -> list[str]:
     counts = {state: every.count(state) for state in ("new", "enlarging", "stable", "shrinking", "gone")}
     shown = ", ".join(f"{count} {state}" for state, count in counts.items())
     return [
-        f"Lesions in these copies, of which none has changed: {shown}. The rules were chosen on these.",
+        f"Lesions in these copies, of which none has changed: {shown}. The rules for lesions were set beforehand.",
         "",
     ]
 

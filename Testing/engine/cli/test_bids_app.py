@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +117,25 @@ def test_an_interrupted_run_is_completed(run: Run, tree: Path, tmp_path: Path) -
     (out / "sub-01/anat/sub-01_desc-brain_mask.nii.gz").unlink()
     assert run(tree, out, "participant")[0] == 0
     assert (out / "sub-01/anat/sub-01_desc-brain_mask.nii.gz").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are killed by SIGKILL")
+def test_a_killed_run_is_continued(run: Run, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "derivatives"
+    fake = Path(__file__).parents[1] / "fake_engine.py"
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2]), "FAKE_DELAY": "20"}
+    command = [sys.executable, str(fake), "cli", "bids", str(tree), str(out), "participant"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (out / "asa/sub-02_ses-a/.asa-lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert (out / "sub-01/anat/sub-01_dseg.nii.gz").is_file() and not (out / "sub-02").exists()
+    code, _, err = run(tree, out, "participant")
+    assert code == 0 and "sub-01: existing result kept" in err and "sub-02_ses-a: done" in err
+    assert (out / "sub-02/ses-a/anat/sub-02_ses-a_dseg.nii.gz").is_file()
+    assert not list(out.rglob("*.asa-partial")) and not list(out.rglob("*.asa-lock"))
 
 
 def test_what_is_wrong_with_a_data_set_is_said_and_the_rest_goes_on(run: Run, tree: Path, tmp_path: Path) -> None:
