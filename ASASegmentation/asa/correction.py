@@ -98,7 +98,8 @@ def read_request(path: Path) -> Asked:
     if task not in TASKS:
         raise start.fault(f"there is no task '{task}'")
     known = [modality.key for modality in TASKS[task].modalities]
-    images = start.take("images", lambda value: mapping(value, known, text), f"files of {', '.join(known)}", {})
+    none: Mapping[str, str] = {}
+    images = start.take("images", lambda value: mapping(value, known, text), f"files of {', '.join(known)}", none)
     reference = start.take("reference", text, "a modality", "")
     if reference not in images:
         raise start.fault(f"'reference' is {reference}, and there is no such image")
@@ -135,7 +136,8 @@ def _segments(entries: Entries, key: str) -> Segments | None:
             raise parts.fault("'ijk_to_ras' is no matrix of 4 by 4 numbers")
         return {"file": parts.take("file", text, "a file", ""), "ijk_to_ras": matrix}
 
-    return entries.take(key, lambda value: mapping(value, None, one), "segments by name", {})
+    none: Segments = {}
+    return entries.take(key, lambda value: mapping(value, None, one), "segments by name", none)
 
 
 def _marks(values: object, where: str) -> tuple[Mark, ...]:
