@@ -86,9 +86,9 @@ class Record:
             task, grid = TASKS[report["task"]], Grid(tuple(header["shape"]), np.asarray(header["affine"], float))
             whole = steps.shape == (len(task.labels), *grid.shape) and labels.shape == grid.shape
             if header["format"] != FORMAT or not whole or labels.dtype != np.uint8 or steps.dtype != np.uint8:
-                raise ValueError("another format")
+                raise ValueError("It has another format.")
         except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(f"The stored probabilities are damaged ({error}); segment again.") from error
+            raise InputError("The stored probabilities are damaged; segment again to use probabilities.") from error
         posterior = np.empty((1 + len(steps), *grid.shape), np.float16)
         for row, step in zip(posterior[1:], steps, strict=True):
             row[:] = step * np.float32(1 / _STEPS)
