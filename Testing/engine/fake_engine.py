@@ -2,7 +2,7 @@
 
 In a test: put `modules()` into `sys.modules`. As a program, so that a test can interrupt it:
 
-    python fake_engine.py {cli,job} ARGUMENTS...
+    python fake_engine.py {cli,job,resident} ARGUMENTS...
 
 (processes that it starts get the stand-ins too), with FAKE_DELAY (seconds spent segmenting), FAKE_FILE_LIMIT (bytes a
 file may have) and FAKE_CRASH (part of the name of the image at which the process is killed) in the environment.
@@ -125,6 +125,10 @@ if __name__ == "__main__":
         from asa.cli import main as cli
 
         cli(sys.argv[2:])
+    elif sys.argv[1] == "resident":
+        from asa.resident import main as resident
+
+        sys.exit(resident())
     else:
         from asa.job import main as job
 
