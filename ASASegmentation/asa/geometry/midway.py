@@ -69,7 +69,8 @@ def find_midway(first: Volume, second: Volume, in_first: Alignment, in_second: A
     start = in_second.matrix @ np.linalg.inv(in_first.matrix)
     regions = [brain_region(place, scan.grid, AROUND_BRAIN_MM) for place, scan in zip(places, pair, strict=True)]
     forward = register_rigid(pair[0], pair[1], regions[0], [start])
-    backward: Affine = np.linalg.inv(register_rigid(pair[1], pair[0], regions[1], [np.linalg.inv(start)]))
+    reverse = register_rigid(pair[1], pair[0], regions[1], [np.linalg.inv(start)])
+    backward = np.asarray(np.linalg.inv(reverse), np.float64)
     matrix = mean_matrix(forward, backward)
     core = brain_region(in_first, pair[0].grid, WITHIN_BRAIN_MM)
     points = pair[0].grid.to_world(np.argwhere(core)[::97])
