@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from asa.errors import ModelError
-from asa.files import atomic_path, protect_inputs, protect_others, write_json, write_text
+from asa.files import atomic_path, protect_inputs, protect_others, sha256, write_json, write_text
 from asa.model_description import FORMAT, check_description
 from asa.models import CARD, DESCRIPTION, WEIGHTS, open_model
 from asa.nn.weights import check_weights
@@ -55,7 +55,7 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(halved, temporary)
-    write_json(folder / DESCRIPTION, described)
+    write_json(folder / DESCRIPTION, {**described, "weights_sha256": sha256(folder / WEIGHTS)})
     if card:
         write_text(folder / CARD, card)
 
