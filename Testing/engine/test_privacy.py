@@ -37,7 +37,7 @@ def marked(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without connections, and without the segmentation file, which has its own tests."""
 
     def forbidden(*_: object, **__: object) -> Any:
