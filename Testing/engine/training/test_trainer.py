@@ -316,6 +316,24 @@ def test_the_mean_of_two_runs_is_exported_and_of_two_networks_refused(tmp_path) 
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("broken", ["save_file", "sha256", "write_json"])
+def test_an_export_that_failed_can_be_repeated(tmp_path, monkeypatch, broken) -> None:
+    make(tmp_path / "run", describe={"size": 1}, steps=4).fit()
+    described = {"name": "line", "task": "tissue", "modalities": ["t1"]}
+    source, model = Run(tmp_path / "run").checkpoint_path("last"), tmp_path / "model"
+
+    def failing(*_):
+        raise OutputError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"asa.training.publishing.export.{broken}", failing)
+        with pytest.raises(OutputError, match="The disk is full"):
+            export_model(source, model, described)
+    assert list(model.iterdir()) == []
+    export_model(source, model, described)
+    assert open_model(model).description.weights_sha256 == sha256(model / "model.safetensors")
+
+
 def test_an_export_overwrites_neither_its_checkpoint_nor_files_of_others(tmp_path) -> None:
     make(tmp_path / "run", describe={"size": 1}, steps=4).fit()
     model = tmp_path / "model"
