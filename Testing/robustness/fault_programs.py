@@ -21,7 +21,7 @@ from asa.files import sha256
 
 # Imported before the first fork, so that no run spends its time on it.
 WARM = ("asa.cli.segment", "asa.cli.refine", "asa.cli.export", "asa.batch", "asa.job", "asa.refine_job", "asa.report")
-WARM += ("asa.inference.placement", "asa.data.prepare", "asa.data.datasets", "asa.training.publishing.card")
+WARM += ("asa.inference.placement", "asa.data.case_store", "asa.data.datasets", "asa.training.publishing.card")
 WARM += ("asa.training.pretraining.pretrain", "asa.training.parallel.distributed", "rich.progress", "PIL.Image")
 
 
@@ -119,8 +119,8 @@ def refine(given: Path, out: Path) -> None:
 
 def prepare(given: Path, out: Path) -> None:
     """Prepare labelled cases that lie in the brain frame."""
+    from asa.data.case_store import prepare_cases
     from asa.data.datasets import DATASETS
-    from asa.data.prepare import prepare_cases
 
     plainly(lambda: prepare_cases(DATASETS["brats2021"], given, out / "store", shape=(16, 24, 16), align=False))
 

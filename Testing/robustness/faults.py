@@ -207,7 +207,7 @@ def problems(program: Program, folder: Path, code: int, abrupt: bool, reference:
     if code == 999:
         found.append("hangs")
     if "Unexpected error" in said or "Traceback" in said or code in (98, 99):
-        found.append("unexpected error")
+        found.append(f"unexpected error: {said.strip()[-200:]}")
     out = folder / "out"
     outcome = program.outcome(out)
     if code == 0 and outcome != reference:
@@ -228,7 +228,8 @@ def leftovers(folder: Path, outcome: dict[str, str]) -> list[str]:
     """What a run must not leave behind."""
     names = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*")} | set(outcome)
     found = sorted(name for name in names if hidden(name))
-    found += [f"tmp/{path.name}" for path in (folder / "tmp").iterdir()]
+    # PyTorch keeps a cache of compiled code next to the temporary files.
+    found += [f"tmp/{path.name}" for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor")]
     return [f"left behind: {', '.join(found[:3])}"] if found else []
 
 

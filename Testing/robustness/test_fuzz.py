@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a process that is forked")
 def test_damaged_files_are_understood_or_refused() -> None:
     command = [sys.executable, "-m", "Testing.robustness.fuzz", "--random", "--number", "3000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) >= 28 and all(int(row[1]) >= 100 and int(row[4]) == 0 for row in rows)
