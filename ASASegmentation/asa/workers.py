@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Answer(Generic[Case, Result]):
+class Reply(Generic[Case, Result]):
     """What became of a case: a result or an error, and the seconds it took."""
 
     case: Case
@@ -68,9 +68,7 @@ def plan(jobs: int, threads: int | None, cases: int) -> Plan:
     return Plan(used, threads or max(1, processors() // used), note)
 
 
-def run_in_processes(
-    cases: Iterable[Case], work: Callable[[Case], Result], jobs: int
-) -> Iterator[Answer[Case, Result]]:
+def run_in_processes(cases: Iterable[Case], work: Callable[[Case], Result], jobs: int) -> Iterator[Reply[Case, Result]]:
     """Do ``work`` on each case in ``jobs`` processes, and yield what became of each as soon as it is known.
 
     Args:
@@ -134,7 +132,7 @@ class _Worker(Generic[Case, Result]):
         self.case = case
         self.connection.send(case)
 
-    def take(self) -> Answer[Case, Result] | None:
+    def take(self) -> Reply[Case, Result] | None:
         """What the process answers; None if it died."""
         try:
             seconds, result, error = self.connection.recv()
@@ -143,15 +141,15 @@ class _Worker(Generic[Case, Result]):
         if isinstance(error, Cancelled):
             raise error
         assert self.case is not None
-        return Answer(self.case, seconds, result, error)
+        return Reply(self.case, seconds, result, error)
 
-    def lost(self) -> Answer[Case, Result]:
+    def lost(self) -> Reply[Case, Result]:
         self.process.join(_ENDING_S)
         code = self.process.exitcode or 0
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         advice = "Memory may have run out: use fewer --jobs." if code == -9 else "Segment this head alone to see why."
         assert self.case is not None
-        return Answer(self.case, 0.0, error=ResourceError(f"The process of this head ended {how}. {advice}"))
+        return Reply(self.case, 0.0, error=ResourceError(f"The process of this head ended {how}. {advice}"))
 
     def end(self) -> None:
         self.connection.close()
@@ -169,7 +167,7 @@ def _end_all(running: list[_Worker[Case, Result]]) -> None:
 
 
 def _serve(connection: Connection, work: Callable[[Case], Result]) -> None:
-    """Answer cases until the other end closes; the main function of a process."""
+    """Reply cases until the other end closes; the main function of a process."""
     interruptible()
     try:
         while True:
