@@ -26,10 +26,10 @@ try:
     from asa import batch, job, program
     from asa.errors import AsaError, Cancelled, InputError, ResourceError
     from asa.files import protect_inputs
+    from asa.modalities.matching import Candidate, propose
     from asa.models import find_model
     from asa.request import ALIGNMENTS, REORIENTATIONS, SegmentRequest
     from asa.tasks import TASKS, Modality
-    from ASASlicerLib.proposal.matching import Candidate, propose
 except ImportError as error:
     if __name__ != "__main__":
         raise

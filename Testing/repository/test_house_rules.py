@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "interrupts",
         }
     )
-    | {"model_description", "request", "image_names", "events", "interrupts"},
+    | {"model_description", "request", "image_names", "events", "interrupts", "modalities"},
     frozenset({"nn", "preprocessing", "refinement"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -51,8 +51,11 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the
 # standard library alone; everything else of it runs in a process of its own.
 LIBRARIES: dict[str, frozenset[str]] = {
-    "ASASlicerLib": frozenset({"asa.tasks", "asa.events"}),
-    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models", "asa.request", "asa.events"}),
+    "ASASlicerLib": frozenset(
+        {"asa.tasks", "asa.events", "asa.modalities.matching", "asa.modalities.contrast"},
+    ),
+    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models", "asa.request", "asa.events"})
+    | {"asa.modalities.matching"},
     "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.events"})
     | {"asa.runs.abilities", "asa.runs.layout", "asa.runs.setting_row"},
 }
