@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asa import events
-from asa.errors import Cancelled, InputError
+from asa.errors import Cancelled, DependencyError, InputError, install_command
 from asa.files import read_json, sha256
 from asa.image_names import is_image_name
 from asa.interrupts import check as check_interrupt
@@ -105,13 +105,16 @@ def run(
     from asa.models import find_model
 
     request.check()
-    protect_images(map(Path, request.images.values()), [folder], request.task, posterior=request.posterior)
+    _check_extras(request)
+    images = map(Path, request.images.values())
+    protect_images(images, [folder], request.task, posterior=request.posterior, others=request.extra_files)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
     used = [key for key in request.images if key in model.modalities or key == request.reference]
     inputs = {key: image_sha256(Path(request.images[key])) for key in used}
     # A result without the file is made again once slicer-core, which a warning recommended, is installed.
     wanted = {SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
+    wanted |= {*request.extra_files}
     report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
     if report is not None:
         return Finished(folder, report, reused=True)
@@ -158,6 +161,18 @@ def make_result(
     if progress is not None:
         progress("done", 1.0)
     return Finished(folder, report, notes=(*filter(None, [reason]), *kept))
+
+
+def _check_extras(request: SegmentRequest) -> None:
+    """Refuse outputs that cannot be made, before anything is computed."""
+    if "dicom" not in request.also:
+        return
+    from asa.volume.reading import is_dicom_image
+
+    if other := next((path for path in request.images.values() if not is_dicom_image(Path(path))), None):
+        raise InputError(f"DICOM output needs DICOM images, and {Path(other).name} is none; leave out 'dicom'.")
+    if not importlib.util.find_spec("highdicom"):
+        raise DependencyError(f"DICOM output needs highdicom; install it with: {install_command('dicom')}")
 
 
 def _engine() -> Segment:
@@ -281,6 +296,7 @@ def _write(
     if segmentation_file:
         warning = report.write_segmentation_file(staging / LABEL_MAP, task, staging / SEGMENTS)
         warnings += [warning] if warning else []
+    warnings += report.write_extras(staging, request, result, measurements, warnings)
     return report.build_report(
         task=task,
         model={"name": settings["model"], "version": result.model.description.version or None},
