@@ -45,7 +45,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training.finetuning"}),
     frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"}),
     frozenset({"reproduce"}),
-    frozenset({"cli", "batch", "bids", "dicom_heads", "job", "refine_job", "result_folder", "__main__"}),
+    frozenset({"cli", "batch", "bids", "dicom_heads", "job", "refine_job", "correction", "resident", "result_folder"})
+    | {"__main__"},
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the
@@ -55,7 +56,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
         {"asa.tasks", "asa.events", "asa.modalities.matching", "asa.modalities.contrast"},
     ),
     "ASASegmentationLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.request", "asa.events"})
-    | {"asa.modalities.matching", "asa.dicom_export.segmentation"},
+    | {"asa.modalities.matching", "asa.modalities.contrast", "asa.dicom_export.segmentation"},
     "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.events"})
     | {"asa.runs.abilities", "asa.runs.layout", "asa.runs.setting_row"},
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asa.errors import DependencyError, InputError, install_command
 from asa.report.dicom import write_dicom
 from asa.report.exchange import write_freesurfer_lut, write_itksnap_labels, write_mgz, write_transforms
 from asa.report.lesions import Lesion, find_lesions, write_lesions
@@ -14,9 +16,25 @@ from asa.report.volumes import Measurement
 from asa.request import EXTRAS, SegmentRequest
 from asa.tasks import TASKS
 from asa.volume import write_volume
+from asa.volume.reading import is_dicom_image
 
 if TYPE_CHECKING:
     from asa.inference import SegmentResult
+
+
+def check_extras(request: SegmentRequest) -> None:
+    """Refuse what cannot be made, before anything is computed.
+
+    Raises:
+        InputError: DICOM output is asked for, and an image is not DICOM.
+        DependencyError: highdicom is not installed.
+    """
+    if "dicom" not in request.also:
+        return
+    if other := next((path for path in request.images.values() if not is_dicom_image(Path(path))), None):
+        raise InputError(f"DICOM output needs DICOM images, and {Path(other).name} is none; leave out 'dicom'.")
+    if not importlib.util.find_spec("highdicom"):
+        raise DependencyError(f"DICOM output needs highdicom; install it with: {install_command('dicom')}")
 
 
 def write_extras(

@@ -45,6 +45,7 @@ _MAGIC, _MAGIC_AT = b"DICM", 128
 # Its whole content, of unknown size, would have to be unpacked to read the first attribute.
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"}
 _CAPTURES = "1.2.840.10008.5.1.4.1.1.7"  # secondary capture, and its multi-frame kinds
+_INSTALL = "pip install pydicom"
 _SHORTEST = 3  # characters of a name or number that are looked for in a description
 _REMOVED = "[removed]"
 
@@ -126,7 +127,7 @@ def require_pydicom() -> None:
     try:
         import pydicom  # noqa: F401
     except ImportError:
-        raise DependencyError("Reading DICOM needs the package pydicom; install it with: pip install pydicom") from None
+        raise DependencyError(f"Reading DICOM needs the package pydicom; install it with: {_INSTALL}") from None
 
 
 @contextmanager
