@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "interrupts",
         }
     )
-    | {"model_description", "request", "image_names", "events", "interrupts", "modalities", "dicom_export"},
+    | {"model_description", "request", "image_names", "events", "interrupts", "modalities", "dicom_export", "silence"},
     frozenset({"nn", "preprocessing", "refinement"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),

@@ -9,6 +9,7 @@ from typing import Any
 
 from asa import __version__
 from asa.dicom_export.segmentation import NAME, NotWritten, concept
+from asa.silence import quiet_dicom
 from asa.tasks import Code, Terminology
 
 _SERIES_NUMBER = 1001
@@ -56,6 +57,14 @@ def write_measurements(
         NotWritten: the images lack what the report needs.
         OSError: the file cannot be written.
     """
+    try:
+        with quiet_dicom():
+            _report(sources, segmentation, volumes, title).save_as(path)
+    except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
+        raise NotWritten("the images lack attributes that the standard demands") from error
+
+
+def _report(sources: Sequence[Any], segmentation: Any, volumes: Sequence[MeasuredVolume], title: str) -> Any:
     import highdicom
 
     sr = highdicom.sr
@@ -67,28 +76,24 @@ def write_measurements(
             observer_type=concept(_DEVICE), observer_identifying_attributes=device
         )
     )
-    try:
-        content = sr.MeasurementReport(
-            observation_context=context,
-            procedure_reported=concept(_MRI),
-            imaging_measurements=[_group(volume, segmentation) for volume in volumes],
-            title=concept(_TITLE),
-        )
-        report = sr.Comprehensive3DSR(
-            evidence=[*sources, *([] if segmentation is None else [segmentation])],
-            content=content[0],
-            series_number=_SERIES_NUMBER,
-            series_instance_uid=highdicom.UID(),
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=NAME,
-            is_complete=True,
-            is_verified=False,
-            series_description=title[:64],
-        )
-    except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
-        raise NotWritten("the images lack attributes that the standard demands") from error
-    report.save_as(path)
+    content = sr.MeasurementReport(
+        observation_context=context,
+        procedure_reported=concept(_MRI),
+        imaging_measurements=[_group(volume, segmentation) for volume in volumes],
+        title=concept(_TITLE),
+    )
+    return sr.Comprehensive3DSR(
+        evidence=[*sources, *([] if segmentation is None else [segmentation])],
+        content=content[0],
+        series_number=_SERIES_NUMBER,
+        series_instance_uid=highdicom.UID(),
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=NAME,
+        is_complete=True,
+        is_verified=False,
+        series_description=title[:64],
+    )
 
 
 def _group(volume: MeasuredVolume, segmentation: Any) -> Any:

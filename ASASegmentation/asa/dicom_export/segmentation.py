@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asa import __version__
+from asa.silence import quiet_dicom
 from asa.tasks import Code, Colour, Terminology
 
 NAME = "ASA for 3D Slicer"
 _SERIES_NUMBER = 1000
 _LONGEST = 64  # characters of a short text (LO)
+_AGE = re.compile(r"\d{3}[DWMY]")
 # Attributes that must be there, if only empty (type 2), and that anonymised files often lack.
 _EXPECTED = (
     "PatientID",
@@ -52,18 +55,21 @@ class NotWritten(Exception):
 
 
 def read_sources(files: Sequence[Path | str]) -> list[Any]:
-    """Read the headers of images, and add the attributes that a derived object needs, if only empty.
+    """Read the headers of images; attributes that a derived object needs are added, if only empty.
 
     Raises:
         ImportError: pydicom is not installed.
     """
     import pydicom
 
-    sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    with quiet_dicom():
+        sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
     for source in sources:
         for keyword in _EXPECTED:
             if keyword not in source:
                 setattr(source, keyword, "")
+        if not _AGE.fullmatch(str(getattr(source, "PatientAge", ""))):
+            source.PatientAge = ""  # which would make the new object invalid, too
     return sources
 
 
@@ -97,28 +103,30 @@ def write_segmentation(
         raise NotWritten("the images have no frame of reference")
     kinds = highdicom.seg.SegmentAlgorithmTypeValues
     try:
-        result = highdicom.seg.Segmentation(
-            source_images=list(sources),
-            pixel_array=np.stack([segment.mask for segment in segments], axis=-1).astype(np.uint8),
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                _description(number, segment, kinds.AUTOMATIC if automatic else kinds.SEMIAUTOMATIC)
-                for number, segment in enumerate(segments, 1)
-            ],
-            series_instance_uid=highdicom.UID(),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=NAME,
-            manufacturer_model_name=NAME,
-            software_versions=__version__,
-            device_serial_number="0",
-            series_description=title[:_LONGEST],
-            content_label="SEGMENTATION",
-        )
+        with quiet_dicom():
+            result = highdicom.seg.Segmentation(
+                source_images=list(sources),
+                pixel_array=np.stack([segment.mask for segment in segments], axis=-1).astype(np.uint8),
+                segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=[
+                    _description(number, segment, kinds.AUTOMATIC if automatic else kinds.SEMIAUTOMATIC)
+                    for number, segment in enumerate(segments, 1)
+                ],
+                series_instance_uid=highdicom.UID(),
+                series_number=_SERIES_NUMBER,
+                sop_instance_uid=highdicom.UID(),
+                instance_number=1,
+                manufacturer=NAME,
+                manufacturer_model_name=NAME,
+                software_versions=__version__,
+                device_serial_number="0",
+                series_description=title[:_LONGEST],
+                content_label="SEGMENTATION",
+            )
     except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
         raise NotWritten("the images lack attributes that the standard demands") from error
-    result.save_as(path)
+    with quiet_dicom():
+        result.save_as(path)
     return result
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _MOST_LESIONS = 30
 _INTENDED_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 _REVIEW = "Review the segmentation on the images before you use these numbers."
-_SIDES = "Left and right are the patient's, divided at the mid-sagittal plane. Asymmetry: 100 (L − R) / ((L + R) / 2)."
+_SIDES = (
+    "Left and right are the patient's, divided at the mid-sagittal plane. "
+    "Asymmetry is 100 (L − R) / ((L + R) / 2), positive where the left is larger."
+)
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c1f24; background: #fff; margin: 0 auto; padding: 24px;
@@ -75,7 +78,7 @@ def write_page(
         f'<img alt="Outlines of the segmentation in three planes" src="data:image/png;base64,{picture}">',
         "<h2>Volumes</h2>",
         _volumes(task, measurements),
-        f'<p class="faint">{_SIDES}</p>',
+        f'<p class="faint">{escape(_brain(task))}{_SIDES}</p>',
         _lesions(lesions) if task.lesions and lesions else "",
         f"<h2>Scan and method</h2><dl>{described}</dl>",
         f'<footer class="faint">{_REVIEW}</footer>',
@@ -114,7 +117,7 @@ def _volumes(task: Task, measurements: Sequence[Measurement]) -> str:
         colour = "rgb({}, {}, {})".format(*colours[title]) if title in colours else "#5d6570"
         name = f'<span class="colour" style="background: {colour}"></span>{escape(title)}'
         numbers = (row.volume_ml, row.percent_of_brain, row.left_ml, row.right_ml, row.asymmetry_percent)
-        lines.append(_cells((name, *("–" if value is None else f"{value:,.1f}" for value in numbers)), "td"))
+        lines.append(_cells((name, *("–" if value is None else _number(value) for value in numbers)), "td"))
     heads = ("Structure", "Volume (mL)", "% of brain", "Left (mL)", "Right (mL)", "Asymmetry (%)")
     return f"<table><thead>{_cells(heads, 'th')}</thead><tbody>{''.join(lines)}</tbody></table>"
 
@@ -137,6 +140,15 @@ def _lesions(lesions: Sequence[Lesion]) -> str:
         f"{_cells(('Lesion', 'Location', 'Volume (mL)', 'To ventricles (mm)', 'To cortex (mm)'), 'th')}</thead>"
         f"<tbody>{largest}</tbody></table>"
     )
+
+
+def _brain(task: Task) -> str:
+    parts = [label.title.lower() for label in task.labels if label.in_brain]
+    return f"Brain is the sum of {', '.join(parts)}. ".replace("csf", "CSF") if parts else ""
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 1) + 0.0:,.1f}".replace("-", "−")
 
 
 def _mm(distance: float) -> str:

@@ -136,6 +136,16 @@ def test_the_validator_of_the_standard_finds_no_fault(result: Path, name: str) -
     assert [line for line in said if line.startswith(("Error", "Warning"))] == []
 
 
+def test_libraries_do_not_quote_the_patient(
+    fake: ModuleType, tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    odd = {"PatientName": "Jane_Doe", "PatientAge": "42"}  # a name of one component, an age without a unit
+    segmented(dicom_files.write_series(tmp_path / "scan", **odd)[0], tmp_path / "out")
+    said = capfd.readouterr()
+    assert "Jane" not in said.out + said.err + "".join(str(one.message) for one in recwarn)
+    assert pydicom.dcmread(tmp_path / "out" / "segmentation.dcm").PatientAge == ""
+
+
 def test_images_without_a_frame_of_reference_give_a_warning(fake: ModuleType, tmp_path: Path) -> None:
     files = dicom_files.write_series(tmp_path / "scan")
     for file in files:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asa.errors import DependencyError
 from asa.modalities.matching import TAGS
+from asa.silence import quiet_dicom
 
 # What identifies a patient. Compared, and never part of a message or of a result.
 IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
@@ -130,25 +128,11 @@ def require_pydicom() -> None:
         raise DependencyError(f"Reading DICOM needs the package pydicom; install it with: {_INSTALL}") from None
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence pydicom, whose warnings and log quote values of the header."""
-    logger = logging.getLogger("pydicom")
-    disabled = logger.disabled
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.disabled = True
-        try:
-            yield
-        finally:
-            logger.disabled = disabled
-
-
 def read_instance(path: Path) -> Instance:
     """Read the header of a DICOM file. A damaged one yields an instance with a ``problem``."""
     import pydicom
 
-    with quiet():
+    with quiet_dicom():
         try:
             meta = pydicom.filereader.read_file_meta_info(path)
             if str(meta.get("TransferSyntaxUID", "")) in _DEFLATED:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import InputError
-from asa.volume.dicom.headers import quiet
+from asa.silence import quiet_dicom
 from asa.volume.dicom.stacks import Stack
 
 _NATIVE = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", "1.2.840.10008.1.2.2": ">"}
@@ -43,7 +43,7 @@ def _read(file: Path, size: tuple[int, int], scales: set[tuple[float, float]]) -
     """Return the frames of a file (frames, rows, columns), and whether slope and intercept are applied already."""
     import pydicom
 
-    with quiet():
+    with quiet_dicom():
         try:
             dataset = pydicom.dcmread(file, specific_tags=list(_KEYWORDS))
             syntax = dataset.file_meta.TransferSyntaxUID
