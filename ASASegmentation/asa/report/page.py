@@ -129,7 +129,9 @@ def _lesions(lesions: Sequence[Lesion]) -> str:
         _cells((place.capitalize(), str(count), f"{volumes[place]:.2f}"), "td") for place, count in counts.most_common()
     )
     largest = "".join(
-        _cells((str(one.number), one.location, f"{one.volume_ml:.3f}", _mm(one.ventricle_mm), _mm(one.cortex_mm)), "td")
+        _cells(
+            (f"{one.number}. {one.location}", f"{one.volume_ml:.3f}", _mm(one.ventricle_mm), _mm(one.cortex_mm)), "td"
+        )
         for one in lesions[:_MOST_LESIONS]
     )
     more = f" The table shows the {_MOST_LESIONS} largest; lesions.csv has all." if len(lesions) > _MOST_LESIONS else ""
@@ -137,7 +139,7 @@ def _lesions(lesions: Sequence[Lesion]) -> str:
         f"<h2>{len(lesions)} lesion{'s' * (len(lesions) != 1)}</h2><table><thead>"
         f"{_cells(('Location', 'Count', 'Volume (mL)'), 'th')}</thead><tbody>{summary}</tbody></table>"
         f'<p class="faint">Connected parts of any size.{more}</p><table><thead>'
-        f"{_cells(('Lesion', 'Location', 'Volume (mL)', 'To ventricles (mm)', 'To cortex (mm)'), 'th')}</thead>"
+        f"{_cells(('Lesion', 'Volume (mL)', 'To ventricles (mm)', 'To cortex (mm)'), 'th')}</thead>"
         f"<tbody>{largest}</tbody></table>"
     )
 
