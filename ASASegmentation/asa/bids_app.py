@@ -178,7 +178,7 @@ def segment_session(
     Raises:
         AsaError: see :func:`asa.job.run`.
     """
-    asked = replace(request, images=case.images)
+    asked = replace(request, images=case.usable_images())
     results = output / RESULTS / case.name
     mask = _folder(output, case.name) / f"{case.name}_desc-brain_mask.nii.gz"
     brain: list[Volume] = []

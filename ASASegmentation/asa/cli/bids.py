@@ -110,8 +110,8 @@ def command(
     if len(cases) == len(found) and (missing := batch.omitted_subjects([bids_dir], cases)):
         say(f"Skipped, because images that the model needs are missing: {', '.join(missing)}.")
     for case in cases:
-        if case.notes:
-            say(f"{case.name}: {'; '.join(case.notes)}.")
+        for note in case.notes:
+            say(f"{case.name}: {note}.")
     batch.protect_summary(output / batch.SUMMARY)
     bids_app.begin(output, bids_dir, TASKS[task])
 

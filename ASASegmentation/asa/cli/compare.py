@@ -99,4 +99,4 @@ def _images(visit: Path, wanted: Sequence[Modality]) -> dict[str, Path]:
     cases = find_cases([visit], wanted)
     if len(cases) != 1:
         raise InputError(f"The folder {visit} holds {len(cases)} heads; give the folder of one session, or one image.")
-    return cases[0].images
+    return cases[0].usable_images()
