@@ -19,6 +19,7 @@ from ASASlicerLib.resident import shared_runner
 
 NAME = "ASA Refine"  # modules find effects by it
 _POLL_MS = 20
+_NARROWEST = 40  # of a button, in pixels; the panel begins 350 wide
 _OTHERS_KEYS = ("Space", "Esc")  # of the Segment Editor: switch to another effect, leave the effect
 
 
@@ -81,12 +82,13 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
             button = qt.QPushButton(title)
             button.setCheckable(True)
             button.setAutoExclusive(True)
+            button.setMinimumWidth(_NARROWEST)
             button.setToolTip(_("Key {key}").format(key=tool[0].upper()))
             button.setFocusPolicy(qt.Qt.NoFocus)  # keys go to the view
             button.connect("clicked()", lambda tool=tool: self._choose(tool))
             layout.addWidget(button, number // 3, number % 3)
             self.tools[tool] = button
-        self.scriptedEffect.addLabeledOptionsWidget(_("Tool:"), row)
+        self.scriptedEffect.addOptionsWidget(row)
         self.size = qt.QDoubleSpinBox()
         self.size.setRange(0, MAX_RADIUS_MM)
         self.size.setSuffix(_(" mm"))
@@ -100,6 +102,7 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
         self.dropButton = qt.QPushButton(_("Drop (Esc)"))
         for button, slot in ((self.applyButton, self.accept), (self.dropButton, self.drop)):
             button.connect("clicked()", slot)
+            button.setMinimumWidth(_NARROWEST)
             button.setFocusPolicy(qt.Qt.NoFocus)
             line.addWidget(button)
         self.scriptedEffect.addOptionsWidget(buttons)

@@ -5,7 +5,7 @@
 CASES.csv names the images and labels of cases, as Testing/benchmarks/models/collect_cases.py writes it; RESULT is a
 result folder of CASE with probabilities; FOLDER defaults to Resources/Screenshots. The clicks are those of the
 simulated user of Testing/benchmarks/interaction: into the deepest point of the largest error. Printed is the Dice
-coefficient of the whole tumour before and after each.
+coefficient of the tumour core before and after each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from photograph import Photographer
 from PIL import Image
 
 sys.path.insert(0, str(driving.REPOSITORY))
-SEGMENT, CLICKS = "WT", 4
+SEGMENT, CLICKS = "TC", 5
 
 
 def add_result(volumes: dict[str, Any], folder: Path) -> Any:
@@ -84,18 +84,18 @@ def main(cases: Path, case: str, result: Path, folder: Path) -> None:
         volume.SetName(f"patient_{key}")
     node = add_result(volumes, result)
     truth_map = read_volume(row["labels"], labels=True)
-    truth = truth_map.array > 0
+    truth = np.isin(truth_map.array, (1, 3))
     panel._refresh()
     section = panel.results.correct
     section.section.collapsed = False
     section.editor.setCurrentSegmentID(SEGMENT)
     effect = section.editor.activeEffect().self()
     driving.wait_for(lambda: not effect.correction.busy, 900)
-    flair = volumes["flair"]
-    view = standin_segment_editor.SliceView(flair)
+    scan = volumes["t1gd"]
+    view = standin_segment_editor.SliceView(scan)
 
     def now() -> np.ndarray:
-        found: np.ndarray = slicer.util.arrayFromSegmentBinaryLabelmap(node, SEGMENT, flair) != 0
+        found: np.ndarray = slicer.util.arrayFromSegmentBinaryLabelmap(node, SEGMENT, scan) != 0
         return truth_map.storage.to_array(found.T)
 
     print("0 clicks", f"{dice(now(), truth):.3f}", effect.statusLabel.text, flush=True)
@@ -114,6 +114,7 @@ def main(cases: Path, case: str, result: Path, folder: Path) -> None:
         took, used = time.perf_counter() - started, time.thread_time() - used
         if number == 1:
             picture(volumes, place, folder / f"correct_{number}_preview.png")
+            module.widgetRepresentation().resize(350, 1330)
             camera.take("panel_9_correct")
         effect.accept()
         applied = driving.wait_for(lambda: not effect.correction.busy, 900)

@@ -8,6 +8,7 @@ import slicer
 
 from ASASegmentationLib import correct_section
 from ASASegmentationLib.tests.case import PanelTestCase
+from ASASlicerLib.tests.scene import wait_for
 
 
 class TestCorrect(PanelTestCase):
@@ -62,7 +63,7 @@ class TestCorrect(PanelTestCase):
         self.start()
         self.assertTrue(self.section.section.collapsed)
         self.runner.process.finish()
-        self.segment()
+        wait_for(lambda: not self.panel.logic.running)
         self.section.section.collapsed = False
         newest = slicer.mrmlScene.GetNthNodeByClass(
             self.count("vtkMRMLSegmentationNode") - 1, "vtkMRMLSegmentationNode"
