@@ -310,7 +310,8 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):
         self._active = name
         effect = self._effects.get(name)
         self._title.setText(f"<b>{effect.title}</b>" if effect else "")
-        self._help.setText(effect.self().helpText() if effect else "")
+        teaser = effect.self().helpText().partition("<br>")[0] if effect else ""  # the rest comes with a click
+        self._help.setText(f"{teaser} <a href='more'>Show details.</a>" if teaser else "")
         if self.mrmlSegmentEditorNode() is not None:
             self.mrmlSegmentEditorNode().SetActiveEffectName(name)
         if effect is not None:
