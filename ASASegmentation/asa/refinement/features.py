@@ -23,9 +23,11 @@ Mask = npt.NDArray[np.bool_]
 
 WORKING_MM = 0.9
 NOISE_MM = 0.6  # standard deviation of the blur against noise, before intensities are compared
-LOW, HIGH = 0.5, 99.5  # percentiles that the joint histogram reaches from and to
 # Bins of each channel, by the number of channels: a code has 16 bits.
 BINS = {1: 256, 2: 128, 3: 32, 4: 16}
+# Percentage of the voxels that the joint histogram leaves to its first bin, and to its last: less where there are bins
+# for it, because all lesions of white matter of a patient may be fewer than 0.5 % of a head.
+TAIL = {1: 0.02, 2: 0.02, 3: 0.5, 4: 0.5}
 MIN_TISSUE = 1000  # voxels
 DARKEST = -4.0  # standard deviations; the background is as dark
 
@@ -110,7 +112,7 @@ def compute_features(images: Sequence[Volume], contrast: float) -> Features:
     bins_per_sd = []
     for channel, (array, seen) in zip(channels, scaled, strict=True):
         channel[:] = _standard(array, seen, spacing)
-        low, high = np.percentile(channel[shown], (LOW, HIGH))
+        low, high = np.percentile(channel[shown], (TAIL[len(images)], 100 - TAIL[len(images)]))
         width = max(float(high - low) / bins, 1e-3)
         bins_per_sd.append(1 / width)
         codes = codes * np.uint16(bins) + np.clip((channel - np.float32(low)) / width, 0, bins - 1).astype(np.uint16)
