@@ -37,7 +37,7 @@ class Constants:
     """Constants of the energy, chosen on training cases of Resources/Configs/splits.
 
     Dice after five clicks, on up to four gliomas: ``lift_mm`` at 24, cores from the model's results 0.88 and 0.70; at
-    12, 0.86 and 0.66. ``settled`` at 0.3, a core from nothing 0.88; at 0.5, 0.87. ``kernel_sd`` of 0.7 for two
+    12, 0.86 and 0.66. ``settled`` at 0.3, a core from nothing 0.88; at 0.5, 0.87. A kernel of 0.7 for two
     channels, with bins for the brightest voxels, lesions of one patient from nothing 0.64; of 1 without such bins,
     0.01: there the first click took half the brain. The optimal share of the tissue around a mark fell from a half,
     where the segment held 5 mL, to nearly none, where it held 40 mL: ``mark_ml``. Means over 1 to 5 clicks:
@@ -51,8 +51,7 @@ class Constants:
         ratio_limit: limit of that log-ratio.
         unknown: log-odds without a posterior, where the segment has voxels in the crop;
         unknown_empty: where it has none.
-        kernel_sd: width of the density kernel for four channels in standard deviations of the tissue; it grows with the
-            square root of their number, as distances between voxels of one tissue do.
+        kernel_sd: width of the density kernel in standard deviations of the tissue, see :meth:`Features.density`.
         mark_ml: volume of the segment in the crop at which its own density and that of the tissue around a mark
             that adds count alike in the density of what belongs with the mark.
         mark_share: share of the tissue around a mark that removes: what surrounds a segment is a mixture of tissues, of
@@ -191,7 +190,7 @@ def _missing(odds: Map) -> float:
 def _density_ratio(features: Features, problem: Problem, near: Mask, shown: Mask, constants: Constants) -> Map:
     """Return the limited log-ratio of the densities of what belongs with the mark and of the rest."""
     codes = features.codes[problem.box]
-    width = constants.kernel_sd * (len(features.shape) / 4) ** 0.5
+    width = constants.kernel_sd
     wanted = features.density(features.counts(codes[near]), width)
     same = features.counts(codes[problem.same & shown])
     if same.sum() > _FEWEST:

@@ -59,9 +59,16 @@ class Features:
     weights: tuple[Map, Map, Map]
 
     def density(self, counts: npt.NDArray[np.int64], width_sd: float) -> Map:
-        """Return the density over the codes, from counts of the codes, with a Gaussian kernel of ``width_sd``."""
+        """Return the density over the codes, from counts of the codes.
+
+        Args:
+            counts: of each code.
+            width_sd: of the Gaussian kernel for four channels. It grows with the square root of their number, as
+                distances between voxels of one tissue do.
+        """
         histogram = counts.reshape(self.shape).astype(np.float32)
-        sigma = [width_sd * bins for bins in self.bins_per_sd]
+        width = width_sd * (len(self.shape) / 4) ** 0.5
+        sigma = [width * bins for bins in self.bins_per_sd]
         blurred = ndimage.gaussian_filter(histogram, sigma, mode="nearest", truncate=2.5).ravel()
         total = float(blurred.sum(dtype=np.float64))
         return np.asarray(blurred / total if total else blurred, np.float32)
