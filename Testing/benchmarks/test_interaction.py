@@ -54,4 +54,4 @@ def test_the_page_tells_clicks_and_means() -> None:
     assert clicks_to(peer, 0.9) == 3
     text = page([ours, peer], "command")
     assert "## tumour, WT, from the model’s result, own marks" in text
-    assert "| ASA | 1 | 0.700 | 0.880 | 0.930 | 1.0 | 2.0 | 0.25 (0.50) | 0.25 (0.50) | 1.00 |" in text
+    assert "| ASA | 1 | 0.700 | 0.880 | 0.930 | +0.230 | 1.0 | 2.0 | 0.25 (0.50) | 0.25 (0.50) | 1.00 |" in text
