@@ -37,12 +37,11 @@ class Constants:
     """Constants of the energy, chosen on training cases of Resources/Configs/splits.
 
     Dice after five clicks, on up to four gliomas: ``lift_mm`` at 24, cores from the model's results 0.88 and 0.70; at
-    12, 0.86 and 0.66. ``settled`` at 0.3, a core from nothing 0.88; at 0.5, 0.87. A kernel of 0.7 for two
-    channels, with bins for the brightest voxels, lesions of one patient from nothing 0.64; of 1 without such bins,
-    0.01: there the first click took half the brain. The optimal share of the tissue around a mark fell from a half,
-    where the segment held 5 mL, to nearly none, where it held 40 mL: ``mark_ml``. Means over 1 to 5 clicks:
-    ``unknown`` at 0, 0.71, at -1, 0.69; ``unknown_empty`` at 1, 0.70, at -1, 0.58. Other values of ``ratio_limit``,
-    ``barrier`` and ``confidence`` changed the mean Dice by 0.001 or less.
+    12, 0.86 and 0.66. ``settled`` at 0.3, a core from nothing 0.88; at 0.5, 0.87. A kernel of 0.7 for two channels,
+    lesions of one patient from nothing 0.64; of 1, 0.02: there the first click took much of the brain. The optimal
+    share of the tissue around a mark fell from a half, where the segment held 5 mL, to nearly none, where it held 40
+    mL: ``mark_ml``. Means over 1 to 5 clicks: ``unknown`` at 0, 0.71, at -1, 0.69; ``unknown_empty`` at 1, 0.70, at
+    -1, 0.58. Other values of ``ratio_limit``, ``barrier`` and ``confidence`` changed the mean Dice by 0.001 or less.
 
     Attributes:
         prior_share: weight of the posterior's log-odds.
