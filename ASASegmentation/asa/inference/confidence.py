@@ -13,7 +13,6 @@ import numpy.typing as npt
 from asa.tasks import Task
 
 Map = npt.NDArray[np.float32]
-DOUBTFUL_DICE = 0.7
 # A region of which less is expected says little about the result: one voxel more or less decides its Dice.
 LEAST_ML = 1.0
 # Far from a region, small probabilities everywhere would add up to litres.
@@ -29,7 +28,9 @@ def expected_dice(probability: Map, found: npt.NDArray[np.bool_]) -> float:
     return 2 * float(probability[found].sum(dtype=np.float64)) / total if total else 1.0
 
 
-def region_reasons(posterior: Map, labelled: Map, task: Task, voxel_ml: float, known: Collection[str]) -> Iterator[str]:
+def region_reasons(
+    posterior: Map, labelled: Map, task: Task, voxel_ml: float, known: Collection[str], doubtful_below: float
+) -> Iterator[str]:
     """Yield a doubt for each region whose outline the network itself does not believe.
 
     Args:
@@ -38,6 +39,7 @@ def region_reasons(posterior: Map, labelled: Map, task: Task, voxel_ml: float, k
         task: the task, with nested regions.
         voxel_ml: volume in the scan of a voxel of the frame.
         known: names of the regions that the given images can show.
+        doubtful_below: expected Dice below which an outline is doubtful.
     """
     for probability, final, region in zip(posterior, labelled, task.regions, strict=True):
         shown, found = np.where(probability > LEAST_PROBABILITY, probability, 0), final > 0.5
@@ -47,5 +49,8 @@ def region_reasons(posterior: Map, labelled: Map, task: Task, voxel_ml: float, k
         title = region.title[0].lower() + region.title[1:]
         if not found.any():
             yield f"The network is uncertain whether there is any {title}: {expected_ml:.0f} mL may have been missed."
-        elif (dice := expected_dice(shown, found)) < DOUBTFUL_DICE:
-            yield f"The network is uncertain of the outline of the {title} (expected Dice {dice:.2f})."
+        elif (dice := expected_dice(shown, found)) < doubtful_below:
+            yield (
+                f"The network is uncertain of the outline of the {title} (certainty {dice:.2f}; below "
+                f"{doubtful_below:.2f} such outlines are often wrong)."
+            )

@@ -139,7 +139,8 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         if model.description.regions:
             seen = known_regions(model, task, set(used), always=False)
             known = [one.name for one, can_be_seen in zip(task.regions, seen, strict=True) if can_be_seen]
-            doubts += region_reasons(answer, posterior, task, frame_voxel_ml(series.alignment), known)
+            voxel_ml, least = frame_voxel_ml(series.alignment), model.description.doubtful_below
+            doubts += region_reasons(answer, posterior, task, voxel_ml, known, least)
         else:
             doubts += confidence_reasons(posterior)
     with clock.stage("labelling") as part:

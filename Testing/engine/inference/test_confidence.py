@@ -35,18 +35,18 @@ def test_certain_outlines_expect_to_be_right() -> None:
 
 def test_each_region_is_judged_by_itself() -> None:
     answer = np.stack([cube(30, 0.99), cube(20, 0.51), cube(12, 0.99)])
-    (reason,) = region_reasons(answer, answer, TUMOUR, 0.001, ALL)
-    assert reason == "The network is uncertain of the outline of the tumour core (expected Dice 0.68)."
-    assert not list(region_reasons(answer, answer, TUMOUR, 0.001, ("WT", "ET")))
+    (reason,) = region_reasons(answer, answer, TUMOUR, 0.001, ALL, 0.7)
+    assert "outline of the tumour core (certainty 0.68; below 0.70 " in reason
+    assert not list(region_reasons(answer, answer, TUMOUR, 0.001, ("WT", "ET"), 0.7))
 
 
 def test_what_may_have_been_missed_is_said() -> None:
     answer = np.stack([cube(30, 0.99), cube(20, 0.99), cube(16, 0.4)])
     labelled = answer * (answer > 0.5)
-    (reason,) = region_reasons(answer, labelled, TUMOUR, 0.001, ALL)
+    (reason,) = region_reasons(answer, labelled, TUMOUR, 0.001, ALL, 0.7)
     assert reason == "The network is uncertain whether there is any enhancing tumour: 2 mL may have been missed."
 
 
 def test_specks_say_nothing() -> None:
     answer = np.stack([cube(30, 0.99), cube(20, 0.99), cube(8, 0.51)])
-    assert not list(region_reasons(answer, answer, TUMOUR, 0.001, ALL))
+    assert not list(region_reasons(answer, answer, TUMOUR, 0.001, ALL, 0.7))
