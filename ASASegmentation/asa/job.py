@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from asa import events
 from asa.errors import Cancelled, InputError
 from asa.files import read_json, sha256
+from asa.image_names import is_image_name
 from asa.interrupts import check as check_interrupt
 from asa.program import Progress, Reporter, memory_errors, reported, use_one_blas_thread
 from asa.request import SegmentRequest
@@ -89,7 +90,7 @@ def run(
         overwrite: segment even if the folder holds an intact result of the same model, images and settings.
         segmentation_file: whether to write segmentation.seg.nrrd.
         progress: called with the name of the stage and the fraction done.
-        segment: replaces :func:`asa.inference.segment` in tests.
+        segment: replaces :func:`asa.inference.segment`.
 
     Returns:
         The result, new or reused.
@@ -104,13 +105,19 @@ def run(
     from asa.models import find_model
 
     request.check()
-    protect_images(map(Path, request.images.values()), [folder], request.task, posterior=request.posterior)
+    if request.also:
+        from asa.report.extras import check_extras
+
+        check_extras(request)
+    images = map(Path, request.images.values())
+    protect_images(images, [folder], request.task, posterior=request.posterior, others=request.extra_files)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
     used = [key for key in request.images if key in model.modalities or key == request.reference]
-    inputs = {key: file_sha256(Path(request.images[key])) for key in used}
+    inputs = {key: image_sha256(Path(request.images[key])) for key in used}
     # A result without the file is made again once slicer-core, which a warning recommended, is installed.
     wanted = {SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
+    wanted |= {*request.extra_files}
     report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
     if report is not None:
         return Finished(folder, report, reused=True)
@@ -226,6 +233,22 @@ def file_sha256(path: Path) -> str:
         raise InputError(f"The file {path} cannot be read: {error.strerror or error}.") from error
 
 
+def image_sha256(path: Path) -> str:
+    """Return the SHA-256 of an image: of its file, or of the digests of its DICOM files in the order of the slices.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if is_image_name(path):
+        return file_sha256(path)
+    from asa.volume.dicom.stacks import source_files  # late: it imports numpy
+    from asa.volume.reading import is_dicom_image
+
+    files = source_files(path) if is_dicom_image(path) else (path,)
+    digests = [file_sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def _write(
     staging: Path,
     request: SegmentRequest,
@@ -248,7 +271,7 @@ def _write(
     warnings = [*result.warnings, *(_UNUSED.format(settings["model"], titles[key]) for key in unused)]
     measurements = report.measure(result.labels, result.brain, task, result.alignment)
     write_volume(result.labels, staging / LABEL_MAP)
-    if result.posterior is not None:
+    if request.posterior and result.posterior is not None:
         write_posterior(staging, task, result.image, result.posterior)
     report.write_volumes(measurements, staging / TABLE, staging / VOLUMES)
     report.write_overlay(
@@ -264,6 +287,7 @@ def _write(
     if segmentation_file:
         warning = report.write_segmentation_file(staging / LABEL_MAP, task, staging / SEGMENTS)
         warnings += [warning] if warning else []
+    warnings += report.write_extras(staging, request, result, measurements, warnings)
     return report.build_report(
         task=task,
         model={"name": settings["model"], "version": result.model.description.version or None},
@@ -303,14 +327,40 @@ def write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDA
     write_volume(image.with_array(np.round(entropy * 256) / 256), staging / _UNCERTAINTY)
 
 
-def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
+def _read_request(path: Path) -> tuple[SegmentRequest, Path, bool]:
     try:
-        fields = read_json(Path(path))
+        fields = read_json(path)
         folder = Path(fields.pop("output"))
         segmentation_file = bool(fields.pop("segmentation_file", True))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"The request {path} cannot be read: {error}.") from error
     return SegmentRequest.from_json(fields, f"the request {path}"), folder, segmentation_file
+
+
+def perform(reporter: Reporter, path: Path, segment: Segment | None = None) -> Finished:
+    """Run the request in a file, and report its progress and warnings.
+
+    Args:
+        reporter: sends the events.
+        path: the request.
+        segment: replaces :func:`asa.inference.segment`.
+
+    Raises:
+        AsaError: see :func:`run`.
+    """
+    request, folder, segmentation_file = _read_request(path)
+    show = reporter.progress
+    finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=show, segment=segment)
+    for warning in finished.warnings:
+        reporter.send(events.Warned(warning))
+    return finished
+
+
+def report_done(reporter: Reporter, finished: Finished) -> None:
+    """Report a result folder as complete."""
+    folder = finished.folder
+    files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
+    reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -328,12 +378,7 @@ def main(arguments: list[str] | None = None) -> int:
     def segment(reporter: Reporter) -> None:
         if len(words) != 1:
             raise InputError("Name one request file: python -m asa.job request.json.")
-        request, folder, segmentation_file = _read_request(words[0])
-        finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
-        for warning in finished.warnings:
-            reporter.send(events.Warned(warning))
-        files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
-        reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
+        report_done(reporter, perform(reporter, Path(words[0])))
 
     return reported(segment)
 

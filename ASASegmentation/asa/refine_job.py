@@ -28,6 +28,7 @@ from asa.job import (
     VOLUMES,
     Finished,
     file_sha256,
+    image_sha256,
     make_result,
     posterior_name,
     protect_images,
@@ -100,7 +101,7 @@ def refine(
     read = [request.start / LABEL_MAP, request.start / REPORT] if found else [request.start]
     read += [request.marks, *request.images.values(), *([request.edited] if request.edited else [])]
     protect_images(read, [folder], task.name, posterior=True, others=(MARKS,))
-    inputs = {key: file_sha256(path) for key, path in request.images.items()}
+    inputs = {key: image_sha256(path) for key, path in request.images.items()}
     settings = {
         **(found.get("settings") or {"task": task.name, "model": None}),
         "refinement": {
@@ -171,7 +172,7 @@ def _check_images(request: RefineRequest, found: Mapping[str, Any], task: Task) 
     for key, path in request.images.items():
         if key not in known:
             raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{key}'.")
-        digest = file_sha256(path)
+        digest = image_sha256(path)
         if found and found["inputs"].get(key, {}).get("sha256") != digest:
             raise InputError(
                 f"{path} is not the {TITLES[key]} image that {request.start} was made from; its probabilities belong "
@@ -181,7 +182,7 @@ def _check_images(request: RefineRequest, found: Mapping[str, Any], task: Task) 
 
 def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Beginning:
     scans = {key: read_scan(path) for key, path in request.images.items()}
-    matrices = _matrices(found)
+    matrices = series_frames(found)
     if matrices.keys() >= scans.keys() and found.get("reference") in matrices:
         reference = str(found["reference"])
         series: Mapping[str, Mapping[str, Any]] = found["series"]
@@ -199,7 +200,7 @@ def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Begi
     start = request.start / LABEL_MAP if found else request.start
     labels = read_volume(start, labels=True) if found else read_segmentation(start, task, scans[reference])
     here = np.linalg.inv(alignment.matrix)
-    images = {key: _on_grid(scan, labels.grid, matrices[key] @ here) for key, scan in scans.items()}
+    images = {key: to_label_grid(scan, labels.grid, matrices[key] @ here) for key, scan in scans.items()}
     return _Beginning(
         task=task,
         labels=labels,
@@ -213,13 +214,13 @@ def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Begi
     )
 
 
-def _matrices(found: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
+def series_frames(found: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
     """Where the brain frame lies in each series; only of reports that say it."""
     series = {key: np.asarray(one.get("frame_to_scan", ()), float) for key, one in found.get("series", {}).items()}
     return {key: matrix for key, matrix in series.items() if matrix.shape == (4, 4) and np.linalg.det(matrix)}
 
 
-def _on_grid(scan: Volume, grid: Grid, matrix: npt.NDArray[np.float64]) -> Volume:
+def to_label_grid(scan: Volume, grid: Grid, matrix: npt.NDArray[np.float64]) -> Volume:
     """Return a scan on the grid of the segmentation, untouched where it lies there already."""
     if scan.grid.same_as(grid) and np.allclose(matrix, np.eye(4), atol=1e-4):
         return Volume(scan.array, grid, scan.storage)

@@ -18,11 +18,12 @@ from asa.geometry import (
     TissueContrast,
     described,
     size_deviation,
-    template_overlap,
     template_white_matter,
     tissue_contrast,
     to_frame,
 )
+from asa.geometry.register import DOUBTED_QUALITY
+from asa.inference.plausibility import AXES, wrap_reasons
 from asa.inference.series import Placement
 from asa.tasks import TITLES
 from asa.volume import Volume
@@ -30,8 +31,12 @@ from asa.volume import Volume
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# Part of the variance within the brain that tissues explain. Measured: 0.25 and more; a knee 0.12, a bottle 0.05.
+# Part of the variance within the brain that tissues explain. Measured: 0.25 and more; a knee 0.12, a bottle 0.05. Below
+# the second it is doubted; and refused where the alignment is doubted too (shells of an onion: 0.16).
 NO_BRAIN, HARDLY_BRAIN = 0.15, 0.2
+# Spread of the brightness of white matter, grey matter and fluid over their mean, below which all are one substance: of
+# a sphere of water 0.015, of heads in any contrast several tenths.
+UNIFORM = 0.06
 # Brightness of white matter and of fluid less that of grey matter, over the mean of white and grey: how clear an order
 # of tissues must be. Small ventricles say little of fluid, oedema brightens white matter in T2.
 CLEAR_WHITE, CLEAR_FLUID = 0.06, 0.3
@@ -43,13 +48,10 @@ QUARTILES = 1.349
 # Natural logarithm of the size along an axis over that of adults. Measured: -0.23 to 0.10 on 35 heads; half as large
 # again or a third smaller is 0.41.
 UNUSUAL_SIZE = 0.3
-AXES = ("from left to right", "from back to front", "from bottom to top")
 # Asymmetry of what changes from T1 to T1Gd; bright vessels and lesions make it positive.
 ENHANCED = 0.1
 # Mean probability of the class chosen, where it is not background.
 UNSURE = 0.7
-# Dice of the brain that was found with the template's.
-BRAIN_SHAPE = 0.8
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,15 @@ def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
     Raises:
         InputError: the inside of the scan is not that of a brain, however it is turned.
     """
-    explained = tissue_contrast(scan, alignment).explained
-    if alignment.method == "estimate" or explained < NO_BRAIN:
+    contrast = tissue_contrast(scan, alignment)
+    tissues = (contrast.white, contrast.grey, contrast.fluid)
+    uniform = max(tissues) - min(tissues) < UNIFORM * max(sum(tissues) / 3, 1e-6)
+    least = HARDLY_BRAIN if alignment.quality < DOUBTED_QUALITY else NO_BRAIN
+    if alignment.method == "estimate" or contrast.explained < least or uniform:
         raise InputError(
             f"The {TITLES.get(key, key)} image does not show a recognisable brain (agreement with the atlas "
-            f"{explained:.2f}); check whether it is noise, a phantom or another body part, or has a wrong orientation."
+            f"{contrast.explained:.2f}); check whether it is noise, a phantom or another body part, or has a wrong "
+            "orientation or voxel size."
         )
 
 
@@ -126,6 +132,7 @@ def input_reasons(placement: Placement) -> Iterator[str]:
     misplaced = bool(size) or any(turn_reasons(placement))
     for key, series in placement.series.items():
         contrast, title = tissue_contrast(series.scan, series.alignment), TITLES.get(key, key)
+        yield from wrap_reasons(title, series.scan)
         if series.scan.storage.sides_unknown:
             yield f"The {title} file does not say how the head is oriented in it: left and right may be swapped."
         if contrast.explained < HARDLY_BRAIN:
@@ -193,13 +200,6 @@ def exchanged_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]
     """Whether the T1 with and the one without contrast agent were exchanged; channels as the network sees them."""
     if {"t1", "t1gd"} <= channels.keys() and enhancement(channels["t1"], channels["t1gd"], brain) < -ENHANCED:
         yield "Enhancement appears in the T1 but not in the T1 with contrast agent; were they exchanged?"
-
-
-def brain_reasons(brain: Mask) -> Iterator[str]:
-    """Yield doubts about the position and shape of the brain mask (T, H, W) in the brain frame."""
-    overlap = template_overlap(brain)
-    if overlap < BRAIN_SHAPE:
-        yield f"The brain mask agrees poorly with the template's (Dice {overlap:.2f})."
 
 
 def empty_reasons(inside: Mask) -> Iterator[str]:
