@@ -16,7 +16,7 @@ from torch import Tensor, nn
 def commit(checkout: Path) -> str:
     """Return the commit of a checkout, or what it is called where git does not know it."""
     found = subprocess.run(
-        ["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", check=False
     )
     return found.stdout.strip() or "unknown commit"
 

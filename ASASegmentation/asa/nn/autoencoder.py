@@ -139,10 +139,10 @@ class MaskedAutoencoder(nn.Module):
         seen: Tensor = self.bridge(self.encoder.encode(embedded.gather(1, index), grid, shown=visible)[0])
 
         codes = batch_codes(self.position, grid, origin)
-        codes = codes.to(seen).expand(batch, -1, -1)
+        codes = codes.to(seen)
         if self.config.decoder.visible_codes:
-            seen = seen + codes.gather(1, visible[:, :, None].expand_as(seen))
-        x = self.mask_token + codes
+            seen = seen + codes.expand(batch, -1, -1).gather(1, visible[:, :, None].expand_as(seen))
+        x = (self.mask_token + codes).expand(batch, -1, -1)
         # Back to grid order before the first block, or no window would ever hold visible and hidden patches together.
         x = x.scatter(1, visible[:, :, None].expand_as(seen), seen.to(x.dtype))
         present = None if absent is None else visible_patches(absent)

@@ -38,7 +38,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         if self.late_bias and not self.double_softmax:
-            raise ValueError("late_bias needs double_softmax: only two softmaxes have something between them.")
+            raise ValueError("Option late_bias needs double_softmax: only two softmaxes have something between them.")
 
 
 @dataclass(frozen=True)
