@@ -160,8 +160,8 @@ def pooled_hausdorff95(prediction: NDArray[Any], reference: NDArray[Any], spacin
     """95 % Hausdorff distance in mm as MedPy's ``hd95``, which published scripts use, computes it.
 
     One 95th percentile of the distances of both surfaces together, where :func:`hausdorff95` takes the larger of two:
-    a false structure with less than a twentieth of all surface voxels counts there and not here. Conventions and
-    errors are those of :func:`hausdorff95`.
+    a false structure with more than a twentieth of the prediction's surface, but less than that of both surfaces,
+    counts there and not here. Conventions and errors are those of :func:`hausdorff95`.
     """
     pair = MaskPair.of(prediction, reference, spacing)
     if pair.empty == "both":
