@@ -13,6 +13,7 @@ from ASASegmentationLib.tests.test_bad_input import TestBadInput  # noqa: F401
 from ASASegmentationLib.tests.test_before import TestBeforeSegmenting  # noqa: F401
 from ASASegmentationLib.tests.test_edits import TestEdits  # noqa: F401
 from ASASegmentationLib.tests.test_panel import TestSegmenting  # noqa: F401
+from ASASegmentationLib.tests.test_record import TestRecord  # noqa: F401
 from ASASegmentationLib.tests.test_suggestions import TestSuggestions  # noqa: F401
 
 

@@ -7,8 +7,15 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from ASASegmentationLib.tests import test_bad_input, test_before, test_edits, test_panel, test_suggestions
+    from ASASegmentationLib.tests import (
+        test_bad_input,
+        test_before,
+        test_edits,
+        test_panel,
+        test_record,
+        test_suggestions,
+    )
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    modules = (test_before, test_suggestions, test_panel, test_edits, test_bad_input)
+    modules = (test_before, test_suggestions, test_panel, test_edits, test_record, test_bad_input)
     return unittest.TestSuite([load(module) for module in modules])
