@@ -60,9 +60,8 @@ clicks are balls of 2 mm, and of a start they take what is 3 mm inside or outsid
 one image (FLAIR; for the core T1Gd), the others all. The random walker works on voxels of 2 mm.
 
 The smallest gain is that of the case that gained least from all clicks. Clicks to a Dice count a case that never gets
-there as one click more than were made. Times are processor time of a
-whole click, and elapsed time in brackets (the machine had other work). Peak memory is that of the whole process, images
-and the benchmark included.
+there as one click more than were made. Times are processor time of a whole click, and elapsed time in brackets (the
+machine had other work). Peak memory is that of the whole process, images and the benchmark included.
 """
     lines = [text]
     groups = sorted({(r["task"], r["segment"], r["start"], r["marks"]) for r in records})
