@@ -93,7 +93,8 @@ def play(
 def commit() -> str:
     """Short name of the commit that is checked out."""
     words = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    said = subprocess.run(words, capture_output=True, encoding="utf-8", check=False).stdout
+    return said.strip() or "unknown"
 
 
 def measure(options: argparse.Namespace, done: Collection[tuple[str, ...]] = ()) -> Iterator[Record]:
