@@ -65,6 +65,7 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
             self.logic.getParameterNode,
             dialogs,
             SlicerInstaller(),
+            slicer.app.userSettings(),
         )
 
     def cleanup(self) -> None:

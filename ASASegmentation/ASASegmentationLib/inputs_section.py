@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ASASegmentationLib.parameters import Parameters
+from ASASlicerLib.names import shortened
 from ASASlicerLib.proposal.matching import Candidate, identified_modality
 from ASASlicerLib.proposal.propose import Survey, propose_nodes, usable_volumes
 from ASASlicerLib.steps import Steps, finish
@@ -91,7 +92,7 @@ class InputsSection:
             unknown = model.description.unknown_without.get(modality.key, ()) if model is not None else ()
             if spare:
                 text = _("{volume} is loaded but not used as {modality}.")
-                sentences.append(text.format(volume=spare[0], modality=_(modality.title)))
+                sentences.append(text.format(volume=shortened(spare[0]), modality=_(modality.title)))
             elif unknown:
                 sentences.append(_("No {modality} volume is selected.").format(modality=_(modality.title)))
             if unknown:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from asa.devices import choose_device, keep_freed_memory, set_threads
 from asa.errors import InputError
+from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.identity import check_one_patient
 from asa.inference.intensity import refine_by_intensity
@@ -57,8 +58,6 @@ from asa.volume import Grid, read_scan, standardise
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
-# fraction of the total time elapsed when a stage begins
-STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
 
 
 class _Clock:
@@ -89,7 +88,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
 
     Args:
         request: the images, the task, and the settings.
-        progress: called with the name of the stage, a key of :data:`STAGES`, and the fraction done.
+        progress: called with the name of the stage, a key of :data:`asa.events.STAGES`, and the fraction done.
 
     Returns:
         The label map on the grid of the reference image, with warnings and, if requested, probabilities.
