@@ -7,8 +7,30 @@ import unittest
 
 def suite() -> unittest.TestSuite:
     """All of them."""
-    from ASASegmentationLib.tests import test_bad_input, test_before, test_edits, test_panel, test_suggestions
+    from ASASegmentationLib.tests import (
+        test_bad_input,
+        test_before,
+        test_dicom,
+        test_edits,
+        test_first_minutes,
+        test_offline,
+        test_panel,
+        test_progress,
+        test_suggestions,
+        test_widths,
+    )
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    modules = (test_before, test_suggestions, test_panel, test_edits, test_bad_input)
+    modules = (
+        test_before,
+        test_dicom,
+        test_suggestions,
+        test_offline,
+        test_panel,
+        test_edits,
+        test_bad_input,
+        test_progress,
+        test_first_minutes,
+        test_widths,
+    )
     return unittest.TestSuite([load(module) for module in modules])
