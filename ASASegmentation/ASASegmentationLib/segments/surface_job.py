@@ -11,6 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ASASegmentationLib.segments import surfaces
+from ASASegmentationLib.segments.build import BINARY_LABELMAP
 from ASASegmentationLib.segments.edits import version_of, voxels
 from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE, Surface, poly_data
 from ASASlicerLib.engine_job import CleanUp, EngineJob, JobState
@@ -65,12 +66,11 @@ class SurfaceJob(EngineJob[Mapping[str, vtk.vtkPolyData]]):
 class SurfaceMaker:
     """Creates missing surfaces of one segmentation at a time. Call `poll` regularly while it is `busy`.
 
-    Signals: `changed()` when it starts or ends, `made(node)` once all surfaces are there and shown, `failed(str)` with
-    a sentence for the user.
+    Signals: `changed()` when it starts or ends, `failed(str)` with a sentence for the user.
     """
 
     def __init__(self, runner: ProcessRunner) -> None:
-        self.changed, self.made, self.failed = Signal(), Signal(), Signal()
+        self.changed, self.failed = Signal(), Signal()
         self._runner = runner
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._job: SurfaceJob | None = None
@@ -122,12 +122,20 @@ class SurfaceMaker:
             self.cancel()
             self._node = None
         elif self._arrival is not None and self._node is not None:
-            if advance(self._arrival) is not None:
-                self._arrival = None
-                self.changed()
-                self.made(self._node)
+            self._arrive(self._arrival)
         elif self._job is not None and self._node is not None:
             self._follow(self._job, self._node)
+
+    def _arrive(self, arrival: Steps[bool]) -> None:
+        try:
+            done = advance(arrival)
+        except Exception as error:  # whatever the scene raises, the panel must not wait forever
+            self._arrival = None
+            self._fail(str(error))
+            raise
+        if done:
+            self._arrival = None
+            self.changed()
 
     def _follow(self, job: SurfaceJob, node: slicer.vtkMRMLSegmentationNode) -> None:
         job.poll()
@@ -179,7 +187,11 @@ def reveal(node: slicer.vtkMRMLSegmentationNode) -> Steps[None]:
 
 
 def _without_surfaces(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    """Return the ids of segments with voxels that have no surface."""
+    """Return the ids of segments with a label map that have no surface."""
     segmentation = node.GetSegmentation()
-    keys = segmentation.GetSegmentIDs()
-    return [key for key in keys if segmentation.GetSegment(key).GetRepresentation(CLOSED_SURFACE) is None]
+    segments = {key: segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()}
+    return [
+        key
+        for key, segment in segments.items()
+        if segment.GetRepresentation(CLOSED_SURFACE) is None and segment.GetRepresentation(BINARY_LABELMAP) is not None
+    ]

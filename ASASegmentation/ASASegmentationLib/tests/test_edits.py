@@ -69,7 +69,7 @@ class TestEdits(PanelTestCase):
         segment().SetTag("Note", "mine")
         segment().SetTag("Segmentation.Status", "completed")
         self.ui.outputSelector.setCurrentNode(self.node)
-        for act in (self.segment, self.ui.undoButton.click):
+        for act in (self.segment, self.undo):
             act()
             for name, value in properties.items():
                 self.assertEqual(getattr(display, f"GetSegment{name}")("WM"), value, name)
