@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import slicer
@@ -72,7 +71,10 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
         """Close the panel; Slicer calls this on exit and on reload."""
         panel, self.panel = self.panel, None  # some versions of Slicer call this twice on exit
         if panel is not None:
+            from ASASlicerLib.resident import shared_runner
+
             panel.close()
+            shared_runner().close()
 
     def onReload(self) -> None:
         """Drop the libraries and the engine from the module cache so that they are imported again."""
@@ -87,9 +89,9 @@ class ASASegmentationLogic(ScriptedLoadableModuleLogic):
     def create(self, ask: Callable[[str], bool]) -> Any:
         """The logic over the application's scene; `ask` puts a yes-no question to the user."""
         from ASASegmentationLib.logic import SegmentationLogic
-        from ASASlicerLib.process import PythonRunner
+        from ASASlicerLib.resident import shared_runner
 
-        return SegmentationLogic(slicer.mrmlScene, PythonRunner(Path(__file__).parent), ask)
+        return SegmentationLogic(slicer.mrmlScene, shared_runner(), ask)
 
 
 class ASASegmentationTest(ScriptedLoadableModuleTest):

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ASASegmentationLib.job import Job
 from ASASegmentationLib.parameters import Parameters, Settings
-from ASASegmentationLib.results import scene
+from ASASegmentationLib.results import record, scene
 from ASASegmentationLib.results.result import Result
 from ASASegmentationLib.segments import edits
 from ASASegmentationLib.segments.edits import State
@@ -45,12 +45,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Inputs of a job: ids remain valid after the nodes are removed, `affine` is the scan's 4x4 at the start."""
+    """Inputs of a job: ids remain valid after the nodes are removed, `affine` is the scan's 4x4 at the start.
+
+    `image_ids` are the volumes of all modalities, by key.
+    """
 
     volume_id: str
     volume_name: str
     affine: np.ndarray
     target_id: str
+    image_ids: dict[str, str]
 
 
 class SegmentationLogic:
@@ -120,7 +124,8 @@ class SegmentationLogic:
         reference = next(key for key, volume in chosen.items() if volume is scan)
         target = parameters.segmentation
         target_id = target.GetID() if target is not None else ""
-        self._origin = _Origin(scan.GetID(), scan.GetName(), volumes.ijk_to_ras(scan), target_id)
+        image_ids = {key: volume.GetID() for key, volume in chosen.items()}
+        self._origin = _Origin(scan.GetID(), scan.GetName(), volumes.ijk_to_ras(scan), target_id, image_ids)
         for note in volumes.notes(chosen, scan):
             self.logged(note)
         settings = self._with_model(parameters)
@@ -251,21 +256,31 @@ class SegmentationLogic:
             node_id = node.GetID()
             self._undo = _step(partial(self._remove, node_id))
         else:
-            restore = scene.remember(node)
+            restore = _both(_step(scene.remember(node)), _step(record.remember(node)))
             kept = yield from self._update(node, result)
-            self._undo = _both(self._undo, _step(restore))
+            self._undo = _both(self._undo, restore)
             names = tuple(_name(node, key) or result.segments[key].GetName() for key in kept)
         hidden = scene.hide_others(node)
         self._undo = _both(self._undo, _step(partial(self._show, [other.GetID() for other in hidden])))
         scene.set_warnings(node, result.doubts, result.warnings)
         scene.set_rows(node, result.volumes)
         scene.set_volume_table(node, retained_rows(result.volumes, result.task, kept))
+        yield True
+        self._attach(node, result)
         for extra in result.extra:
             yield True
             added = scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}").GetID()
             self._undo = _both(self._undo, _step(partial(self._remove, added)))
         focus = yield from scene.lesion_centre(node, result.task)
         return Outcome(node, volume, names, tuple(other.GetName() for other in hidden), result.overview, focus)
+
+    def _attach(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> None:
+        """Store with a segmentation what its correction needs."""
+        assert self._origin is not None
+        images = {key: self._scene.GetNodeByID(node_id) for key, node_id in self._origin.image_ids.items()}
+        record.attach_images(node, {key: volume for key, volume in images.items() if volume is not None})
+        if result.record:
+            record.attach_record(node, result.record)
 
     def _update(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> Steps[dict[str, edits.Voxels | None]]:
         """Add a result to an existing node and return the segments that keep the user's edits.
@@ -298,9 +313,8 @@ class SegmentationLogic:
     def _remove(self, node_id: str) -> None:
         node = self._scene.GetNodeByID(node_id)
         if node is not None:
-            table = scene.volume_table(node)
-            if table is not None:
-                self._scene.RemoveNode(table)
+            for part in filter(None, (scene.volume_table(node), record.record_node(node))):
+                self._scene.RemoveNode(part)
             self._scene.RemoveNode(node)
 
 

@@ -70,9 +70,21 @@ class PythonRunner:
         Raises:
             OSError: it cannot be started.
         """
+        return self._run(arguments, folder, listens=False)
+
+    def open(self, arguments: Sequence[str], folder: Path) -> RunningProcess:
+        """Run `python *arguments` in a folder, with a pipe to its standard input.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        return self._run(arguments, folder, listens=True)
+
+    def _run(self, arguments: Sequence[str], folder: Path, listens: bool) -> RunningProcess:
         # temporary files of a killed program are removed with the folder
         temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-        return RunningProcess([python_executable(), *arguments], folder, {**self._environment(), **temporary})
+        command = [python_executable(), *arguments]
+        return RunningProcess(command, folder, {**self._environment(), **temporary}, listens)
 
     def detach(self, arguments: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
         """Start a program that survives this one, its output appended to a file.
@@ -101,12 +113,14 @@ class PythonRunner:
 class RunningProcess:
     """A program in its own process group."""
 
-    def __init__(self, command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, environment: dict[str, str], listens: bool = False
+    ) -> None:
         self._process = subprocess.Popen(
             command,
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -120,6 +134,15 @@ class RunningProcess:
         if _POSIX:
             for pipe in self._pipes.values():
                 os.set_blocking(pipe, False)
+
+    def send(self, line: str) -> None:
+        """Write a line to its standard input; short ones do not block, because the engine reads at once.
+
+        Raises:
+            OSError: it has ended.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the lines of output since the last call: (name of the stream, line)."""

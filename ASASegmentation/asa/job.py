@@ -88,7 +88,7 @@ def run(
         overwrite: segment even if the folder holds an intact result of the same model, images and settings.
         segmentation_file: whether to write segmentation.seg.nrrd.
         progress: called with the name of the stage and the fraction done.
-        segment: replaces :func:`asa.inference.segment` in tests.
+        segment: replaces :func:`asa.inference.segment`.
 
     Returns:
         The result, new or reused.
@@ -247,7 +247,7 @@ def _write(
     warnings = [*result.warnings, *(_UNUSED.format(settings["model"], titles[key]) for key in unused)]
     measurements = report.measure(result.labels, result.brain, task, result.alignment)
     write_volume(result.labels, staging / LABEL_MAP)
-    if result.posterior is not None:
+    if request.posterior and result.posterior is not None:
         write_posterior(staging, task, result.image, result.posterior)
     report.write_volumes(measurements, staging / TABLE, staging / VOLUMES)
     report.write_overlay(
@@ -302,14 +302,40 @@ def write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDA
     write_volume(image.with_array(np.round(entropy * 256) / 256), staging / _UNCERTAINTY)
 
 
-def _read_request(path: str) -> tuple[SegmentRequest, Path, bool]:
+def _read_request(path: Path) -> tuple[SegmentRequest, Path, bool]:
     try:
-        fields = read_json(Path(path))
+        fields = read_json(path)
         folder = Path(fields.pop("output"))
         segmentation_file = bool(fields.pop("segmentation_file", True))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"The request {path} cannot be read: {error}.") from error
     return SegmentRequest.from_json(fields, f"the request {path}"), folder, segmentation_file
+
+
+def perform(reporter: Reporter, path: Path, segment: Segment | None = None) -> Finished:
+    """Run the request in a file, and report its progress and warnings.
+
+    Args:
+        reporter: sends the events.
+        path: the request.
+        segment: replaces :func:`asa.inference.segment`.
+
+    Raises:
+        AsaError: see :func:`run`.
+    """
+    request, folder, segmentation_file = _read_request(path)
+    show = reporter.progress
+    finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=show, segment=segment)
+    for warning in finished.warnings:
+        reporter.send(events.Warned(warning))
+    return finished
+
+
+def report_done(reporter: Reporter, finished: Finished) -> None:
+    """Report a result folder as complete."""
+    folder = finished.folder
+    files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
+    reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -327,12 +353,7 @@ def main(arguments: list[str] | None = None) -> int:
     def segment(reporter: Reporter) -> None:
         if len(words) != 1:
             raise InputError("Name one request file: python -m asa.job request.json.")
-        request, folder, segmentation_file = _read_request(words[0])
-        finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=reporter.progress)
-        for warning in finished.warnings:
-            reporter.send(events.Warned(warning))
-        files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
-        reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
+        report_done(reporter, perform(reporter, Path(words[0])))
 
     return reported(segment)
 

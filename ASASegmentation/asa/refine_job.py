@@ -181,7 +181,7 @@ def _check_images(request: RefineRequest, found: Mapping[str, Any], task: Task) 
 
 def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Beginning:
     scans = {key: read_scan(path) for key, path in request.images.items()}
-    matrices = _matrices(found)
+    matrices = series_frames(found)
     if matrices.keys() >= scans.keys() and found.get("reference") in matrices:
         reference = str(found["reference"])
         series: Mapping[str, Mapping[str, Any]] = found["series"]
@@ -199,7 +199,7 @@ def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Begi
     start = request.start / LABEL_MAP if found else request.start
     labels = read_volume(start, labels=True) if found else read_segmentation(start, task, scans[reference])
     here = np.linalg.inv(alignment.matrix)
-    images = {key: _on_grid(scan, labels.grid, matrices[key] @ here) for key, scan in scans.items()}
+    images = {key: to_label_grid(scan, labels.grid, matrices[key] @ here) for key, scan in scans.items()}
     return _Beginning(
         task=task,
         labels=labels,
@@ -213,13 +213,13 @@ def _read(request: RefineRequest, found: Mapping[str, Any], task: Task) -> _Begi
     )
 
 
-def _matrices(found: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
+def series_frames(found: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
     """Where the brain frame lies in each series; only of reports that say it."""
     series = {key: np.asarray(one.get("frame_to_scan", ()), float) for key, one in found.get("series", {}).items()}
     return {key: matrix for key, matrix in series.items() if matrix.shape == (4, 4) and np.linalg.det(matrix)}
 
 
-def _on_grid(scan: Volume, grid: Grid, matrix: npt.NDArray[np.float64]) -> Volume:
+def to_label_grid(scan: Volume, grid: Grid, matrix: npt.NDArray[np.float64]) -> Volume:
     """Return a scan on the grid of the segmentation, untouched where it lies there already."""
     if scan.grid.same_as(grid) and np.allclose(matrix, np.eye(4), atol=1e-4):
         return Volume(scan.array, grid, scan.storage)

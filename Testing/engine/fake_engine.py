@@ -2,7 +2,7 @@
 
 In a test: put `modules()` into `sys.modules`. As a program, so that a test can interrupt it:
 
-    python fake_engine.py {cli,job} ARGUMENTS...
+    python fake_engine.py {cli,job,resident} ARGUMENTS...
 
 with FAKE_DELAY (seconds spent segmenting) and FAKE_FILE_LIMIT (bytes a file may have) in the environment.
 """
@@ -117,6 +117,10 @@ if __name__ == "__main__":
         from asa.cli import main as cli
 
         cli(sys.argv[2:])
+    elif sys.argv[1] == "resident":
+        from asa.resident import main as resident
+
+        sys.exit(resident())
     else:
         from asa.job import main as job
 

@@ -53,7 +53,7 @@ READERS: dict[str, tuple[str, dict[str, Any], Callable[[Path], object]]] = {
     "damaged report": ("report.json", REPORT, _damaged),
     "summary": ("a.json", {"cases": [{"case": "a", "status": "done", "exit_code": 0}]}, protect_summary),
     "identity": ("a.json", {"PatientID": "a"}, lambda path: _identity(path.with_suffix(".nii"))),
-    "request": ("a.json", {"output": "out", "images": {"t1": "a"}}, lambda path: _read_request(str(path))),
+    "request": ("a.json", {"output": "out", "images": {"t1": "a"}}, _read_request),
     "model": ("model.json", {"format": 1, "name": "a", "task": "wmh"}, lambda path: open_model(path.parent)),
     "plan": ("plan.json", {"format": 1, "budget": "small"}, lambda path: Plan.open(path.parent)),
     "begun": ("begun.json", {"digest": "a"}, lambda path: begin(path.parent, "a")),

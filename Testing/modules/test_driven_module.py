@@ -73,7 +73,7 @@ def segment(panel: Any) -> float:
 
 
 def jobs() -> list[str]:
-    """Command lines of the jobs that this process or its children started. Linux only."""
+    """Command lines of the engines that this process or its children started. Linux only."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("processes are listed from /proc")
     parents, commands = {}, {}
@@ -84,7 +84,7 @@ def jobs() -> list[str]:
     family = {str(os.getpid())}
     while new := {child for child, parent in parents.items() if parent in family} - family:
         family |= new
-    return [command for process, command in commands.items() if process in family and "asa.job" in command]
+    return [command for process, command in commands.items() if process in family and "asa.resident" in command]
 
 
 def array(node: Any, key: str, volume: Any) -> np.ndarray:

@@ -45,7 +45,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training.finetuning"}),
     frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"}),
     frozenset({"reproduce"}),
-    frozenset({"cli", "batch", "bids", "job", "refine_job", "result_folder", "__main__"}),
+    frozenset({"cli", "batch", "bids", "job", "refine_job", "correction", "resident", "result_folder", "__main__"}),
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the

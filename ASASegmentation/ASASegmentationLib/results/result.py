@@ -20,7 +20,7 @@ from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE, Surface, poly_d
 from ASASlicerLib.nifti import read_nifti, right_handed
 from ASASlicerLib.steps import Steps, slabs
 
-LABELS = "segmentation.nii.gz"
+LABELS, RECORD = "segmentation.nii.gz", "record.zip"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class ExtraVolume:
 class Result:
     """Segments by id, rows of the volume table, extra volumes, and the overview image.
 
-    `doubts` say why the result must not be used unchecked; `warnings` are other messages for the user.
+    `record` is what a later correction needs, b"" if the engine wrote none. `doubts` say why the result must not be
+    used unchecked; `warnings` are other messages for the user.
     """
 
     task: Task
@@ -46,6 +47,7 @@ class Result:
     warnings: tuple[str, ...]
     extra: tuple[ExtraVolume, ...]
     overview: bytes
+    record: bytes = b""
 
 
 def segment_specs(task: Task) -> list[SegmentSpec]:
@@ -94,6 +96,7 @@ def read_result(folder: Path, task: Task, moved: np.ndarray) -> Steps[Result]:
         warnings=tuple(text for text in report["warnings"] if text not in doubts),
         extra=extra,
         overview=(folder / "overlay.png").read_bytes(),
+        record=(folder / RECORD).read_bytes() if (folder / RECORD).is_file() else b"",
     )
 
 

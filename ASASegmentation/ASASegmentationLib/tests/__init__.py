@@ -16,6 +16,7 @@ def suite() -> unittest.TestSuite:
         test_offline,
         test_panel,
         test_progress,
+        test_record,
         test_suggestions,
         test_widths,
     )
@@ -28,6 +29,7 @@ def suite() -> unittest.TestSuite:
         test_offline,
         test_panel,
         test_edits,
+        test_record,
         test_bad_input,
         test_progress,
         test_first_minutes,

@@ -38,6 +38,7 @@ class FakeJob(FakeProcess):
         if request["posterior"]:
             self._write(result / "uncertainty.nii.gz", (image / image.max()).astype(np.float32).T, affine)
         (result / "overlay.png").write_bytes(b"picture")
+        (result / "record.zip").write_bytes(b"record of %d voxels" % np.count_nonzero(labels))
         rows = [
             {
                 "name": label.name,

@@ -22,6 +22,9 @@ FRAME = Grid(
     np.array([[0, 0, 1, -79.5], [0, 1, 0, -112.5], [1, 0, 0, -74.5], [0, 0, 0, 1]]),
 )
 
+# A voxel is sampled at most so often along an axis; slices thicker than this many mm are sampled more coarsely.
+_MOST_SAMPLES = 8
+
 
 def centre_box(shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
     """Where the middle of the brain frame, ``shape`` voxels, lies in an array of the whole."""
@@ -85,3 +88,38 @@ def from_frame(source: Volume | npt.NDArray[Any], alignment: Alignment, grid: Gr
     """
     volume = source if isinstance(source, Volume) else Volume(source, FRAME)
     return resample(volume, grid, order, np.linalg.inv(alignment.matrix))
+
+
+def share_from_frame(source: npt.NDArray[np.float32], alignment: Alignment, grid: Grid) -> npt.NDArray[np.float32]:
+    """Return the mean of a map of the brain frame over each voxel of the grid of a scan.
+
+    A voxel of a scan with thick slices averages what its slice shows, so its probability of a tissue is the mean over
+    the slice, not that of the plane in its middle. Axes whose voxels are close to those of the frame or finer are
+    interpolated, as by :func:`from_frame`.
+
+    Args:
+        source: (160, 192, 160) on the grid of the brain frame.
+        alignment: of the scan.
+        grid: grid of the scan, (T, H, W).
+
+    Returns:
+        (T, H, W) on ``grid``; zero where the brain frame does not reach.
+    """
+    sizes = zip(grid.spacing, FRAME.spacing, strict=True)
+    samples = [max(1, min(round(size / own), _MOST_SAMPLES)) for size, own in sizes]
+    found: npt.NDArray[np.float32] = from_frame(source, alignment, subdivided(grid, samples)).array
+    for axis, count in enumerate(samples):
+        if count > 1:
+            shape = (*found.shape[:axis], grid.shape[axis], count, *found.shape[axis + 1 :])
+            found = found.reshape(shape).mean(axis + 1, dtype=np.float32)
+    return found
+
+
+def subdivided(grid: Grid, counts: Sequence[int]) -> Grid:
+    """Return the grid with each voxel cut into ``counts`` equal parts along (T, H, W)."""
+    parts = np.asarray(counts)
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] / parts
+    affine[:3, 3] = grid.to_world((1 / parts - 1) / 2)
+    t, h, w = (n * part for n, part in zip(grid.shape, parts.tolist(), strict=True))
+    return Grid((t, h, w), affine)

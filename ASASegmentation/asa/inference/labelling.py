@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from asa.errors import ModelError
-from asa.geometry import FRAME, Alignment, box_slices, from_frame
+from asa.geometry import FRAME, Alignment, box_slices, share_from_frame
 from asa.model_description import MovedClass
 from asa.tasks import Task
 from asa.volume import Grid
@@ -137,7 +137,7 @@ def background_posterior(classes: int, grid: Grid) -> npt.NDArray[np.float16]:
 def resample_to_grid(maps: Map, alignment: Alignment, grid: Grid, progress: Progress) -> Iterator[Map]:
     """Resample each of the maps (N, T, H, W) of the frame to ``grid``, in turn."""
     with ThreadPoolExecutor(2) as pool:  # scipy releases the GIL while resampling
-        for number, moved in enumerate(pool.map(lambda one: from_frame(one, alignment, grid).array, maps), start=1):
+        for number, moved in enumerate(pool.map(lambda one: share_from_frame(one, alignment, grid), maps), start=1):
             yield moved
             progress(number / len(maps))
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from asa.entries import Entries, anything, distinct, each, number, text, whole
 from asa.errors import InputError
 
-Kind = Literal["point", "scribble", "box", "lasso"]
+Kind = Literal["point", "scribble", "box", "lasso", "threshold"]
 Action = Literal["add", "remove"]
 Point = tuple[float, float, float]
 
@@ -30,6 +30,7 @@ _COUNTS: Mapping[str, tuple[int, float]] = {
     "scribble": (1, float("inf")),
     "box": (2, 2),
     "lasso": (3, float("inf")),
+    "threshold": (1, float("inf")),
 }
 
 
@@ -39,11 +40,12 @@ class Mark:
 
     Attributes:
         kind: ``point``; ``scribble``, a line through its points; ``box``, between two opposite corners, along the axes
-            of the image; ``lasso``, a closed polygon in any plane.
+            of the image; ``lasso``, a closed polygon in any plane; ``threshold``, a scribble that changes only those
+            voxels under its brush whose intensities fit.
         segment: name of a region or label of the task.
         action: whether what is marked belongs to the segment (``add``) or not (``remove``).
         points: RAS mm.
-        radius_mm: radius of the brush of a point or scribble; 0 marks the voxels that are touched.
+        radius_mm: radius of the brush of a point, scribble or threshold; 0 marks the voxels that are touched.
     """
 
     kind: Kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,29 +46,49 @@ def read_segmentation(path: Path, task: Task, image: Volume) -> Volume:
 
 def _read_segments(path: Path, task: Task, grid: Grid) -> npt.NDArray[np.uint8]:
     stored, order, described = _read_layers(path)
-    rules = Rules(task)
     names = {label.title: label.name for label in task.labels}
     names |= {region.title: region.name for region in task.regions}
     known = {label.name for label in task.labels} | {region.name for region in task.regions}
-    found: dict[str, npt.NDArray[np.uint8]] = {}
+    found: dict[str, Volume] = {}
     for entry in described:
         name = entry["id"] if entry["id"] in known else names.get(entry["name"], "")
         if name and entry["layer"] < len(stored):
             mask = (stored[entry["layer"]] == entry["value"]).astype(np.uint8)
-            volume = Volume(np.ascontiguousarray(order.to_array(mask)), order.grid(mask.shape, entry["affine"]))
-            found[name] = resample(volume, grid, order=0).array
+            found[name] = stored_mask(mask, order, entry["affine"])
     if not found:
         raise InputError(f"{path} holds no segment of task '{task.name}': {', '.join(sorted(known))}.")
+    return combined(found, task, grid, "The file")
+
+
+def stored_mask(mask: npt.NDArray[np.uint8], order: StorageOrder, affine: npt.NDArray[np.float64]) -> Volume:
+    """Return a mask, as a file holds it, as a volume."""
+    return Volume(np.ascontiguousarray(order.to_array(mask)), order.grid(mask.shape, affine))
+
+
+def combined(masks: Mapping[str, Volume], task: Task, grid: Grid, where: str) -> npt.NDArray[np.uint8]:
+    """Return the label map (T, H, W) on a grid of segments, which may overlap and lie on grids of their own.
+
+    Args:
+        masks: name of a region or label -> uint8 mask.
+        task: names the segments.
+        grid: of the label map.
+        where: who named the segments, for messages.
+
+    Raises:
+        InputError: the task has no such segment.
+    """
+    rules = Rules(task)
+    found = {name: resample(mask, grid, order=0).array for name, mask in masks.items()}
     labels = np.zeros(grid.shape, np.uint8)
-    for segment in _outer_first(rules, list(found)):
+    for segment in _outer_first(rules, list(found), where):
         value = rules.targets(segment, adds=True)[0]
         labels[(found[segment.name] > 0) & ~rules.member(labels, segment)] = value
     return labels
 
 
-def _outer_first(rules: Rules, names: list[str]) -> list[Segment]:
+def _outer_first(rules: Rules, names: list[str], where: str) -> list[Segment]:
     """Return segments by falling number of labels, so that an inner one is drawn over the outer one."""
-    segments = [rules.segment(name, "The file") for name in names]
+    segments = [rules.segment(name, where) for name in names]
     return sorted(segments, key=lambda segment: -len(segment.values))
 
 

@@ -17,9 +17,10 @@ from asa.errors import InputError
 from asa.refinement.crop import Crop, State, touches
 from asa.refinement.drawing import Drawn, draw
 from asa.refinement.energy import CONSTANTS, Constants, Mask, crop_of
-from asa.refinement.features import compute_features
+from asa.refinement.features import Features, compute_features
 from asa.refinement.marks import Mark
 from asa.refinement.rules import Bits, Rules, Segment
+from asa.refinement.threshold import fitting
 from asa.tasks import Task
 from asa.volume import Volume
 
@@ -76,13 +77,20 @@ class _Patch:
 class Refinement:
     """A segmentation under correction."""
 
-    def __init__(self, start: Start, locked: Sequence[str] = (), constants: Constants = CONSTANTS) -> None:
+    def __init__(
+        self,
+        start: Start,
+        locked: Sequence[str] = (),
+        constants: Constants = CONSTANTS,
+        features: Features | None = None,
+    ) -> None:
         """Compute what does not depend on marks; about a second for four images of 240×240×155 voxels.
 
         Args:
             start: the segmentation.
             locked: names of segments that must not change.
             constants: of the energy.
+            features: those of an earlier session on the same images; None computes them.
 
         Raises:
             InputError: images, labels and posterior do not fit one another, or a locked segment does not exist.
@@ -91,7 +99,7 @@ class Refinement:
         self.rules = Rules(start.task, locked)
         self._check(start)
         self._state = State(
-            features=compute_features(start.images, constants.contrast),
+            features=features or compute_features(start.images, constants.contrast),
             rules=self.rules,
             constants=constants,
             labels=start.labels.array.astype(np.uint8),
@@ -113,6 +121,11 @@ class Refinement:
             raise InputError("The posterior and the segmentation lie on different grids; they are not of one result.")
         if start.edited is not None and start.edited.shape != self.grid.shape:
             raise InputError("The edited voxels and the segmentation lie on different grids.")
+
+    @property
+    def features(self) -> Features:
+        """What is known of the images, for another session on them."""
+        return self._state.features
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:
@@ -150,7 +163,10 @@ class Refinement:
         """
         name = f"Mark {len(self._done) + 1} ({mark.kind})"
         segment = self.rules.segment(mark.segment, name)
-        patch = self._patch(mark, segment, draw(mark, self.grid, name), name)
+        drawn = draw(mark, self.grid, name)
+        if mark.kind == "threshold":
+            drawn = fitting(self._state, segment, mark.adds, drawn.voxels, name)
+        patch = self._patch(mark, segment, drawn, name)
         self._apply(patch, 1)
         self._done.append(patch)
         self._undone.clear()

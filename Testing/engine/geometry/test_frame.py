@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from asa.geometry import FRAME, Alignment, centre_crop_grid, from_frame, template_brain, to_frame
+from asa.geometry import (
+    FRAME,
+    Alignment,
+    centre_crop_grid,
+    from_frame,
+    share_from_frame,
+    template_brain,
+    to_frame,
+)
 from asa.geometry.atlas import TISSUES, head_atlas
+from asa.geometry.frame import subdivided
 from asa.volume import Grid, Volume
 
 
@@ -118,3 +127,31 @@ def test_labels_come_back_as_labels() -> None:
     back = from_frame(labels, alignment(0.2), scan_grid(), order=0)
     assert set(np.unique(back.array)) == {0, 4}
     assert back.array.sum() / 4 * 8 == pytest.approx(60 * 60 * 40, rel=0.02)
+
+
+def test_a_thick_slice_gets_the_mean_of_what_it_saw() -> None:
+    source = np.zeros(FRAME.shape, np.float32)
+    source[60:63] = 1  # three planes of 1 mm
+    affine = FRAME.affine @ np.diag([5.0, 1, 1, 1])
+    affine[:3, 3] = FRAME.to_world((2, 0, 0))  # slice n is planes 5n to 5n + 4
+    thick = Grid((32, 192, 160), affine)
+    found = share_from_frame(source, alignment(), thick)
+    assert found.shape == thick.shape and found.dtype == np.float32
+    assert np.allclose(found[12], 3 / 5, atol=1e-5) and np.allclose(np.delete(found, 12, 0), 0, atol=1e-5)
+
+
+def test_voxels_like_those_of_the_frame_are_interpolated_as_before() -> None:
+    source = np.random.default_rng(0).random(FRAME.shape, np.float32)
+    affine = FRAME.affine @ np.diag([0.8, 1.2, 1.0, 1])
+    affine[:3, 3] = (-20, -30, 5)
+    grid = Grid((40, 50, 60), affine)
+    assert np.array_equal(
+        share_from_frame(source, alignment(0.2), grid), from_frame(source, alignment(0.2), grid).array
+    )
+
+
+def test_parts_of_voxels_fill_them() -> None:
+    grid = Grid((3, 4, 5), alignment(0.3, 1.7, (4, -9, 2)).matrix)
+    finer = subdivided(grid, (4, 1, 2))
+    assert finer.shape == (12, 4, 10)
+    assert np.allclose(finer.corners, grid.corners)

@@ -44,7 +44,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (content(marks="all"), "'marks' must be a list of objects"),
         (content(marks=[POINT] * (MAX_MARKS + 1)), f"1 to {MAX_MARKS} are possible"),
         (content("a mark"), "entry 1 of 'marks' in marks must hold a JSON object"),
-        (content({**POINT, "kind": "star"}), "'kind' must be one of point, scribble, box, lasso, not 'star'"),
+        (
+            content({**POINT, "kind": "star"}),
+            "one of point, scribble, box, lasso, threshold, not 'star'",
+        ),
         (content({**POINT, "action": True}), "'action' must be 'add' or 'remove'"),
         (content({**POINT, "segment": 3}), "'segment' must be the name of a segment"),
         (content({**POINT, "points_mm": []}), "a point needs 1 points"),

@@ -267,3 +267,45 @@ def test_bad_marks_change_nothing(head: Head, session: Refinement) -> None:
             session.add(mark)
     np.testing.assert_array_equal(session.labels, before)
     assert session.marks == ()
+
+
+def test_the_threshold_brush_takes_what_looks_like_the_segment(head: Head, session: Refinement) -> None:
+    session.add(head.mark(MISSED))
+    before = session.labels.copy()
+    change = session.add(head.mark((20, 27, 14), "WT", "add", kind="threshold", radius_mm=9.0))
+    brush = distance_from((20, 27, 14)) <= 9
+    changed = session.labels != before
+    assert change.voxels == np.count_nonzero(changed) and not changed[~brush].any()
+    assert (changed & (head.truth == 0)).sum() < 0.02 * brush.sum()
+    assert session.undo() and (session.labels == before).all()
+
+
+def test_the_threshold_brush_removes_what_looks_like_the_rest(head: Head) -> None:
+    labels = head.truth.copy()
+    labels[distance_from((20, 36, 22)) < 4] = 2
+    session = Refinement(replace(head.start, labels=head.start.labels.with_array(labels), posterior=None))
+    session.add(head.mark((20, 33, 20), action="remove", kind="threshold", radius_mm=12.0))
+    assert score(session.labels, head) > 0.97
+    assert (session.labels[head.truth > 0] > 0).mean() > 0.95
+
+
+def test_a_threshold_brush_without_anything_to_compare_with_is_refused(head: Head) -> None:
+    empty = head.start.labels.with_array(np.zeros(SHAPE, np.uint8))
+    session = Refinement(replace(head.start, labels=empty, posterior=None))
+    with pytest.raises(InputError, match="too few voxels near the brush"):
+        session.add(head.mark(MISSED, kind="threshold", radius_mm=3.0))
+    assert not session.labels.any() and not session.marks
+
+
+def test_a_threshold_brush_over_nothing_that_fits_is_refused(head: Head, session: Refinement) -> None:
+    before = session.labels.copy()
+    with pytest.raises(InputError, match="nothing under the brush"):
+        session.add(head.mark(CENTRE, action="remove", kind="threshold"))
+    assert (session.labels == before).all()
+
+
+def test_features_serve_another_session_on_the_same_images(head: Head, session: Refinement) -> None:
+    again = Refinement(head.start, features=session.features)
+    again.add(head.mark(MISSED))
+    session.add(head.mark(MISSED))
+    assert again.features is session.features and (again.labels == session.labels).all()
