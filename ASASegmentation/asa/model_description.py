@@ -151,6 +151,7 @@ class ModelDescription:
         intensity_rules: last step of the postprocessing of classes.
         steps: optimiser steps it was trained for.
         scores: data set -> structure -> mean Dice.
+        weights_sha256: SHA-256 of the weights, 64 hexadecimal digits; "" in models of older versions.
     """
 
     name: str
@@ -171,6 +172,7 @@ class ModelDescription:
     intensity_rules: tuple[IntensityRule, ...] = ()
     steps: int = 0
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    weights_sha256: str = ""
 
 
 def read_description(path: Path) -> ModelDescription:
@@ -257,6 +259,7 @@ def check_description(values: object, where: str) -> ModelDescription:
             "an object that maps data sets to objects of structures and their mean Dice",
             {},
         ),
+        weights_sha256=entries.take("weights_sha256", _digest, "64 hexadecimal digits", ""),
     )
 
 
@@ -311,6 +314,13 @@ def _intensity_rule(part: Entries, classes: float) -> IntensityRule:
         smoothing=part.take("smoothing", lambda v: number(v, _ABOVE_0), "a length in mm above 0", default.smoothing),
         except_mm=part.take("except_mm", lambda v: each(v, _box), f"a list, each entry {_BOX}", default.except_mm),
     )
+
+
+def _digest(value: object) -> str:
+    digits = text(value).lower()
+    if len(digits) != 64 or int(digits, 16) < 0:
+        raise ValueError
+    return digits
 
 
 _BOX = "a list of three pairs [lowest, highest] in mm"

@@ -19,6 +19,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from asa.errors import InputError, ModelError
+from asa.files import sha256
 from asa.model_description import ModelDescription, read_description
 
 if TYPE_CHECKING:
@@ -247,11 +248,29 @@ def find_model(name: str | Path | None, task: str | None = None) -> ModelFolder:
     return model
 
 
+def check_digest(model: ModelFolder) -> None:
+    """Compare the SHA-256 of the weights with the one in model.json, where it has one.
+
+    Raises:
+        ModelError: the weights are not those that the description was written for, or cannot be read.
+    """
+    path, described = model.path / WEIGHTS, model.description.weights_sha256
+    try:
+        same = not described or sha256(path) == described
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not same:
+        raise ModelError(
+            f"Model '{model.name}': {WEIGHTS} is not the file that {DESCRIPTION} was written for, because its SHA-256 "
+            "differs from 'weights_sha256'; install the model again."
+        )
+
+
 def load_network(model: ModelFolder) -> Segmenter:
     """Return the network in evaluation mode with the folder's weights, float32 on the CPU.
 
     Raises:
-        ModelError: weights missing, damaged, of another architecture, or not finite.
+        ModelError: weights missing, damaged, other than those described, of another architecture, or not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -263,6 +282,7 @@ def load_network(model: ModelFolder) -> Segmenter:
     path = model.path / WEIGHTS
     if not path.is_file():
         raise ModelError(f"Model '{model.name}' has no weights: {path} is missing; install the model again.")
+    check_digest(model)
     try:
         with torch.device("meta"):
             network = build_segmenter(SegmenterConfig.from_dict(dict(model.description.network)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import socket
 from pathlib import Path
@@ -13,7 +14,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa import job
+from asa import cli, job
+from asa.inference import placement  # noqa: F401  the real one, before `asa.inference` is replaced
+from asa.refinement import Mark, MarkSet
+from asa.request import SegmentRequest
 
 MARKS = ("Mueller", "19700101", "MRN-4711", "Clinic7")
 
@@ -32,6 +36,23 @@ def marked(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without connections, and without the segmentation file, which has its own tests."""
+
+    def forbidden(*_: object, **__: object) -> Any:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "socket", forbidden)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find_spec(name))
+
+
+def marks_in(said: dict[str, bytes]) -> dict[str, str]:
+    """What holds a mark of the patient -> the mark."""
+    return {name: mark for name, content in said.items() for mark in MARKS if mark.encode() in content}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Name -> content of every file, unpacked."""
     found = {}
@@ -43,13 +64,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_result_names_no_patient_and_opens_no_connection(
-    fake: ModuleType, marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake: ModuleType, marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def forbidden(*_: object, **__: object) -> Any:
-        raise AssertionError("a connection was opened")
-
-    monkeypatch.setattr(socket, "socket", forbidden)
-    monkeypatch.setattr(job.importlib.util, "find_spec", lambda name: None)  # the segmentation file has its own tests
     request = tmp_path / "request.json"
     fields = {"output": str(tmp_path / "out"), "images": {"t1": str(marked)}, "posterior": True}
     request.write_text(json.dumps(fields), encoding="utf-8")
@@ -58,5 +74,19 @@ def test_a_result_names_no_patient_and_opens_no_connection(
     assert {"report.json", "segmentation.nii.gz", "volumes.csv", "overlay.png", "uncertainty.nii.gz"} <= set(files)
     said = capsys.readouterr()
     told = {**files, "events": said.out.encode(), "log": said.err.encode()}
-    found = {name: mark for name, content in told.items() for mark in MARKS if mark.encode() in content}
-    assert found == {}
+    assert marks_in(told) == {}
+
+
+def test_a_correction_names_no_patient_and_opens_no_connection(
+    fake: ModuleType, marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = job.run(SegmentRequest(images={"t1": marked}, posterior=True), tmp_path / "start").folder
+    marks = tmp_path / "marks of Mueller.json"
+    marks.write_text(json.dumps(MarkSet((Mark("point", "WM", "add", ((60.0, 80.0, 70.0),)),)).to_json()))
+    with pytest.raises(SystemExit) as left:
+        command = ["refine", str(start), "--marks", str(marks), "--t1", str(marked), "-o", str(tmp_path / "out")]
+        cli.main(command)
+    assert not left.value.code
+    files, said = contents(tmp_path / "out"), capsys.readouterr()
+    assert {"report.json", "marks.json", "segmentation.nii.gz", "overlay.png"} <= set(files)
+    assert marks_in({**files, "output": said.out.encode(), "log": said.err.encode()}) == {}

@@ -17,6 +17,8 @@ from asa.nn.position import Grid3, place_in_frame
 from asa.nn.sliding_window import blend_windows, window_starts
 
 WINDOW = (96, 96, 96)
+# Those of the shipped models stay below 60 on the development heads.
+LARGEST_LOGIT = 1e4
 
 
 class Predictor:
@@ -40,7 +42,7 @@ class Predictor:
         ``tta``: test-time augmentation (left-right flip): average with the mirrored image's mirrored posterior.
 
         Raises:
-            ModelError: a probability is not a finite number.
+            ModelError: a logit is absurdly large, or not a finite number.
             ResourceError: not even one window fits into the GPU's memory.
         """
         x = to_tensor(image)[None]
@@ -49,11 +51,6 @@ class Predictor:
             total += self.once(x.flip(-1), lambda f: progress(0.5 + f / 2)).flip(-1)
             total /= 2
         result: npt.NDArray[np.float32] = to_array(total[0])
-        if not np.isfinite(result).all():
-            raise ModelError(
-                f"Model '{self.model.name}' computed values that are not finite numbers. "
-                "Its weights or its model.json are damaged; install the model again."
-            )
         return result
 
     def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
@@ -80,10 +77,20 @@ class Predictor:
         return all(n <= f * encoder.patch for n, f in zip(x.shape[-3:], encoder.frame, strict=True))
 
     def run(self, x: Tensor, origin: tuple[int, int, int]) -> Tensor:
-        """Return the posterior of one crop whose corner is ``origin`` patches into the frame."""
+        """Return the posterior of one crop whose corner is ``origin`` patches into the frame.
+
+        Raises:
+            ModelError: a logit is absurdly large, or not a finite number.
+        """
         layout = torch.channels_last_3d if self.network.config.norm == "batch" else torch.contiguous_format
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(x.to(self.device).contiguous(memory_format=layout), origin)
+            low, high = (float(value) for value in logits.aminmax())
+        if not (low > -LARGEST_LOGIT and high < LARGEST_LOGIT):  # false for NaN too
+            raise ModelError(
+                f"Model '{self.model.name}' computed values that are absurdly large or not finite numbers ({low:g} to "
+                f"{high:g}). Its weights or its model.json are damaged; install the model again."
+            )
         scaled = logits.float() / self.temperature
         return (scaled.sigmoid() if self.model.description.regions else torch.softmax(scaled, 1)).cpu().contiguous()
 

@@ -18,11 +18,11 @@ from asa.geometry import (
     TissueContrast,
     described,
     size_deviation,
-    template_overlap,
     template_white_matter,
     tissue_contrast,
     to_frame,
 )
+from asa.inference.plausibility import AXES, wrap_reasons
 from asa.inference.series import Placement
 from asa.tasks import TITLES
 from asa.volume import Volume
@@ -43,13 +43,10 @@ QUARTILES = 1.349
 # Natural logarithm of the size along an axis over that of adults. Measured: -0.23 to 0.10 on 35 heads; half as large
 # again or a third smaller is 0.41.
 UNUSUAL_SIZE = 0.3
-AXES = ("from left to right", "from back to front", "from bottom to top")
 # Asymmetry of what changes from T1 to T1Gd; bright vessels and lesions make it positive.
 ENHANCED = 0.1
 # Mean probability of the class chosen, where it is not background.
 UNSURE = 0.7
-# Dice of the brain that was found with the template's.
-BRAIN_SHAPE = 0.8
 
 
 @dataclass(frozen=True)
@@ -126,6 +123,7 @@ def input_reasons(placement: Placement) -> Iterator[str]:
     misplaced = bool(size) or any(turn_reasons(placement))
     for key, series in placement.series.items():
         contrast, title = tissue_contrast(series.scan, series.alignment), TITLES.get(key, key)
+        yield from wrap_reasons(title, series.scan)
         if series.scan.storage.sides_unknown:
             yield f"The {title} file does not say how the head is oriented in it: left and right may be swapped."
         if contrast.explained < HARDLY_BRAIN:
@@ -193,13 +191,6 @@ def exchanged_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]
     """Whether the T1 with and the one without contrast agent were exchanged; channels as the network sees them."""
     if {"t1", "t1gd"} <= channels.keys() and enhancement(channels["t1"], channels["t1gd"], brain) < -ENHANCED:
         yield "Enhancement appears in the T1 but not in the T1 with contrast agent; were they exchanged?"
-
-
-def brain_reasons(brain: Mask) -> Iterator[str]:
-    """Yield doubts about the position and shape of the brain mask (T, H, W) in the brain frame."""
-    overlap = template_overlap(brain)
-    if overlap < BRAIN_SHAPE:
-        yield f"The brain mask agrees poorly with the template's (Dice {overlap:.2f})."
 
 
 def empty_reasons(inside: Mask) -> Iterator[str]:

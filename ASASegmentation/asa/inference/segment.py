@@ -26,10 +26,10 @@ from asa.inference.labelling import (
     move_class,
 )
 from asa.inference.placement import brain_on, place_series, reached
+from asa.inference.plausibility import Anatomy, anatomy_reasons, brain_reasons, hole_findings
 from asa.inference.predictor import Predictor
 from asa.inference.quality import (
     Trust,
-    brain_reasons,
     confidence_reasons,
     empty_reasons,
     exchanged_reasons,
@@ -115,10 +115,11 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
     with clock.stage("aligning"):
         placement = place_series(scans, align=request.align == "auto")
-        doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement)]
+        holes, small_holes = hole_findings(placement.series)
+        doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement), *holes]
         turned = list(turn_reasons(placement))
         notes = [f"The {TITLES.get(key, key)} image {note}." for key, scan in scans.items() for note in scan.notes]
-        notes += [*pose_notes(placement), *(turned if request.reorient == "auto" else [])]
+        notes += [*pose_notes(placement), *small_holes, *(turned if request.reorient == "auto" else [])]
         doubts += [] if request.reorient == "auto" else turned
         refuse_if_strict(request, doubts, model)
         labels_brain = any(one.in_brain for one in task.labels)
@@ -135,6 +136,8 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
             doubts += confidence_reasons(posterior)
         series = placement.series[reference]
         posterior = postprocess(posterior, image, model, task, series.alignment, request.threshold)
+        if labels_brain:
+            doubts += anatomy_reasons(Anatomy.of(posterior, task, series.alignment))
     with clock.stage("labelling") as part:
         labels, kept = label(posterior, model, task, series.alignment, series.scan.grid, request, part)
         within = [one.value for one in task.labels if one.in_brain]

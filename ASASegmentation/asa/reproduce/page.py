@@ -9,12 +9,11 @@ from pathlib import Path
 from asa.errors import InputError
 from asa.files import read_json, write_text
 from asa.reproduce.figure import write_figure
-from asa.reproduce.plan import FINISHED, Plan
+from asa.reproduce.plan import FINISHED, PAGE, Plan
 from asa.reproduce.published import FIGURE4
 from asa.reproduce.tables import CONVENTION, LEGEND, fill, markdown, table_html
 from asa.runs.folder import versions
 
-PAGE = "index.html"
 PAPER = "Huang, Li, Li, Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222 }

@@ -26,13 +26,13 @@ from typing import Any, cast
 from asa.data.cases import Dataset
 from asa.data.datasets import dataset_by_name
 from asa.errors import InputError
-from asa.files import read_json, write_json
+from asa.files import protect_others, read_json, write_json
 from asa.pretext import METHODS, Method
 from asa.reproduce.budgets import Budget, budget_by_name
-from asa.reproduce.published import PARTS, TARGETS, Part, Row, System, Table, tables_of
+from asa.reproduce.published import FIGURE4, PARTS, TABLES, TARGETS, Part, Row, System, Table, tables_of
 
 FORMAT = 1
-PLAN, FINISHED = "plan.json", "finished.json"
+PLAN, FINISHED, PAGE = "plan.json", "finished.json", "index.html"
 SCANS = "scans"
 UNIT_PARTS = {"cases": 1, SCANS: 0, "pretraining": 1, "rows": 2}  # kind of a unit -> names after it
 
@@ -109,9 +109,11 @@ class Plan:
 
         Raises:
             InputError: as :meth:`checked`.
-            OutputError: no room or no permission.
+            OutputError: no room or no permission, or without a plan in it the folder holds a file that is none of ours.
         """
         plan = self.checked()
+        if not (self.folder / PLAN).exists():
+            protect_others(self.folder / name for name in (PAGE, f"{FIGURE4}.png", *(f"{name}.md" for name in TABLES)))
         values = {k: v for k, v in dataclasses.asdict(plan).items() if k != "folder"}
         write_json(self.folder / PLAN, {"format": FORMAT, **values})
         return plan

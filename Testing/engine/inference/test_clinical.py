@@ -21,8 +21,9 @@ from asa.errors import InputError
 from asa.geometry import FRAME, template_brain
 from asa.geometry.orientation import about, turned
 from asa.inference import SegmentRequest, SegmentResult, segment
+from asa.inference.plausibility import brain_reasons
 from asa.inference.predictor import Predictor
-from asa.inference.quality import brain_reasons, confidence_reasons
+from asa.inference.quality import confidence_reasons
 from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
 from asa.volume import Grid, Volume, read_volume, write_volume
 

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from asa.devices import choose_device
 from asa.errors import InputError, ModelError, ResourceError
+from asa.files import sha256
 from asa.geometry import FRAME
 from asa.inference import SegmentRequest, predictor, segment
 from asa.inference.labelling import keep_main_component, label_classes
@@ -200,6 +201,29 @@ def test_weights_that_cannot_be_are_refused(model, scan, tmp_path, value, where)
         segment(SegmentRequest({"t1": scan}, model=str(broken), align="none", device="cpu"))
 
 
+@pytest.mark.parametrize("change", [lambda w: -w, lambda w: w * 1000, lambda w: w + 1e-2])
+def test_weights_other_than_those_described_are_refused(model, tmp_path, change):
+    """Weights of a changed sign are finite, and compute labels that look like labels."""
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    info = json.loads((model / "model.json").read_text()) | {"weights_sha256": sha256(model / "model.safetensors")}
+    (broken / "model.json").write_text(json.dumps(info))
+    assert load_network(open_model(broken))
+    weights = load_file(model / "model.safetensors")
+    changed = {k: change(v).contiguous() if v.is_floating_point() else v for k, v in weights.items()}
+    save_file(changed, broken / "model.safetensors")
+    with pytest.raises(ModelError, match="its SHA-256 differs from 'weights_sha256'"):
+        load_network(open_model(broken))
+    (broken / "model.json").write_text(json.dumps(info | {"weights_sha256": "12"}))
+    with pytest.raises(ModelError, match="'weights_sha256' must be 64 hexadecimal digits"):
+        open_model(broken)
+
+
+def test_the_models_that_ship_have_the_weights_that_they_describe():
+    for one in list_models():
+        if Path("Resources/Models") in one.path.relative_to(one.path.parents[2]).parents:
+            assert one.description.weights_sha256 == sha256(one.path / "model.safetensors")
+
+
 @pytest.mark.parametrize("temperature", [float("nan"), 0.0])
 def test_a_temperature_that_cannot_be_is_refused(model, scan, tmp_path, temperature):
     """0 would make the logits infinite, which softmax turns into NaN."""
@@ -210,9 +234,10 @@ def test_a_temperature_that_cannot_be_is_refused(model, scan, tmp_path, temperat
         segment(SegmentRequest({"t1": scan}, model=str(broken), align="none", device="cpu"))
 
 
-def test_what_a_network_computes_is_finite(model, scan, monkeypatch):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
+def test_what_a_network_computes_is_finite_and_not_absurd(model, scan, monkeypatch, value):
     def forward(_self, image, _origin=(0, 0, 0)):
-        return torch.full((1, 5, *image.shape[-3:]), float("nan"))
+        return torch.full((1, 5, *image.shape[-3:]), value)
 
     monkeypatch.setattr("asa.nn.segmenter.Segmenter.forward", forward)
     with pytest.raises(ModelError, match="not finite numbers"):

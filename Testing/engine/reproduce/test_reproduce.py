@@ -12,7 +12,7 @@ from PIL import Image
 from Testing.engine.labelled_files import save, tumour_head
 
 from asa.cli import build
-from asa.errors import Cancelled, InputError
+from asa.errors import Cancelled, InputError, OutputError
 from asa.geometry import Alignment
 from asa.program import processors
 from asa.reproduce import budgets, schedule, work
@@ -151,6 +151,18 @@ def test_a_plan_may_grow_but_not_change(tmp_path):
     for change in ({"budget": "paper"}, {"data": {"brats2021": "other"}}, {"seed": 1}, {"stripped": True}):
         with pytest.raises(InputError, match="started with a different plan"):
             plan_of(tmp_path, **change).save()
+
+
+@pytest.mark.parametrize("name", ["index.html", "table2.md", "figure4.png"])
+def test_files_of_others_are_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("a page of one's own")
+    with pytest.raises(OutputError, match=f"{name} already exists"):
+        plan_of(tmp_path).save()
+    assert (tmp_path / name).read_text() == "a page of one's own" and not (tmp_path / "plan.json").exists()
+    (tmp_path / name).unlink()
+    plan_of(tmp_path).save()
+    (tmp_path / name).write_text("ours")
+    plan_of(tmp_path).save()  # pages of a plan that is there are written again
 
 
 def test_a_unit_made_with_other_settings_is_not_taken_for_this_one(tmp_path):

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 from asa.cli import build
 from asa.errors import InputError, ModelError, OutputError
+from asa.files import sha256
+from asa.models import open_model
 from asa.runs.folder import Run, read_events
 from asa.training import checkpoint
 from asa.training.parallel.distributed import World
@@ -307,10 +309,29 @@ def test_the_mean_of_two_runs_is_exported_and_of_two_networks_refused(tmp_path) 
     for folder, source, others in (("one", paths[0], ()), ("two", paths[1], ()), ("mean", paths[0], paths[1:2])):
         export_model(source, tmp_path / folder, description, others=others)
     one, two, mean = (load_file(tmp_path / name / "model.safetensors")["weight"] for name in ("one", "two", "mean"))
+    assert open_model(tmp_path / "mean").description.weights_sha256 == sha256(tmp_path / "mean" / "model.safetensors")
     assert one != two and float(mean) == pytest.approx(float(one + two) / 2, abs=1e-3)
     with pytest.raises(ModelError, match="different network"):
         export_model(paths[0], tmp_path / "none", description, others=paths[2:])
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("broken", ["save_file", "sha256", "write_json"])
+def test_an_export_that_failed_can_be_repeated(tmp_path, monkeypatch, broken) -> None:
+    make(tmp_path / "run", describe={"size": 1}, steps=4).fit()
+    described = {"name": "line", "task": "tissue", "modalities": ["t1"]}
+    source, model = Run(tmp_path / "run").checkpoint_path("last"), tmp_path / "model"
+
+    def failing(*_):
+        raise OutputError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"asa.training.publishing.export.{broken}", failing)
+        with pytest.raises(OutputError, match="The disk is full"):
+            export_model(source, model, described)
+    assert list(model.iterdir()) == []
+    export_model(source, model, described)
+    assert open_model(model).description.weights_sha256 == sha256(model / "model.safetensors")
 
 
 def test_an_export_overwrites_neither_its_checkpoint_nor_files_of_others(tmp_path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asa.data.scan_store import Shape
 from asa.errors import ModelError
-from asa.models import DESCRIPTION, WEIGHTS, open_model
+from asa.models import DESCRIPTION, WEIGHTS, check_digest, open_model
 from asa.nn import AutoencoderConfig, EncoderConfig
 from asa.nn.weights import check_weights
 from asa.pretext import Method, Reconstruction, ReconstructionOptions, make_objective
@@ -55,7 +55,9 @@ class Pretrained:
         """
         if (path / DESCRIPTION).is_file():
             source = path / WEIGHTS
-            described = open_model(path).description
+            model = open_model(path)
+            described = model.description
+            check_digest(model)
             try:
                 weights = {k: v.float() for k, v in load_file(source).items()}
             except (SafetensorError, OSError) as error:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from asa.errors import ModelError
-from asa.files import atomic_path, protect_inputs, protect_others, write_json, write_text
+from asa.files import atomic_path, protect_inputs, protect_others, sha256, write_json, write_text
 from asa.model_description import FORMAT, check_description
 from asa.models import CARD, DESCRIPTION, WEIGHTS, open_model
 from asa.nn.weights import check_weights
@@ -53,11 +53,18 @@ def export_model(
     check_description(described, f"the description of model {folder.name}")
     halved = {name: halve(mean([one[name] for one in all_weights])) for name in weights}
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(halved, temporary)
-    write_json(folder / DESCRIPTION, described)
-    if card:
-        write_text(folder / CARD, card)
+    # The description goes first: it tells whose the other files are, should this be interrupted.
+    new = not (folder / DESCRIPTION).exists()
+    try:
+        with atomic_path(folder / WEIGHTS) as temporary:
+            save_file(halved, temporary)
+            write_json(folder / DESCRIPTION, {**described, "weights_sha256": sha256(temporary)})
+        if card:
+            write_text(folder / CARD, card)
+    except BaseException:
+        if new and not (folder / WEIGHTS).exists():
+            (folder / DESCRIPTION).unlink(missing_ok=True)
+        raise
 
 
 def network_weights(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
