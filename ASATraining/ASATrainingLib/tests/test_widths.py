@@ -52,5 +52,5 @@ class TestErrorsInView(InspectTestCase):
         slicer.app.processEvents()
         slicer.app.processEvents()
         self.assertFalse(label.visibleRegion().isEmpty())
-        area.takeWidget()
+        self.widget = area.takeWidget()  # closed after the test
         area.close()
