@@ -55,7 +55,7 @@ class TestFirstMinutes(PanelTestCase):
 
     def test_a_sample_that_cannot_be_loaded_is_a_sentence(self) -> None:
         def no_network(_name: str) -> list[Any]:
-            raise ValueError("<urlopen error>")
+            raise ValueError("Download failed for 3 attempts.")
 
         for download in (no_network, lambda _name: [], lambda _name: [None]):
             with sample_data(download):
