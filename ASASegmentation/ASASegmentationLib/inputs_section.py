@@ -45,7 +45,7 @@ class InputsSection:
                 selector.setCurrentNode(parameters.volume(modality.key))
         volumes, text = parameters.volumes(), ""
         if any(parameters.is_suggested(key) for key in volumes):
-            text = _("Suggested automatically; please check.")
+            text = _("Suggested; please check.")
         elif not volumes and self._candidates:
             text = _("No suitable volume found.")
         self._ui.proposalLabel.setText(text)

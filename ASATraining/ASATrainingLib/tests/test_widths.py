@@ -52,5 +52,4 @@ class TestErrorsInView(InspectTestCase):
         slicer.app.processEvents()
         slicer.app.processEvents()
         self.assertFalse(label.visibleRegion().isEmpty())
-        self.widget = area.takeWidget()  # closed after the test
-        area.close()
+        self.widget = area  # which is closed, and the panel in it, after the test
