@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
 import pytest
-from Testing.robustness.faults import FAULTS, compiler
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the library is preloaded as Linux does it")
-@pytest.mark.skipif(compiler() is None, reason="no C compiler: install gcc or clang")
+@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler: install gcc or clang")
 def test_faults_leave_nothing_half_done() -> None:
     command = [sys.executable, "-m", "Testing.robustness.faults", "--number", "20", "--program", "segment"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 faults, 0 broke a rule." in done.stdout and len(FAULTS) <= 20
+    assert "20 faults, 0 broke a rule." in done.stdout

@@ -13,5 +13,5 @@ def test_damaged_files_are_understood_or_refused() -> None:
     command = [sys.executable, "-m", "Testing.robustness.fuzz", "--random", "--number", "3000"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    rows = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") >= 4]  # readers print, too
     assert len(rows) >= 28 and all(int(row[1]) >= 100 and int(row[4]) == 0 for row in rows)

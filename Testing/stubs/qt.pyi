@@ -8,6 +8,7 @@ class Qt:
     AlignRight: int
     AlignVCenter: int
     Checked: int
+    ElideLeft: int
     ItemIsEnabled: int
     TabFocus: int
     ToolTipRole: int
@@ -52,6 +53,7 @@ class QFileDialog:
     def getSaveFileName(parent: Any, title: str, proposed: str, filters: str) -> str: ...
 
 class QHeaderView:
+    Interactive: int
     ResizeToContents: int
     Stretch: int
 

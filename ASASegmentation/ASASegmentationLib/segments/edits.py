@@ -72,13 +72,13 @@ def _unless_changed(segment: slicer.vtkSegment) -> Steps[Voxels | None]:
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         return Voxels(np.zeros((0, 0, 0), bool), affine)
     version, shape = version_of(segment), image.GetDimensions()[::-1]
-    mask = np.empty(shape, bool)
+    mask: np.ndarray = np.empty(shape, bool)
     occupied = [np.zeros(size, bool) for size in shape]
     for slab in slabs(shape, scalars.GetElementComponentSize()):
         if version_of(segment) != version:
             return None
         np.equal(vtk_to_numpy(scalars).reshape(shape)[slab], segment.GetLabelValue(), out=mask[slab])
-        plane = mask[slab].any(axis=0)
+        plane: np.ndarray = mask[slab].any(axis=0)
         occupied[0][slab] = mask[slab].any(axis=(1, 2))
         occupied[1] |= plane.any(axis=1)
         occupied[2] |= plane.any(axis=0)

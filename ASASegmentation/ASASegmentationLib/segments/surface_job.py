@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import slicer
@@ -39,11 +40,11 @@ class SurfaceJob(EngineJob[Mapping[str, vtk.vtkPolyData]]):
         requested = []
         for number, segment in enumerate(self._segments.values()):
             found = yield from voxels(segment)
-            mask = np.pad(found.mask, 1)  # a file holds at least one voxel
+            mask = np.pad(found.mask, 1).T.view(np.uint8)  # a file holds at least one voxel
             affine = found.ijk_to_ras.copy()
             affine[:3, 3] -= affine[:3, :3].sum(axis=1)
             path = self.folder / f"mask_{number}.nii"
-            yield from write_nifti(path, lambda mask=mask: mask.T.view(np.uint8), affine)
+            yield from write_nifti(path, partial(np.asarray, mask), affine)
             requested.append({"labels": str(path), "values": [1]})
         request = self.folder / "request.json"
         request.write_text(json.dumps({"folder": str(self.folder), "segments": requested}), encoding="utf-8")

@@ -22,6 +22,7 @@ from asa.geometry import (
     tissue_contrast,
     to_frame,
 )
+from asa.geometry.register import DOUBTED_QUALITY
 from asa.inference.plausibility import AXES, wrap_reasons
 from asa.inference.series import Placement
 from asa.tasks import TITLES
@@ -30,8 +31,12 @@ from asa.volume import Volume
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# Part of the variance within the brain that tissues explain. Measured: 0.25 and more; a knee 0.12, a bottle 0.05.
+# Part of the variance within the brain that tissues explain. Measured: 0.25 and more; a knee 0.12, a bottle 0.05. Below
+# the second it is doubted; and refused where the alignment is doubted too (shells of an onion: 0.16).
 NO_BRAIN, HARDLY_BRAIN = 0.15, 0.2
+# Spread of the brightness of white matter, grey matter and fluid over their mean, below which all are one substance: of
+# a sphere of water 0.015, of heads in any contrast several tenths.
+UNIFORM = 0.06
 # Brightness of white matter and of fluid less that of grey matter, over the mean of white and grey: how clear an order
 # of tissues must be. Small ventricles say little of fluid, oedema brightens white matter in T2.
 CLEAR_WHITE, CLEAR_FLUID = 0.06, 0.3
@@ -67,11 +72,15 @@ def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
     Raises:
         InputError: the inside of the scan is not that of a brain, however it is turned.
     """
-    explained = tissue_contrast(scan, alignment).explained
-    if alignment.method == "estimate" or explained < NO_BRAIN:
+    contrast = tissue_contrast(scan, alignment)
+    tissues = (contrast.white, contrast.grey, contrast.fluid)
+    uniform = max(tissues) - min(tissues) < UNIFORM * max(sum(tissues) / 3, 1e-6)
+    least = HARDLY_BRAIN if alignment.quality < DOUBTED_QUALITY else NO_BRAIN
+    if alignment.method == "estimate" or contrast.explained < least or uniform:
         raise InputError(
             f"The {TITLES.get(key, key)} image does not show a recognisable brain (agreement with the atlas "
-            f"{explained:.2f}); check whether it is noise, a phantom or another body part, or has a wrong orientation."
+            f"{contrast.explained:.2f}); check whether it is noise, a phantom or another body part, or has a wrong "
+            "orientation or voxel size."
         )
 
 

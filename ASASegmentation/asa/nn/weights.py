@@ -1,15 +1,32 @@
-"""Plausibility check of network weights."""
+"""Network weights: their plausibility, and errors while they are written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from asa.errors import ModelError
 
 # Of networks that work, the variances of batch normalisation are the largest: 2e5 in the models that ship.
 LARGEST = 1e9
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise the OSError that writing safetensors met: the library has an exception of its own for every failure.
+
+    Raises:
+        OSError: no room, no permission, or the file cannot be written for another reason.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"(.*) \(os error (\d+)\)", str(error).rpartition("I/O error: ")[2])
+        raise (OSError(int(found[2]), found[1]) if found else OSError(str(error))) from error
 
 
 def check_weights(weights: Mapping[str, Tensor], source: object) -> None:

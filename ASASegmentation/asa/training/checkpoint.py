@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from asa.errors import ModelError
 from asa.files import atomic_path
-from asa.nn.weights import check_weights
+from asa.nn.weights import check_weights, plain_errors
 from asa.training.parallel.sharding import shared_like
 
 FORMAT = "asa-checkpoint-1"
@@ -76,7 +76,7 @@ def save(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None
         OutputError: no room or no permission; what was there before is untouched.
     """
     plain = apart({name: t.detach().to("cpu").contiguous() for name, t in tensors.items()})
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, plain_errors():
         save_file(plain, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
 
 

@@ -13,7 +13,7 @@ import pytest
 from Testing.engine.atlas_heads import head, in_motion, knee, noise_block, phantom, true_matrix
 
 from asa.errors import InputError
-from asa.geometry import FRAME, Alignment, align_to_frame, template_brain
+from asa.geometry import FRAME, Alignment, TissueContrast, align_to_frame, template_brain
 from asa.geometry.orientation import about, turned
 from asa.inference import placement as placement_module
 from asa.inference.identity import check_one_patient
@@ -24,6 +24,7 @@ from asa.inference.quality import (
     exchanged_reasons,
     input_reasons,
     pose_notes,
+    refuse_no_brain,
     roughness,
     turn_reasons,
 )
@@ -134,6 +135,25 @@ def test_two_people_are_refused(patient: dict[str, Volume]) -> None:
     other = head(MOVED, "flair", person=2, spacing=(3, 3, 3))
     with pytest.raises(InputError, match="flair and t1 images do not show the same head"):
         place_series({"t1": patient["t1"], "flair": other}, align=True)
+
+
+@pytest.mark.parametrize(
+    ("levels", "is_head"),
+    [((1.0, 0.65, 0.2), True), ((0.55, 0.75, 0.1), True), ((0.35, 0.5, 1.0), True), ((0.97, 0.95, 0.96), False)],
+)
+def test_what_is_one_substance_is_no_brain(
+    monkeypatch: pytest.MonkeyPatch, levels: tuple[float, float, float], is_head: bool
+) -> None:
+    """The outline of a ball explains a part of its grey levels; that there is one level inside tells."""
+    contrast = TissueContrast(*levels, explained=0.3)
+    monkeypatch.setattr("asa.inference.quality.tissue_contrast", lambda *_: contrast)
+    scan = Volume(np.zeros((2, 2, 2), np.float32), Grid((2, 2, 2), np.eye(4)))
+    place = Alignment(np.eye(4), "affine", 0.7)
+    if is_head:
+        refuse_no_brain("t1", scan, place)
+    else:
+        with pytest.raises(InputError, match="phantom or another body part, or has a wrong orientation or voxel size"):
+            refuse_no_brain("t1", scan, place)
 
 
 @pytest.mark.parametrize("thing", [noise_block, phantom, knee])

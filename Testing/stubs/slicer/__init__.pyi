@@ -30,6 +30,7 @@ class Application:
     def testingEnabled(self) -> bool: ...
 
 app: Application
+modules: Any
 mrmlScene: vtkMRMLScene
 
 class vtkMRMLNode(vtkObject):

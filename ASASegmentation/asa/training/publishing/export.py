@@ -14,7 +14,7 @@ from asa.errors import ModelError
 from asa.files import atomic_path, protect_inputs, protect_others, sha256, write_json, write_text
 from asa.model_description import FORMAT, check_description
 from asa.models import CARD, DESCRIPTION, WEIGHTS, open_model
-from asa.nn.weights import check_weights
+from asa.nn.weights import check_weights, plain_errors
 from asa.training import checkpoint
 
 
@@ -57,7 +57,8 @@ def export_model(
     new = not (folder / DESCRIPTION).exists()
     try:
         with atomic_path(folder / WEIGHTS) as temporary:
-            save_file(halved, temporary)
+            with plain_errors():
+                save_file(halved, temporary)
             write_json(folder / DESCRIPTION, {**described, "weights_sha256": sha256(temporary)})
         if card:
             write_text(folder / CARD, card)
