@@ -11,9 +11,9 @@ import driving
 import pytest
 import slicer
 
+from asa.modalities.matching import named_modality
 from asa.tasks import TASKS
 from ASASegmentationLib.sample_data import SAMPLES
-from ASASlicerLib.proposal.matching import named_modality
 
 
 def test_registered_after_start_with_a_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
