@@ -78,7 +78,7 @@ def _unless_changed(segment: slicer.vtkSegment) -> Steps[Voxels | None]:
         if version_of(segment) != version:
             return None
         np.equal(vtk_to_numpy(scalars).reshape(shape)[slab], segment.GetLabelValue(), out=mask[slab])
-        plane: np.ndarray = mask[slab].any(axis=0)
+        plane = np.logical_or.reduce(mask[slab], axis=0)
         occupied[0][slab] = mask[slab].any(axis=(1, 2))
         occupied[1] |= plane.any(axis=1)
         occupied[2] |= plane.any(axis=0)
