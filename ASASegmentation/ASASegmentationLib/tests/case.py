@@ -7,6 +7,7 @@ import os
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -45,7 +46,8 @@ class PanelTestCase(unittest.TestCase):
         patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
         patch.start()
         self.addCleanup(patch.stop)
-        self.runner, self.dialogs, self.installer = FakeRunner(), FakeDialogs(), FakeInstaller()
+        self.runner, self.dialogs = FakeRunner(), FakeDialogs()
+        self.installer: Any = FakeInstaller()
         self.store = MemoryStore()
         self.plan = nothing_missing
         self.open()

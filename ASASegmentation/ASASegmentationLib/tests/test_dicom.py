@@ -72,7 +72,7 @@ class TestDicom(PanelTestCase):
         self.database = context.__enter__()
         self.addCleanup(lambda: context.__exit__(None, None, None))
 
-    def load(self, uids: list[str], folder: Path) -> list[slicer.vtkMRMLNode]:
+    def load(self, uids: list[str], folder: Path) -> list[Any]:
         self.utils.importDicom(str(folder), self.database)
         return [slicer.mrmlScene.GetNodeByID(node) for node in self.utils.loadSeriesByUID(uids)]
 

@@ -9,7 +9,6 @@ from unittest import mock
 
 import numpy as np
 import slicer
-import vtk
 
 from ASASegmentationLib.segments import surface_job
 from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
@@ -108,7 +107,7 @@ class TestMissingSurfaces(PanelTestCase):
         self.ui.surfacesCheckBox.setChecked(False)
         return self.segment()
 
-    def surface(self, node: slicer.vtkMRMLSegmentationNode, key: str) -> vtk.vtkPolyData:
+    def surface(self, node: slicer.vtkMRMLSegmentationNode, key: str) -> Any:
         return node.GetSegmentation().GetSegment(key).GetRepresentation(CLOSED_SURFACE)
 
     def test_a_segment_edited_meanwhile_gets_its_new_surface(self) -> None:
@@ -144,6 +143,7 @@ class TestMissingSurfaces(PanelTestCase):
     def test_an_empty_segment_has_none(self) -> None:
         node = self.without_surfaces()
         segment, volume = node.GetSegmentation().GetSegment("GM"), self.parameters.volume("t1")
+        assert volume is not None
         empty = np.zeros_like(slicer.util.arrayFromVolume(volume), np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(empty, node, "GM", volume)
         self.ui.surfacesCheckBox.setChecked(True)
