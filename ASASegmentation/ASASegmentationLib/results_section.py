@@ -11,7 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from asa.tasks import TASKS
-from ASASegmentationLib.results import editor, export, scene
+from ASASegmentationLib.correct_section import CorrectSection
+from ASASegmentationLib.results import export, scene
 from ASASegmentationLib.segments.edits import users_own
 from ASASegmentationLib.segments.retained_rows import retained_rows
 from ASASegmentationLib.segments.surface_job import SurfaceMaker
@@ -36,6 +37,7 @@ class ResultsSection:
         self._ui = ui
         self._surfaces = surfaces
         self._dialogs = dialogs
+        self.correct = CorrectSection(ui)
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._overview = b""
         self._shown_table: object = None
@@ -55,7 +57,6 @@ class ResultsSection:
             signal.connect(listener)
         self._show_surface_state()
         ui.viewComboBox.connect("currentIndexChanged(int)", self._show_view)
-        ui.correctButton.connect("clicked()", self._correct)
         ui.exportButton.connect("clicked()", self._export)
         # its first column takes the room that is left, and so tells of each change of the width
         ui.volumesTable.horizontalHeader().connect("sectionResized(int,int,int)", self._fold)
@@ -66,6 +67,7 @@ class ResultsSection:
         for signal, listener in self._listeners:
             signal.disconnect(listener)
         self._observe(None)
+        self.correct.close()
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None, overview: bytes, enabled: bool) -> None:
         """Show a segmentation created by ASA; hide the section for any other. `overview` is its image, if available.
@@ -75,6 +77,7 @@ class ResultsSection:
         ui, table = self._ui, scene.volume_table(node) if node is not None else None
         self._overview, self._enabled = overview, enabled
         self._observe(node if table is not None else None)
+        self.correct.show(node if table is not None else None, enabled)
         ui.resultsSection.setVisible(table is not None)
         ui.resultsSection.setEnabled(enabled)
         self._show_warnings(*(scene.warnings_of(node) if node is not None and enabled else ([], [])))
@@ -173,10 +176,6 @@ class ResultsSection:
     def _show_view(self, *_args: object) -> None:
         if self._node is not None and (task := TASKS.get(scene.task_name(self._node))) is not None:
             scene.show(self._node, task, self._ui.viewComboBox.currentIndex == 0)
-
-    def _correct(self) -> None:
-        if self._node is not None:
-            editor.open_in_editor(self._node, scene.scan_of(self._node))
 
     def _export(self) -> None:
         if self._node is None:

@@ -10,6 +10,7 @@ def suite() -> unittest.TestSuite:
     from ASASegmentationLib.tests import (
         test_bad_input,
         test_before,
+        test_correct,
         test_dicom,
         test_edits,
         test_first_minutes,
@@ -30,6 +31,7 @@ def suite() -> unittest.TestSuite:
         test_panel,
         test_edits,
         test_record,
+        test_correct,
         test_bad_input,
         test_progress,
         test_first_minutes,
