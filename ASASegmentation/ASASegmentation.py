@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -22,7 +23,7 @@ class ASASegmentation(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("ASA Brain Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = ["Segmentations", "Volumes", "SubjectHierarchy"]
+        parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "SubjectHierarchy"]
         parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
             "Segments brain MRI: tissue, tumours, white-matter lesions. Choose a task, check the proposed volumes, "
@@ -33,6 +34,7 @@ class ASASegmentation(ScriptedLoadableModule):
             "After Huang, Li, Li and Wan: Attentive Symmetric Autoencoder for Brain MRI Segmentation, MICCAI 2022."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", register_effect)
 
 
 def register_sample_data() -> None:
@@ -40,6 +42,16 @@ def register_sample_data() -> None:
     from ASASegmentationLib.sample_data import register
 
     register()
+
+
+def register_effect() -> None:
+    """Register the Segment Editor effect ASA Refine once the application has started."""
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    source = Path(__file__).parent / "SegmentEditorASARefine" / "SegmentEditorASARefineEffect.py"
+    effect.setPythonSource(source.as_posix())
+    effect.self().register()
 
 
 class ASASegmentationWidget(ScriptedLoadableModuleWidget):
@@ -65,6 +77,16 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
             dialogs,
             SlicerInstaller(),
         )
+
+    def enter(self) -> None:
+        """Follow the user into the module; Slicer calls this each time."""
+        if self.panel is not None:
+            self.panel.results.correct.set_shown(True)
+
+    def exit(self) -> None:
+        """Follow the user out of the module; Slicer calls this each time."""
+        if self.panel is not None:
+            self.panel.results.correct.set_shown(False)
 
     def cleanup(self) -> None:
         """Close the panel; Slicer calls this on exit and on reload."""

@@ -8,8 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from asa.modalities.matching import Candidate, identified_modality
 from ASASegmentationLib.parameters import Parameters
-from ASASlicerLib.proposal.matching import Candidate, identified_modality
 from ASASlicerLib.proposal.propose import Survey, propose_nodes, usable_volumes
 from ASASlicerLib.steps import Steps, finish
 

@@ -68,7 +68,7 @@ class Panel:
         self._propose_timer.connect("timeout()", self._on_nodes_changed)
         self._renewal: Steps[bool] | None = None  # suggestions being renewed
         self._inputs = InputsSection(ui)
-        self._results = ResultsSection(ui, dialogs)
+        self.results = ResultsSection(ui, dialogs)
         self._fill_choices()
         self._connect()
         self._observations = self._observe()
@@ -82,7 +82,7 @@ class Panel:
         self._showing = True
         self._timer.stop()
         self._propose_timer.stop()
-        self._results.close()
+        self.results.close()
         for watched, tag in (*self._observations, self._observed_node):
             watched.RemoveObserver(tag)
         for signal, listener in self._listeners:
@@ -267,7 +267,7 @@ class Panel:
         ui.undoButton.setEnabled(self.logic.can_undo)
         shown = self._segmentation()
         overview = self._outcome.overview if self._outcome is not None and shown is self._outcome.node else b""
-        self._results.show(shown, overview, not running)
+        self.results.show(shown, overview, not running)
 
     def _reason(self) -> str:
         """Return why segmentation cannot start, as a sentence, or "" if it can."""
@@ -380,7 +380,7 @@ class Panel:
     def _on_surfaces(self, shown: bool) -> None:
         if not self._showing:
             self._parameters.settings = replace(self._parameters.settings, surfaces=shown)
-            self._results.show_surfaces(shown)
+            self.results.show_surfaces(shown)
 
     def _undo(self) -> None:
         self.logic.undo()

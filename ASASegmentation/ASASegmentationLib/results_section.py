@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from asa.tasks import TASKS
+from ASASegmentationLib.correct_section import CorrectSection
 from ASASegmentationLib.results import export, scene
 from ASASegmentationLib.segments.edits import users_own
 from ASASegmentationLib.segments.retained_rows import retained_rows
@@ -33,6 +34,7 @@ class ResultsSection:
     def __init__(self, ui: Any, dialogs: Dialogs) -> None:
         self._ui = ui
         self._dialogs = dialogs
+        self.correct = CorrectSection(ui)
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._overview = b""
         self._shown_table: object = None
@@ -51,6 +53,7 @@ class ResultsSection:
         """Stop following the segmentation."""
         self._timer.stop()
         self._observe(None)
+        self.correct.close()
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None, overview: bytes, enabled: bool) -> None:
         """Show a segmentation created by ASA; hide the section for any other. `overview` is its image, if available.
@@ -60,6 +63,7 @@ class ResultsSection:
         ui, table = self._ui, scene.volume_table(node) if node is not None else None
         self._overview, self._enabled = overview, enabled
         self._observe(node if table is not None else None)
+        self.correct.show(node if table is not None else None, enabled)
         ui.resultsSection.setVisible(table is not None)
         ui.resultsSection.setEnabled(enabled)
         self._show_warnings(*(scene.warnings_of(node) if node is not None and enabled else ([], [])))

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-_TAGS = {
-    "SeriesDescription": "0008,103E",
-    "ContrastBolusAgent": "0018,0010",
-    "RepetitionTime": "0018,0080",
-    "EchoTime": "0018,0081",
-    "InversionTime": "0018,0082",
-}
+from asa.modalities.matching import TAGS
 
 
 def instance_uids(volume: slicer.vtkMRMLVolumeNode) -> list[str]:
@@ -32,4 +26,4 @@ def read_tags(volume: slicer.vtkMRMLVolumeNode) -> dict[str, str]:
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None or not database.isOpen:
         return {}
-    return {keyword: value for keyword, tag in _TAGS.items() if (value := database.instanceValue(uids[0], tag))}
+    return {keyword: value for keyword, tag in TAGS.items() if (value := database.instanceValue(uids[0], tag))}

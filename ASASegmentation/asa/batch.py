@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asa import bids
 from asa.bids import Case as Case
 from asa.errors import AsaError, Cancelled, InputError
-from asa.files import protect_others, read_json, write_json
-from asa.image_names import image_stem
+from asa.files import protect_others, read_json, write_json, write_text
+from asa.image_names import image_stem, is_image_name
 from asa.job import Finished
 from asa.program import explain
 from asa.tasks import Modality
 
-SUMMARY = "summary.json"
+SUMMARY, TABLE = "summary.json", "volumes.tsv"
+_TABLE_BEGINS = "case\tstatus\ttrust"
 # A line break in a name would break every list of names.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -34,37 +35,91 @@ class Outcome:
     error: AsaError | None = None
 
 
-def find_cases(inputs: Sequence[Path], modalities: Sequence[Modality]) -> list[Case]:
-    """Find the cases in images, folders of images and BIDS folders.
+def find_cases(
+    inputs: Sequence[Path], modalities: Sequence[Modality], choices: Mapping[str, str] | None = None
+) -> list[Case]:
+    """Find the cases in images, folders of images, BIDS folders and DICOM files or folders.
 
     Images that are named as in BIDS are grouped by session, see :mod:`asa.bids`; sessions without a required modality
-    are omitted.
+    are omitted. A folder without such images is searched for DICOM files, which are one head (:mod:`asa.dicom_heads`).
 
     Args:
         inputs: images and folders.
         modalities: those of the model; a single image is taken for the first required one.
+        choices: modality key -> DICOM series, where tags are not to decide.
 
     Returns:
         The cases, with distinct names.
 
     Raises:
         InputError: a path does not exist, or a folder holds no image.
+        DependencyError: there are DICOM files, and pydicom is not installed.
     """
     first = next((modality for modality in modalities if modality.required), modalities[0])
     found: list[Case] = []
+    files: dict[Path, list[Path]] = {}  # of DICOM, by their folder
+    folders: dict[int, Path] = {}  # of the heads that are DICOM, by their place among the cases
+
+    def add_dicom(folder: Path, among: Collection[Path] = ()) -> bool:
+        from asa.dicom_heads import find_head  # here: it takes a second to import
+
+        if (head := find_head(folder, modalities, choices or {}, among)) is None:
+            return False
+        folders[len(found)] = folder
+        found.append(head)
+        return True
+
     for path in inputs:
         if path.is_dir():
             members = bids.find_sessions(path, modalities)
             members += [] if bids.is_tree(path) else _images(path, first)
-            if not members:
+            if not members and not add_dicom(path):
                 raise InputError(f"The folder {path} contains no {first.title} image in a supported format.")
             found += members
-        elif path.exists():
-            found.append(Case(image_stem(path), {first.key: path}))
-        else:
+        elif not path.exists():
             raise InputError(f"The image {path} does not exist.")
+        elif not is_image_name(path) and _is_dicom(path):
+            files.setdefault(path.parent, []).append(path)
+        else:
+            found.append(Case(image_stem(path), {first.key: path}))
+    for folder, among in files.items():
+        add_dicom(folder, among)
+    if choices and not folders:
+        raise InputError("--series chooses among DICOM series; the images given are not DICOM.")
+    names = Counter(case.name for case in found)
+    for place, folder in folders.items():
+        if names[found[place].name] > 1:  # as often as exports are called "DICOM"
+            from asa.dicom_heads import longer_name
+
+            found[place] = replace(found[place], name=longer_name(found[place].name, folder))
     plain = [(_UNPRINTABLE.sub("_", case.name), case.images) for case in found]
     return [replace(case, name=name) for case, name in zip(found, distinct(plain), strict=True)]
+
+
+def parse_choices(words: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
+    """Read the values of ``--series``: KEY=WHICH, or WHICH where the model sees one modality.
+
+    Args:
+        words: as they were given.
+        keys: modality keys that the model sees, the required ones first.
+
+    Returns:
+        Modality key -> which series.
+
+    Raises:
+        InputError: a key is unknown or missing, or given twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, which = word.partition("=")
+        if not equals:
+            key, which = keys[0], word
+        if key not in keys or not which.strip() or key in found:
+            raise InputError(
+                f"--series takes one series per modality ({', '.join(keys)}), as in {keys[0]}=2; not {word!r}."
+            )
+        found[key] = which.strip()
+    return found
 
 
 def omitted_subjects(inputs: Sequence[Path], cases: Sequence[Case]) -> list[str]:
@@ -93,7 +148,10 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
 
 
 def protect_summary(path: Path) -> None:
-    """Refuse to replace a file that is not the summary of an earlier batch.
+    """Refuse to replace a file that is not the summary, or the table next to it, of an earlier batch.
+
+    Args:
+        path: the summary.
 
     Raises:
         OutputError: such a file is in the way.
@@ -105,18 +163,29 @@ def protect_summary(path: Path) -> None:
         ours = False
     if not ours:
         protect_others([path])
+    try:
+        with path.with_name(TABLE).open(encoding="utf-8") as stream:
+            ours = stream.readline().startswith(_TABLE_BEGINS)
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        protect_others([path.with_name(TABLE)])
 
 
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the outcome of each case as JSON.
+    """Write the outcome of each case as JSON, and next to it the volumes of all as a table.
+
+    Args:
+        path: the summary.
+        outcomes: of all cases.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: a file cannot be written.
     """
     rows = [
         {
             "case": outcome.case.name,
-            "images": {key: path.name for key, path in outcome.case.images.items()},
+            "images": {key: outcome.case.series.get(key, path.name) for key, path in outcome.case.images.items()},
             "status": outcome.status,
             "seconds": round(outcome.seconds, 1),
             "error": str(outcome.error) if outcome.error else None,
@@ -126,6 +195,36 @@ def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes
     ]
     write_json(path, {"schema_version": 1, "cases": rows})
+    write_text(path.with_name(TABLE), _table(outcomes))
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    """Return one row per case, volumes in mL, "n/a" for what is not known, as in the tables of BIDS."""
+    measured: dict[str, dict[str, object]] = {}
+    columns: dict[str, None] = {}
+    for outcome in outcomes:
+        rows = outcome.finished.report["volumes"] if outcome.finished else []
+        cells = measured[outcome.case.name] = {}
+        for row in rows:
+            name = re.sub(r"\W+", "_", str(row["name"]))
+            cells[f"{name}_ml"] = row["volume_ml"]
+            cells[f"{name}_left_ml"], cells[f"{name}_right_ml"] = row["left_ml"], row["right_ml"]
+            cells[f"{name}_asymmetry_percent"] = row["asymmetry_percent"]
+        columns.update(dict.fromkeys(cells))
+    lines = ["\t".join((*_TABLE_BEGINS.split("\t"), *columns))]
+    for outcome in outcomes:
+        report = outcome.finished.report if outcome.finished else {}
+        verdict = report.get("trust", {}).get("verdict", "n/a")
+        cells = measured[outcome.case.name]
+        values = ("n/a" if cells.get(column) is None else str(cells[column]) for column in columns)
+        lines.append("\t".join((outcome.case.name, outcome.status, verdict, *values)))
+    return "\n".join(lines) + "\n"
+
+
+def _is_dicom(path: Path) -> bool:
+    from asa.volume.dicom.headers import is_dicom  # here: it takes a second to import
+
+    return is_dicom(path)
 
 
 def _images(folder: Path, modality: Modality) -> Iterator[Case]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,12 +39,26 @@ class Case:
     Attributes:
         name: of its result folder; in a tree subject and session, as in the names of its images.
         images: modality key -> image.
-        notes: a clause for each modality of which there were several images: which was taken, and why.
+        notes: clauses for the user: of several images of one modality which was taken, and why; the DICOM series.
+        series: modality key -> what the image is called where its file name may identify a patient: a DICOM series.
+        problem: the sentence that says why the images cannot be used, "" if they can.
     """
 
     name: str
     images: dict[str, Path]
     notes: tuple[str, ...] = ()
+    series: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    def usable_images(self) -> dict[str, Path]:
+        """Return the images.
+
+        Raises:
+            InputError: they cannot be used.
+        """
+        if self.problem:
+            raise InputError(self.problem)
+        return self.images
 
 
 @dataclass(frozen=True)

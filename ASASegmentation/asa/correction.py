@@ -20,7 +20,7 @@ import numpy.typing as npt
 from asa.entries import Entries, distinct, each, mapping, number, text
 from asa.errors import InputError
 from asa.files import read_json
-from asa.job import file_sha256
+from asa.job import image_sha256
 from asa.program import Progress, memory_errors
 from asa.refine_job import series_frames, to_label_grid
 from asa.refinement import Mark, MarkSet, Refinement, Start
@@ -314,7 +314,7 @@ def _usable_record(opened: Opened, reference: Volume) -> tuple[Record | None, li
         return None, [str(error)]
     digests = record.report["inputs"]
     for key, path in opened.images.items():
-        if key not in digests or digests[key]["sha256"] != file_sha256(path):
+        if key not in digests or digests[key]["sha256"] != image_sha256(path):
             return None, [_OTHER_SCAN.format(TITLES[key])]
     if record.task is not opened.task or not record.grid.same_as(reference.grid):
         return None, [_OTHER_SCAN.format(TITLES[opened.reference])]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from asa import events
 from asa.errors import Cancelled, InputError
 from asa.files import read_json, sha256
+from asa.image_names import is_image_name
 from asa.interrupts import check as check_interrupt
 from asa.program import Progress, Reporter, memory_errors, reported, use_one_blas_thread
 from asa.request import SegmentRequest
@@ -104,13 +105,19 @@ def run(
     from asa.models import find_model
 
     request.check()
-    protect_images(map(Path, request.images.values()), [folder], request.task, posterior=request.posterior)
+    if request.also:
+        from asa.report.extras import check_extras
+
+        check_extras(request)
+    images = map(Path, request.images.values())
+    protect_images(images, [folder], request.task, posterior=request.posterior, others=request.extra_files)
     model = find_model(request.model, request.task)
     settings = _settings(request, model)
     used = [key for key in request.images if key in model.modalities or key == request.reference]
-    inputs = {key: file_sha256(Path(request.images[key])) for key in used}
+    inputs = {key: image_sha256(Path(request.images[key])) for key in used}
     # A result without the file is made again once slicer-core, which a warning recommended, is installed.
     wanted = {SEGMENTS} if segmentation_file and importlib.util.find_spec("slicer") else set()
+    wanted |= {*request.extra_files}
     report, reason = (None, "") if overwrite else find_current(folder, settings, inputs, wanted)
     if report is not None:
         return Finished(folder, report, reused=True)
@@ -226,6 +233,22 @@ def file_sha256(path: Path) -> str:
         raise InputError(f"The file {path} cannot be read: {error.strerror or error}.") from error
 
 
+def image_sha256(path: Path) -> str:
+    """Return the SHA-256 of an image: of its file, or of the digests of its DICOM files in the order of the slices.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if is_image_name(path):
+        return file_sha256(path)
+    from asa.volume.dicom.stacks import source_files  # late: it imports numpy
+    from asa.volume.reading import is_dicom_image
+
+    files = source_files(path) if is_dicom_image(path) else (path,)
+    digests = [file_sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def _write(
     staging: Path,
     request: SegmentRequest,
@@ -264,6 +287,7 @@ def _write(
     if segmentation_file:
         warning = report.write_segmentation_file(staging / LABEL_MAP, task, staging / SEGMENTS)
         warnings += [warning] if warning else []
+    warnings += report.write_extras(staging, request, result, measurements, warnings)
     return report.build_report(
         task=task,
         model={"name": settings["model"], "version": result.model.description.version or None},

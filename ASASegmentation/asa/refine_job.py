@@ -28,6 +28,7 @@ from asa.job import (
     VOLUMES,
     Finished,
     file_sha256,
+    image_sha256,
     make_result,
     posterior_name,
     protect_images,
@@ -100,7 +101,7 @@ def refine(
     read = [request.start / LABEL_MAP, request.start / REPORT] if found else [request.start]
     read += [request.marks, *request.images.values(), *([request.edited] if request.edited else [])]
     protect_images(read, [folder], task.name, posterior=True, others=(MARKS,))
-    inputs = {key: file_sha256(path) for key, path in request.images.items()}
+    inputs = {key: image_sha256(path) for key, path in request.images.items()}
     settings = {
         **(found.get("settings") or {"task": task.name, "model": None}),
         "refinement": {
@@ -171,7 +172,7 @@ def _check_images(request: RefineRequest, found: Mapping[str, Any], task: Task) 
     for key, path in request.images.items():
         if key not in known:
             raise InputError(f"The task '{task.name}' takes {', '.join(known)} images, no '{key}'.")
-        digest = file_sha256(path)
+        digest = image_sha256(path)
         if found and found["inputs"].get(key, {}).get("sha256") != digest:
             raise InputError(
                 f"{path} is not the {TITLES[key]} image that {request.start} was made from; its probabilities belong "

@@ -6,17 +6,39 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asa.entries import Entries, flag, mapping, number, text, whole
+from asa.entries import Entries, distinct, flag, mapping, number, text, whole
 from asa.errors import InputError
 from asa.tasks import TASKS
 
 ALIGNMENTS = ("auto", "none")
 REORIENTATIONS = ("off", "auto")
+# What is written on request, and the files of each.
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "brain": ("brain_mask.nii.gz",),
+    "transform": ("to_mni.tfm", "to_mni.mat"),
+    "mgz": ("segmentation.mgz",),
+    "luts": ("freesurfer_lut.txt", "itksnap_labels.txt"),
+    "lesions": ("lesions.csv",),
+    "html": ("report.html",),
+    "dicom": ("segmentation.dcm", "measurements.dcm"),
+}
+
+
+def parse_extras(words: Sequence[str]) -> tuple[str, ...]:
+    """Read the values of ``--also``: keys of :data:`EXTRAS`, separated by commas.
+
+    Raises:
+        InputError: one is unknown.
+    """
+    keys = [key.strip() for word in words for key in word.split(",") if key.strip()]
+    if unknown := next((key for key in keys if key not in EXTRAS), ""):
+        raise InputError(f"There is no output '{unknown}'; choose from {', '.join(EXTRAS)}.")
+    return tuple(dict.fromkeys(keys))
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,7 @@ class SegmentRequest:
         reorient: ``auto`` accepts the orientation found in the image where the header contradicts it; ``off`` calls
             such a result doubtful.
         strict: whether to refuse images that would give a doubtful result.
+        also: keys of :data:`EXTRAS`: what to write besides the usual files.
     """
 
     images: Mapping[str, Path]
@@ -53,6 +76,12 @@ class SegmentRequest:
     reference: str | None = None
     reorient: str = "off"
     strict: bool = False
+    also: tuple[str, ...] = ()
+
+    @property
+    def extra_files(self) -> tuple[str, ...]:
+        """Names of the files that are written on request."""
+        return tuple(name for key in self.also for name in EXTRAS[key])
 
     @staticmethod
     def from_json(values: object, where: str) -> SegmentRequest:
@@ -87,19 +116,20 @@ class SegmentRequest:
             posterior=entries.take("posterior", flag, "true or false", default.posterior),
             threshold=entries.take("threshold", number, "a number", default.threshold),
             reference=entries.take("reference", text, "a text", default.reference),
+            also=entries.take("also", lambda v: distinct(v, EXTRAS), f"a list of {', '.join(EXTRAS)}", default.also),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as a JSON object."""
         values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return {**values, "images": {key: str(path) for key, path in self.images.items()}}
+        return {**values, "also": [*self.also], "images": {key: str(path) for key, path in self.images.items()}}
 
     def check(self) -> None:
         """Reject a request that no model can fulfil.
 
         Raises:
-            InputError: the task, a modality or the alignment is unknown, an image does not exist, or the threshold is
-                not a probability.
+            InputError: the task, a modality, the alignment or an output is unknown, an image does not exist, or the
+                threshold is not a probability.
         """
         if (task := TASKS.get(self.task)) is None:
             raise InputError(f"There is no task '{self.task}'; the tasks are {', '.join(TASKS)}.")
@@ -113,6 +143,9 @@ class SegmentRequest:
             raise InputError(f"The alignment '{self.align}' is unknown; choose from {', '.join(ALIGNMENTS)}.")
         if self.reorient not in REORIENTATIONS:
             raise InputError(f"'{self.reorient}' is no way to reorient; choose from {', '.join(REORIENTATIONS)}.")
+        parse_extras(self.also)
+        if "lesions" in self.also and not task.lesions:
+            raise InputError(f"The task '{task.name}' has no lesions to list one by one; leave out 'lesions'.")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"The threshold must be a probability between 0 and 1, not {self.threshold}.")
         if self.reference is not None and self.reference not in self.images:

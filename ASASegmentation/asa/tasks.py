@@ -96,7 +96,8 @@ class Task:
 
     `nested` says that the regions contain one another (whole tumour, core, enhancing part) and are usually shown
     instead of the labels; otherwise the labels are what a user sees and regions are sums. `reference` names modalities
-    by how well they show what is segmented: the result is on the grid of the first that is given.
+    by how well they show what is segmented: the result is on the grid of the first that is given. `lesions` are the
+    label values whose connected parts can be listed one by one.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Task:
     regions: tuple[Region, ...]
     reference: tuple[str, ...]
     nested: bool = False
+    lesions: tuple[int, ...] = ()
 
     @property
     def label_values(self) -> dict[str, list[int]]:
@@ -125,6 +127,7 @@ _GREY_MATTER = Terminology(_ANATOMY, Code("SCT", "389081007", "Gray Matter"))
 _WHITE_MATTER = Terminology(_ANATOMY, Code("SCT", "389080008", "White Matter"))
 _SUBARACHNOID = Terminology(_ANATOMY, Code("SCT", "35951006", "Subarachnoid space"))
 _CSF_SPACE = Terminology(_ANATOMY, Code("SCT", "280371009", "Brain cerebrospinal fluid pathway"))
+BRAIN = Terminology(_ANATOMY, _BRAIN)
 _NECROSIS = Terminology(_ALTERED, Code("SCT", "6574001", "Necrosis"), _BRAIN)
 _OEDEMA = Terminology(_ALTERED, Code("SCT", "79654002", "Edema"), _BRAIN)
 _ENHANCING = Terminology(_ALTERED, Code("NCIt", "C113842", "Enhancing Lesion"), _BRAIN, _DICOM_LIST)
@@ -197,6 +200,7 @@ WMH = Task(
     labels=(Label(1, "WMH", "White-matter lesions", _ORANGE, _WHITE_MATTER_LESION),),
     regions=(Region("WMH", "White-matter lesions", (1,), _ORANGE, _WHITE_MATTER_LESION),),
     reference=("flair", "t1"),
+    lesions=(1,),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in (TISSUE, TUMOUR, WMH)}

@@ -1,5 +1,6 @@
 """Draw the 128 × 128 icons: an axial brain, on one side its masked patches, on the other its tissues, or, for the
-laboratory, what the masked patches are filled in with and a falling loss.
+laboratory, what the masked patches are filled in with and a falling loss. For the effect ASA Refine: a segment that a
+click makes larger.
 
 Usage: python draw_icons.py
 """
@@ -21,6 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOP, BOTTOM = (31, 54, 92), (16, 28, 52)
 SULCI, GREY, WHITE, VENTRICLE = (86, 164, 206), (224, 138, 92), (244, 238, 226), (86, 164, 206)
 SHOWN, HIDDEN = (236, 240, 248), (74, 98, 142)
+SEGMENT, GAINED, POINTER = (224, 138, 92), (96, 200, 120), (250, 250, 250)
 CURVE, SHADOW = (255, 190, 60), (16, 28, 52)
 
 
@@ -96,7 +98,11 @@ def icon(laboratory: bool = False) -> Image.Image:
     if laboratory:
         picture[loss_curve(x, y, 0.095)] = SHADOW
         picture[loss_curve(x, y, 0.055)] = CURVE
-    alpha = np.where(rounded_square(x, y, 0.97, 0.24), 255.0, 0.0)
+    return shrunk(picture, np.where(rounded_square(x, y, 0.97, 0.24), 255.0, 0.0))
+
+
+def shrunk(picture: Plane, alpha: Plane) -> Image.Image:
+    """The picture (red, green, blue in 0..255) at the size of an icon."""
     pixels = np.dstack([picture * (alpha[..., None] / 255), alpha])
     small = pixels.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING, 4).mean(axis=(1, 3))
     cover = np.maximum(small[..., 3:], 1e-6) / 255
@@ -104,11 +110,31 @@ def icon(laboratory: bool = False) -> Image.Image:
     return Image.fromarray(small.round().clip(0, 255).astype(np.uint8), "RGBA")
 
 
+def refine_icon() -> Image.Image:
+    """A segment, what a click adds to it, and the mouse pointer with a plus."""
+    x, y = grid()
+    picture = np.zeros((*x.shape, 3)) + np.array(BOTTOM, float)
+    seen = rounded_square(x, y, 0.97, 0.24)
+    angle = np.arctan2(y + 0.05, x + 0.2)
+    ripple = 1 + 0.07 * np.cos(3 * angle + 0.6)
+    picture[np.hypot((x - 0.22) / 0.62, (y - 0.12) / 0.58) < 1] = GAINED
+    picture[np.hypot((x + 0.2) / 0.62, (y + 0.05) / 0.66) / ripple < 1] = SEGMENT
+    across, down = x - 0.16, y - 0.02  # tip of the pointer
+    arrow = (across > 0) & (down > across * 0.42) & (across > down * 0.42) & (across + down < 0.86)
+    stem = (abs(across - down) < 0.11) & (across + down > 0.6) & (across + down < 1.35)
+    picture[arrow | stem] = POINTER
+    plus = ((abs(x + 0.25) < 0.05) & (abs(y + 0.1) < 0.2)) | ((abs(y + 0.1) < 0.05) & (abs(x + 0.25) < 0.2))
+    picture[plus] = POINTER
+    return shrunk(picture, np.where(seen, 255.0, 0.0))
+
+
 def main() -> None:
     for module, laboratory in (("ASASegmentation", False), ("ASATraining", True)):
         destination = REPOSITORY / module / "Resources" / "Icons" / f"{module}.png"
         destination.parent.mkdir(parents=True, exist_ok=True)
         icon(laboratory).save(destination, optimize=True)
+    effect = REPOSITORY / "ASASegmentation" / "SegmentEditorASARefine" / "SegmentEditorASARefine.png"
+    refine_icon().save(effect, optimize=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ def no_segmentation_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find_spec(name))
 
 
+LEFT_HANDED = np.diag([-4.0, 4.0, 6.0, 1.0])
+TILT = np.array([[0.96, 0.0, 0.28, 0.0], [0.0, 1.0, 0.0, 0.0], [-0.28, 0.0, 0.96, 0.0], [0.0, 0.0, 0.0, 1.0]])
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A left-handed, anisotropic head: a bright half and a dark one."""
@@ -43,7 +47,7 @@ def image(tmp_path: Path) -> Path:
     data[12:] += 60
     data[:3] = 0
     path = tmp_path / "t1.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(data, np.diag([-4.0, 4.0, 6.0, 1.0])), path)
+    nibabel.save(nibabel.Nifti1Image(data, LEFT_HANDED), path)
     return path
 
 
@@ -95,6 +99,26 @@ def test_a_result_is_corrected(result: Path, image: Path, marks: Write, tmp_path
     assert refine(request, tmp_path / "out", segmentation_file=False).reused
     again = RefineRequest(done.folder, marks(point(*PLACE, segment=segment), name="b.json"), {"t1": image})
     assert (values(refine(again, tmp_path / "twice", segmentation_file=False).folder) == after).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_mark_on_an_oblique_grid(
+    fake: ModuleType, image: Path, marks: Write, tmp_path: Path, order: tuple[int, int, int]
+) -> None:
+    """Left-handed, and with its axes stored in another order: the same place in mm is the same voxel."""
+    scan = nibabel.load(image)
+    affine = TILT @ LEFT_HANDED
+    affine[:, :3] = affine[:, order]
+    path = tmp_path / "oblique.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan.get_fdata(dtype=np.float32).transpose(order), affine), path)
+    start = job.run(SegmentRequest(images={"t1": path}, posterior=True), tmp_path / "start", segmentation_file=False)
+    voxel = tuple(np.array((10, 14, 8))[list(order)])
+    segment = "WM" if values(start.folder)[voxel] != 3 else "GM"
+    place = (affine @ (*voxel, 1))[:3]
+    request = RefineRequest(start.folder, marks(point(*place, segment=segment)), {"t1": path})
+    done = refine(request, tmp_path / "out", segmentation_file=False)
+    assert values(done.folder)[voxel] == (3 if segment == "WM" else 2)
+    np.testing.assert_allclose(nibabel.load(done.folder / "segmentation.nii.gz").affine, affine, atol=1e-5)
 
 
 def test_hand_edits_stay(result: Path, image: Path, marks: Write, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 
 from asa.errors import Cancelled
@@ -29,62 +28,6 @@ def script() -> ModuleType:
     return module
 
 
-def write_dicom(folder: Path, description: str, seed: int, patient: str = "A") -> None:
-    """A DICOM series of eight slices."""
-    sitk = pytest.importorskip("SimpleITK")
-    folder.mkdir(exist_ok=True)
-    rng = np.random.default_rng(seed)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    uid = f"1.2.826.0.1.3680043.2.1125.{seed}"
-    for number in range(8):
-        image = sitk.GetImageFromArray(rng.integers(0, 1000, (16, 16)).astype(np.int16))
-        tags = {
-            "0008|0060": "MR",
-            "0010|0020": patient,
-            "0008|103e": description,
-            "0020|000d": "1.2.826.0.1.3680043.2.1125.1",
-            "0020|000e": uid,
-            "0008|0018": f"{uid}.{number + 1}",
-            "0020|0013": str(number + 1),
-            "0020|0032": f"0\\0\\{number}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{seed}_{number}.dcm"))
-        writer.Execute(image)
-
-
-def test_dicom_series_are_told_apart_by_their_tags(script: ModuleType, tmp_path: Path) -> None:
-    for seed, description in enumerate(("Ax T2 TSE", "Sag T1 MPRAGE", "Ax FLAIR"), 11):
-        write_dicom(tmp_path / "head", description, seed)
-    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "t1gd")]
-    (case,), series = script.find_cases([tmp_path / "head"], modalities)
-    assert case.name == "head"
-    images = script.convert("head", series["head"], tmp_path / "out", modalities)
-    assert list(images) == ["t1"], "what is optional may be missing"
-    import SimpleITK
-
-    expected = np.random.default_rng(12).integers(0, 1000, (16, 16))
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(images["t1"])))[0], expected)
-
-
-def test_a_missing_series_is_a_sentence(script: ModuleType, tmp_path: Path) -> None:
-    write_dicom(tmp_path / "head", "Ax T2 TSE", 11)
-    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key == "t1"]
-    with pytest.raises(script.InputError, match="no T1"):
-        script.convert("head", script.dicom_series(tmp_path / "head"), tmp_path / "out", modalities)
-
-
-def test_series_of_two_patients_are_refused(script: ModuleType, tmp_path: Path) -> None:
-    write_dicom(tmp_path / "head", "Sag T1 MPRAGE", 11)
-    write_dicom(tmp_path / "head", "Ax FLAIR", 12, patient="B")
-    modalities = [modality for modality in script.TASKS["tissue"].modalities if modality.key in ("t1", "flair")]
-    with pytest.raises(script.InputError, match="are from different patients"):
-        script.convert("head", script.dicom_series(tmp_path / "head"), tmp_path / "out", modalities)
-
-
 def run_recorded(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[Any]) -> tuple[int, dict[str, Path]]:
     """Exit code of the script, and the images that each result folder would be made of."""
     asked: dict[str, Path] = {}
@@ -100,30 +43,30 @@ def run_recorded(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: lis
 def test_dicom_folders_of_one_name_are_told_apart(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seed, patient in ((11, "anna"), (12, "bert")):
-        (tmp_path / patient).mkdir()
-        write_dicom(tmp_path / patient / "DICOM", "Sag T1 MPRAGE", seed, patient)
+    dicom_files = pytest.importorskip("Testing.engine.dicom_files")
+    for number, patient in enumerate(("anna", "bert")):
+        place = {"StudyInstanceUID": f"1.2.3.{number}", "PatientName": patient, "PatientID": patient}
+        dicom_files.write_series(tmp_path / patient / "DICOM", **place)
     folders = [tmp_path / patient / "DICOM" for patient in ("anna", "bert")]
     code, asked = run_recorded(script, monkeypatch, ["--input", *folders, "--output", tmp_path / "out"])
-    assert code == 0 and list(asked) == ["anna_DICOM", "bert_DICOM"]
-    import SimpleITK
-
-    for seed, path in zip((11, 12), asked.values(), strict=True):
-        expected = np.random.default_rng(seed).integers(0, 1000, (16, 16))
-        found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[0]
-        np.testing.assert_array_equal(found, expected, path.name)
+    assert code == 0 and [path.parent for path in asked.values()] == folders
+    assert len(asked) == 2 and not any("anna" in name or "bert" in name for name in asked)
+    again = run_recorded(script, monkeypatch, ["--input", *folders[::-1], "--output", tmp_path / "out"])[1]
+    assert again == asked, "the names do not depend on the order"
 
 
 def test_a_dicom_folder_that_cannot_be_used_costs_no_other(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_dicom(tmp_path / "bad", "Ax T2 TSE", 11)
-    write_dicom(tmp_path / "good", "Sag T1 MPRAGE", 12)
+    dicom_files = pytest.importorskip("Testing.engine.dicom_files")
+    dicom_files.write_series(tmp_path / "bad", SeriesDescription="Ax T2 TSE")
+    dicom_files.write_series(tmp_path / "good")
     words = ["--input", tmp_path / "bad", tmp_path / "good", "--output", tmp_path / "out"]
     code, asked = run_recorded(script, monkeypatch, words)
     assert code == 1 and list(asked) == ["good"]
     cases = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["cases"]
-    assert [case["status"] for case in cases] == ["failed", "done"] and "no T1" in cases[0]["error"]
+    assert [case["status"] for case in cases] == ["failed", "done"] and "none was identified as T1" in cases[0]["error"]
+    assert cases[1]["images"] == {"t1": "DICOM series 3 (Sag T1 MPRAGE)"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled("Cancelled; nothing was written.")])

@@ -23,11 +23,18 @@ from ASASlicerLib.volumes import ijk_to_ras
 SHAPE = (10, 8, 6)
 
 
+class Header(SimpleNamespace):
+    """As much of pydicom's Dataset as is used."""
+
+    def __contains__(self, keyword: str) -> bool:
+        return hasattr(self, keyword)
+
+
 @pytest.fixture
 def slices(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The slices of a series by file, which the database and pydicom give."""
     found = {
-        str(k): SimpleNamespace(
+        str(k): Header(
             ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
             ImagePositionPatient=[0, 0, 3 * k],
             PixelSpacing=[1, 1],
@@ -39,7 +46,7 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     database = SimpleNamespace(isOpen=True, fileForInstance=lambda uid: uid if uid in found else "")
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
     pydicom = ModuleType("pydicom")
-    pydicom.dcmread = found.__getitem__  # type: ignore[attr-defined]
+    pydicom.dcmread = lambda file, **_: found[file]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pydicom", pydicom)
     monkeypatch.setitem(sys.modules, "highdicom", ModuleType("highdicom"))
     yield found

@@ -16,11 +16,25 @@ from PySide6 import QtCore, QtWidgets
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = [REPOSITORY / name for name in ("ASASegmentation", "ASATraining")]
 FILES = sorted(
-    path for module in MODULES for path in (*module.glob("*.py"), *module.glob("ASA*Lib/**/*.py")) if path.is_file()
+    path
+    for module in MODULES
+    for path in (*module.glob("*.py"), *module.glob("ASA*Lib/**/*.py"), *module.glob("SegmentEditor*/*.py"))
+    if path.is_file()
 )
 # While Slicer waits for events its main thread keeps Python's lock: other threads starve.
 _THREADS = {"threading", "concurrent", "multiprocessing", "asyncio", "_thread"}
-_LIGHT = {"slicer", "qt", "ctk", "vtk", "numpy", "asa", "ASASegmentationLib", "ASASlicerLib", "ASATrainingLib"}
+_LIGHT = {
+    "slicer",
+    "qt",
+    "ctk",
+    "vtk",
+    "numpy",
+    "SegmentEditorEffects",
+    "asa",
+    "ASASegmentationLib",
+    "ASASlicerLib",
+    "ASATrainingLib",
+}
 # The command line runs these with slicer-core; no module imports them.
 _PROGRAMS = {"segmentation_file.py"}
 # These run where there is no `slicer.i18n`, as part of such a program.

@@ -11,6 +11,7 @@ import pytest
 from ASASegmentationLib import tests
 from ASASegmentationLib.tests.test_bad_input import TestBadInput  # noqa: F401
 from ASASegmentationLib.tests.test_before import TestBeforeSegmenting  # noqa: F401
+from ASASegmentationLib.tests.test_correct import TestCorrect  # noqa: F401
 from ASASegmentationLib.tests.test_edits import TestEdits  # noqa: F401
 from ASASegmentationLib.tests.test_panel import TestSegmenting  # noqa: F401
 from ASASegmentationLib.tests.test_record import TestRecord  # noqa: F401

@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "interrupts",
         }
     )
-    | {"model_description", "request", "image_names", "events", "interrupts"},
+    | {"model_description", "request", "image_names", "events", "interrupts", "modalities", "dicom_export", "silence"},
     frozenset({"nn", "preprocessing", "refinement"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -45,14 +45,18 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training.finetuning"}),
     frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"}),
     frozenset({"reproduce"}),
-    frozenset({"cli", "batch", "bids", "job", "refine_job", "correction", "resident", "result_folder", "__main__"}),
+    frozenset({"cli", "batch", "bids", "dicom_heads", "job", "refine_job", "correction", "resident", "result_folder"})
+    | {"__main__"},
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the
 # standard library alone; everything else of it runs in a process of its own.
 LIBRARIES: dict[str, frozenset[str]] = {
-    "ASASlicerLib": frozenset({"asa.tasks", "asa.events"}),
-    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa", "asa.tasks", "asa.models", "asa.request", "asa.events"}),
+    "ASASlicerLib": frozenset(
+        {"asa.tasks", "asa.events", "asa.modalities.matching", "asa.modalities.contrast"},
+    ),
+    "ASASegmentationLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.request", "asa.events"})
+    | {"asa.modalities.matching", "asa.modalities.contrast", "asa.dicom_export.segmentation"},
     "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.events"})
     | {"asa.runs.abilities", "asa.runs.layout", "asa.runs.setting_row"},
 }

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "Resources" / "Scripts" / "sbom.py"
-EXTRAS = ("train", "slurm", "slicer-core", "sample", "bench", "docs", "test")
+EXTRAS = ("dicom", "train", "slurm", "slicer-core", "sample", "bench", "docs", "test")
 
 
 @pytest.fixture(scope="module")

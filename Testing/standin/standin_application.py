@@ -17,6 +17,7 @@ from typing import Any
 import qt
 import slicer
 import standin_modules
+import standin_segment_editor
 import standin_widgets
 import vtk
 
@@ -135,6 +136,7 @@ def start(settings: Path | None = None) -> Application:
         return slicer.app
     standin_modules.install()
     slicer.qMRMLNodeComboBox = qt.register_widget(standin_widgets.qMRMLNodeComboBox)
+    standin_segment_editor.install()
     __import__("ctk")  # .ui files may name its widgets before any module imports it
     slicer.app = Application(settings or Path(tempfile.mkdtemp()) / "Slicer.ini")
     slicer.mrmlScene = slicer.vtkMRMLScene()

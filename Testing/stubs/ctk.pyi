@@ -1,2 +1,6 @@
+from typing import Any
+
 class ctkPathLineEdit:
     Dirs: int
+
+def ctkCollapsibleButton() -> Any: ...

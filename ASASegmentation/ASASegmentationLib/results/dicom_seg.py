@@ -1,11 +1,10 @@
 """Export a segmentation as a DICOM Segmentation object that refers to the slices of its scan.
 
-Needs highdicom, which is part of Slicer 5.12 and is imported on export.
+The object is written by the engine's writer, which imports highdicom, a part of Slicer 5.12, on export.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from asa import __version__
+from asa.dicom_export.segmentation import NotWritten, Segment, read_sources, write_segmentation
+from asa.tasks import Code, Terminology
 from ASASegmentationLib.segments.build import TERMINOLOGY_TAG
 from ASASegmentationLib.segments.edits import segment_tag
 from ASASlicerLib.dicom_tags import source_files
 from ASASlicerLib.volumes import ijk_to_ras
 
-_NAME = "ASA for 3D Slicer"
 _SAME_VOXELS = 0.05
 
 
@@ -35,10 +34,7 @@ def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
         OSError: the file cannot be written.
         ImportError: highdicom is not installed.
     """
-    import highdicom
-    import pydicom
-
-    slices = [pydicom.dcmread(file) for file in source_files(volume)]
+    slices = read_sources(source_files(volume))
     if not slices:
         raise NotDicomError(
             _("{volume} was not loaded from DICOM. Export the segmentation as .seg.nrrd instead.").format(
@@ -53,23 +49,12 @@ def export_dicom_seg(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
     keys = [key for key in node.GetSegmentation().GetSegmentIDs() if _has_voxels(node, key, volume)]
     if not keys:
         raise NotDicomError(_("All segments are empty; there is nothing to export."))
-    masks = [slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume)[frames] != 0 for key in keys]
-    descriptions = [_description(highdicom, number, node, key) for number, key in enumerate(keys, 1)]
-    highdicom.seg.Segmentation(
-        source_images=slices,
-        pixel_array=np.stack(masks, axis=-1).astype(np.uint8),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=descriptions,
-        series_instance_uid=highdicom.UID(),
-        series_number=1000,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer=_NAME,
-        manufacturer_model_name=_NAME,
-        software_versions=__version__,
-        device_serial_number="0",
-        series_description=node.GetName()[:64],
-    ).save_as(path)
+    segments = [_segment(node, key, volume, frames) for key in keys]
+    try:
+        write_segmentation(path, slices, segments, node.GetName(), automatic=False)  # the user may have corrected it
+    except NotWritten as error:
+        text = _("The segmentation of {volume} cannot be exported as DICOM: {reason}.")
+        raise NotDicomError(text.format(volume=volume.GetName(), reason=error)) from None
 
 
 def _has_voxels(node: slicer.vtkMRMLSegmentationNode, key: str, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
@@ -104,37 +89,29 @@ def _slice_index(dataset: Any, volume: slicer.vtkMRMLScalarVolumeNode) -> int:
     return k
 
 
-def _description(highdicom: Any, number: int, node: slicer.vtkMRMLSegmentationNode, key: str) -> Any:
+def _segment(
+    node: slicer.vtkMRMLSegmentationNode, key: str, volume: slicer.vtkMRMLScalarVolumeNode, frames: list[int]
+) -> Segment:
+    """Return a segment on the slices ``frames`` of the volume. Raises NotDicomError without a terminology entry."""
     segment = node.GetSegmentation().GetSegment(key)
-    codes = _codes(highdicom, segment_tag(segment, TERMINOLOGY_TAG))
+    codes = _codes(segment_tag(segment, TERMINOLOGY_TAG))
     if len(codes) < 2:
         raise NotDicomError(
             _("{segment} has no terminology entry. Choose one in the module Segmentations.").format(
                 segment=segment.GetName()
             )
         )
-    category, kind, *regions = codes
     red, green, blue = (round(255 * channel) for channel in segment.GetColor())
-    return highdicom.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=segment.GetName()[:64],
-        segmented_property_category=category,
-        segmented_property_type=kind,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,  # the user may have corrected it
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=_NAME,
-            version=__version__,
-            family=highdicom.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
-        ),
-        anatomic_regions=regions or None,
-        display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
-    )
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, key, volume)[frames] != 0
+    category, kind, *regions = codes
+    terms = Terminology(category, kind, regions[0] if regions else None)
+    return Segment(segment.GetName(), terms, (red, green, blue), mask)
 
 
-def _codes(highdicom: Any, entry: str) -> Sequence[Any]:
+def _codes(entry: str) -> list[Code]:
     """Return category, type and, if present, region of a Slicer terminology entry."""
     parts = entry.split("~")
     if len(parts) < 6:
         return []
     codes = [parts[index].split("^") for index in (1, 2, 5)]
-    return [highdicom.sr.CodedConcept(value, scheme, meaning) for scheme, value, meaning in codes if value]
+    return [Code(scheme, value, meaning) for scheme, value, meaning in codes if value]

@@ -10,6 +10,7 @@ def suite() -> unittest.TestSuite:
     from ASASegmentationLib.tests import (
         test_bad_input,
         test_before,
+        test_correct,
         test_edits,
         test_panel,
         test_record,
@@ -17,5 +18,5 @@ def suite() -> unittest.TestSuite:
     )
 
     load = unittest.defaultTestLoader.loadTestsFromModule
-    modules = (test_before, test_suggestions, test_panel, test_edits, test_record, test_bad_input)
+    modules = (test_before, test_suggestions, test_panel, test_edits, test_record, test_correct, test_bad_input)
     return unittest.TestSuite([load(module) for module in modules])

@@ -11,8 +11,8 @@ from unittest import mock
 
 import slicer
 
+from asa.modalities.contrast import measure_contrast
 from ASASegmentationLib.tests.case import PanelTestCase
-from ASASlicerLib.proposal.contrast import measure_contrast
 from ASASlicerLib.tests.fakes import add_head
 from ASASlicerLib.tests.scene import import_scene, wait_for
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import slicer
 
+from asa.modalities.contrast import measure_contrast
+from asa.modalities.matching import Candidate, propose
 from asa.tasks import Modality
 from ASASlicerLib.dicom_tags import instance_uids, read_tags
-from ASASlicerLib.proposal.contrast import measure_contrast
-from ASASlicerLib.proposal.matching import Candidate, propose
 from ASASlicerLib.steps import Steps, finish
 from ASASlicerLib.volumes import array_of
 

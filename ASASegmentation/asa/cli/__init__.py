@@ -99,7 +99,7 @@ def build() -> typer.Typer:
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             command = importlib.import_module(f"{__name__}.{module.name}").command
-            app.command(module.name)(_guarded(command))
+            app.command(module.name.replace("_", "-"))(_guarded(command))
     return app
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -47,6 +47,13 @@ def command(
             rich_help_panel=_SCORING,
         ),
     ] = False,
+    hausdorff: Annotated[
+        str,
+        typer.Option(
+            help="HD95 that systems are compared by: maximum of two percentiles, or pooled. Tables show both.",
+            rich_help_panel=_SCORING,
+        ),
+    ] = "maximum",
     partial: Annotated[
         bool, typer.Option("--partial", help="Skip cases without a prediction.", rich_help_panel=_SCORING)
     ] = False,
@@ -63,7 +70,10 @@ def command(
         asa evaluate results BraTS2021 --dataset brats2021 --partial --against unetr=results_unetr -o scores
     """
     from asa.data.datasets import dataset_by_name
-    from asa.evaluation.evaluate import Protocol, evaluate
+    from asa.evaluation.evaluate import Hausdorff, Protocol, evaluate
+
+    if hausdorff not in ("maximum", "pooled"):
+        raise typer.BadParameter(f"'{hausdorff}' is not one of maximum, pooled.")
     from asa.evaluation.tables import (
         markdown,
         protect_evaluation,
@@ -78,6 +88,7 @@ def command(
         tolerance,
         lesionwise,
         partial,
+        cast(Hausdorff, hausdorff),
     )
     systems = {name: prediction}
     for item in against or []:

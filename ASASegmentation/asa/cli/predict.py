@@ -13,7 +13,11 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for CASE.nii.gz, on the grids of the scans.")],
     store: Annotated[Path | None, typer.Option(help="Case store; default: the one used for training.")] = None,
     part: Annotated[str, typer.Option(help="Part of the split: test, validation, train; or all cases.")] = "test",
-    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation (left-right flip).")] = False,
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation: as --mirror w.")] = False,
+    mirror: Annotated[
+        str,
+        typer.Option(help="Average over mirror images along axes: none, w (left-right), thw (all eight)."),
+    ] = "none",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses PyTorch's default.")] = 0,
 ) -> None:
@@ -30,10 +34,11 @@ def command(
     """
     from asa.data.splits import PARTS
     from asa.devices import choose_device, set_threads
-    from asa.training.finetuning.prediction import predict_cases
+    from asa.training.finetuning.prediction import mirror_axes, predict_cases
 
     if part not in (*PARTS, "all"):
         raise typer.BadParameter(f"'{part}' is not one of {', '.join(PARTS)}, all.")
+    axes = mirror_axes(mirror)
     if threads:
         set_threads(threads)
     written = predict_cases(
@@ -42,7 +47,7 @@ def command(
         choose_device(device),
         store=store,
         part=part,
-        tta=tta,
+        mirror=axes or ("w" if tta else ""),
         progress=lambda done, total, name: typer.echo(f"[{done}/{total}] {name}", err=True),
         warn=lambda text: typer.echo(f"Warning: {text}.", err=True),
     )

@@ -15,7 +15,9 @@ _WHERE = "Computing resources"
 def command(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(help="table2, table3, table4, figure4, or several of them.", show_default=False),
+        typer.Argument(
+            help="table2, table3, table4, figure4, yardstick (residual-encoder U-Net), or several.", show_default=False
+        ),
     ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the reproduction; finished rows are kept.")],
@@ -33,6 +35,11 @@ def command(
         typer.Option(help="An existing pre-training run, such as asa=runs/paper; repeatable.", metavar="METHOD=RUN"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of splits, weights and samples.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Fine-tunings of each row, with further seeds on one split.")] = 1,
+    mirror: Annotated[
+        str | None,
+        typer.Option(help="Axes mirrored at test: none, w, or thw (eight-fold); default: the budget's (paper: thw)."),
+    ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Rows run in parallel on CPUs, or jobs on a cluster.", rich_help_panel=_WHERE)
     ] = 1,
@@ -77,6 +84,7 @@ def command(
     from asa.reproduce.plan import Plan
     from asa.reproduce.published import TARGETS
     from asa.reproduce.schedule import ClusterLauncher, InlineLauncher, Launcher, LocalLauncher, run_units
+    from asa.training.finetuning.prediction import mirror_axes
 
     if unit:
         _do_unit(output, unit, device)
@@ -91,6 +99,8 @@ def command(
         stripped,
         {method: str(Path(run).resolve()) for method, run in _pairs("--pretrained", "METHOD=RUN", pretrained)},
         seed,
+        seeds,
+        None if mirror is None else mirror_axes(mirror),
     ).checked()
     units = plan.units(targets)  # errors are reported before anything is written
     plan.save()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asa.errors import InputError, one_line
-from asa.request import ALIGNMENTS, REORIENTATIONS
-from asa.tasks import TASKS, Task
+from asa.request import ALIGNMENTS, EXTRAS, REORIENTATIONS, parse_extras
+from asa.tasks import TASKS, Modality, Task
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,8 @@ def command(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="T1 images (for 'wmh': FLAIR), one per head, folders of such images, or BIDS folders.",
+            help="T1 images (for 'wmh': FLAIR), one per head, folders of such images, BIDS folders, or DICOM files or "
+            "folders, one per head.",
             show_default=False,
         ),
     ] = None,
@@ -95,6 +96,17 @@ def command(
             rich_help_panel=_BY_MODALITY,
         ),
     ] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--series",
+            metavar="[KEY=]WHICH",
+            help="DICOM series to use, where the tags do not decide: its number in the list that is printed, its UID, "
+            "or part of its description; for one of several modalities as in t1=2.",
+            show_default=False,
+            rich_help_panel=_BY_MODALITY,
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel=_HOW)
     ] = None,
@@ -107,6 +119,15 @@ def command(
         ),
     ] = None,
     posterior: Annotated[bool, typer.Option("--posterior", help="Also write the class probabilities.")] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="WHAT",
+            help=f"Further outputs, separated by commas: {', '.join(EXTRAS)}. 'dicom' identifies the patient.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")] = False,
 ) -> None:
     """Segment one head or many.
@@ -115,7 +136,8 @@ def command(
     one another. 'asa models' lists the modalities that each model needs.
 
     Writes a label map on the grid of the scan, segmentation.seg.nrrd for 3D Slicer, volumes in mL (csv, json), an
-    overview image (overlay.png) and report.json. Existing results of the same images, model and settings are kept.
+    overview image (overlay.png) and report.json; for many heads also summary.json and volumes.tsv. Existing results of
+    the same images, model and settings are kept.
 
     Examples:
 
@@ -144,6 +166,7 @@ def command(
         posterior=posterior,
         threshold=threshold,
         reference=reference,
+        also=parse_extras(also or []),
     )
     what = TASKS[task]
     by_key = {modality.key: modality for modality in what.modalities}
@@ -154,30 +177,34 @@ def command(
     if not images and not by_modality:
         raise InputError("Give at least one image, a folder, or options such as --t1.")
     used = find_model(model, task)  # here, so that a missing model is reported once and not per head
+    keys = sorted(used.modalities, key=lambda key: key not in used.required)
+    choices = batch.parse_choices(series or [], keys)
     if by_modality:
-        cases, single = [batch.Case("head", by_modality)], True
+        cases, single = [batch.Case("head", _chosen(by_modality, by_key, choices))], True
     else:
         taken = [replace(by_key[key], required=key in used.required) for key in used.modalities]
-        cases = batch.find_cases(images or [], taken)
-        single = [path.is_dir() for path in images or []] == [False]
+        cases = batch.find_cases(images or [], taken, choices)
+        one_dicom = len(cases) == 1 and bool(cases[0].series or cases[0].problem)
+        single = one_dicom or [path.is_dir() for path in images or []] == [False]
 
     folders = [output if single else output / case.name for case in cases]
     scans = [path for case in cases for path in case.images.values()]
-    job.protect_images(scans, folders, task, posterior=posterior)  # one head's result must not replace another's scan
+    # One head's result must not replace another's scan.
+    job.protect_images(scans, folders, task, posterior=posterior, others=request.extra_files)
     if not single:
         batch.protect_summary(output / batch.SUMMARY)
 
     def run(case: Case, progress: Progress | None = None) -> Finished:
         folder = output if single else output / case.name
-        return job.run(replace(request, images=case.images), folder, overwrite=overwrite, progress=progress)
+        return job.run(replace(request, images=case.usable_images()), folder, overwrite=overwrite, progress=progress)
 
     console = Console(stderr=True)
     if missing := batch.omitted_subjects(images or [], cases):
         message = f"Skipped, because images that the model needs are missing: {', '.join(missing)}."
         console.print(message, markup=False, highlight=False, soft_wrap=True)
     for case in cases:
-        if case.notes:
-            console.print(f"{case.name}: {'; '.join(case.notes)}.", markup=False, highlight=False, soft_wrap=True)
+        for note in case.notes:
+            console.print(f"{case.name}: {note}.", markup=False, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
         if single:
             _report_one(console, run(cases[0], bar(cases[0].name)))
@@ -195,6 +222,22 @@ def command(
     if failed:
         typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)
         raise typer.Exit(1)
+
+
+def _chosen(
+    images: Mapping[str, Path], modalities: Mapping[str, Modality], choices: Mapping[str, str]
+) -> dict[str, Path]:
+    """Return the images given by modality, of a DICOM folder the file that stands for the series."""
+    if not any(path.is_dir() for path in images.values()):
+        if choices:
+            raise InputError("--series chooses among the DICOM series of a folder; no folder was given.")
+        return dict(images)
+    from asa.dicom_heads import find_image
+
+    return {
+        key: find_image(path, modalities[key], {key: choices[key]} if key in choices else {}) if path.is_dir() else path
+        for key, path in images.items()
+    }
 
 
 class _bar:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,6 +49,8 @@ class AugmentSettings:
         blur_p: probability of blur.
         low_resolution: factor of the resolution that a crop is reduced to and brought back from.
         low_resolution_p: probability of a lower resolution.
+        channel_p: probability with which blur and low resolution, once drawn, touch a channel; below 1 each channel
+            draws its own strength.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
@@ -71,6 +73,7 @@ class AugmentSettings:
     blur_p: float = 0.0
     low_resolution: Range = (0.5, 1.0)
     low_resolution_p: float = 0.0
+    channel_p: float = 1.0
 
     def __post_init__(self) -> None:
         if set(self.flip) - set("thw"):
@@ -271,20 +274,32 @@ def intensities(rng: Generator, image: Tensor, s: AugmentSettings) -> Tensor:
     if chance(rng, s.noise_p):
         image = image + uniform(rng, 0, s.noise) * torch.randn(image.shape, generator=rng)
     if chance(rng, s.blur_p):
-        image = gaussian_blur(image, uniform(rng, *s.blur))
+        image = on_channels(rng, image, s.channel_p, lambda part: gaussian_blur(part, uniform(rng, *s.blur)))
     if s.brightness_p and chance(rng, s.brightness_p):
         image = image * torch.tensor([uniform(rng, *s.brightness) for _ in image]).view(-1, 1, 1, 1)
     if s.contrast_p and chance(rng, s.contrast_p):
         image = contrasted(image, torch.tensor([uniform(rng, *s.contrast) for _ in image]))
     if chance(rng, s.low_resolution_p):
-        size = [max(2, round(n * factor)) for n in image.shape[1:] for factor in [uniform(rng, *s.low_resolution)]]
-        coarse = F.interpolate(image[None], size, mode="nearest-exact")
-        image = F.interpolate(coarse, list(image.shape[1:]), mode="trilinear")[0]
+        image = on_channels(rng, image, s.channel_p, lambda part: coarsened(rng, part, s.low_resolution))
     if chance(rng, s.gamma_p):
         image = power(image, uniform(rng, *s.gamma))
     if s.inverted_gamma_p and chance(rng, s.inverted_gamma_p):
         image = -power(-image, uniform(rng, *s.gamma))
     return image
+
+
+def on_channels(rng: Generator, image: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change (C, T, H, W) at once or, with a share below 1, that share of its channels one by one."""
+    if share == 1:
+        return change(image)
+    return torch.cat([change(part) if chance(rng, share) else part for part in image.split(1)])
+
+
+def coarsened(rng: Generator, image: Tensor, factors: Range) -> Tensor:
+    """Return (C, T, H, W) reduced to a lower resolution by nearest neighbours and brought back linearly."""
+    size = [max(2, round(n * factor)) for n in image.shape[1:] for factor in [uniform(rng, *factors)]]
+    coarse = F.interpolate(image[None], size, mode="nearest-exact")
+    return F.interpolate(coarse, list(image.shape[1:]), mode="trilinear")[0]
 
 
 def contrasted(image: Tensor, factors: Tensor) -> Tensor:

@@ -308,6 +308,8 @@ def _prepare(
     image = np.stack([seen[key][box] if key in seen else missing for key in modalities]).astype(np.float16)
     known = dataset.to_task(truth.array)
     known[known == IGNORED] = 0
+    if dataset.header_mm:  # the voxels correspond, whatever the header of the labels says
+        truth = first
     labels = resample(truth.with_array(known), grid, 0, alignment.matrix).array
     values = [int(value) for value in np.unique(labels) if value]
     rng = np.random.default_rng(0)

@@ -52,6 +52,8 @@ class Dataset:
         find: cases under a folder.
         ignored: values of label files that are neither background nor a label; predictions there are not scored.
         optional: keys of further images, which become channels too where every case has them.
+        header_mm: distance up to which origins of images and labels may differ although their voxels correspond, as is
+            known of this data set.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Dataset:
     find: Callable[[Path], list[LabelledCase]]
     ignored: tuple[int, ...] = ()
     optional: tuple[str, ...] = ()
+    header_mm: float = 0.0
 
     def channels(self, cases: Sequence[LabelledCase]) -> tuple[str, ...]:
         """Modalities that every one of ``cases`` has, and those that it must have, in the order of the task."""
@@ -201,13 +204,16 @@ def case_problems(case: LabelledCase, dataset: Dataset, modalities: Sequence[str
             elif not labels.array.any():
                 yield "the label map is empty"
     names = list(grids)
-    apart = {name: grid_difference(grids[name], grids[names[0]]) for name in names[1:]}
+    apart = {name: grid_difference(grids[name], grids[names[0]], dataset.header_mm) for name in names[1:]}
     if other := [f"{name}: {difference}" for name, difference in apart.items() if difference]:
         yield f"images and labels are on different grids (compared with {names[0]}, {'; '.join(other)})"
 
 
-def grid_difference(grid: Grid, other: Grid) -> str:
-    """Return how a grid differs from another, as clauses; "" where their voxels are the same to a twentieth."""
+def grid_difference(grid: Grid, other: Grid, header_mm: float = 0.0) -> str:
+    """Return how a grid differs from another, as clauses; "" where their voxels are the same to a twentieth.
+
+    ``header_mm``: origins may differ by this much.
+    """
     spacing = np.asarray(grid.spacing)
     if grid.same_as(other, tolerance_mm=SAME_VOXEL * float(spacing.min()) * 1.001):
         return ""
@@ -221,7 +227,7 @@ def grid_difference(grid: Grid, other: Grid) -> str:
     if (degrees := float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())) > SAME_ANGLE:
         found.append(f"axes turned by {degrees:.3g} degrees")
     moved = float(np.linalg.norm(grid.affine[:3, 3] - other.affine[:3, 3]))
-    if moved > SAME_VOXEL * float(spacing.min()) or not found:
+    if moved > max(SAME_VOXEL * float(spacing.min()), header_mm) or not (found or header_mm):
         found.append(f"the origins are {moved:.3g} mm apart")
     return ", ".join(found)
 

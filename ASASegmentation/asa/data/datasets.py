@@ -6,6 +6,7 @@ from asa.data.brats import RELEASES, brats
 from asa.data.cases import Dataset, generic_dataset
 from asa.data.folder import find_folder
 from asa.data.ibsr import ibsr
+from asa.data.nnunet import nnunet
 from asa.data.wmh import wmh2017
 from asa.errors import InputError
 from asa.tasks import TASKS
@@ -17,6 +18,7 @@ DATASETS: dict[str, Dataset] = {
         ibsr("tri", "segTRI_ana"),
         ibsr("fill", "segTRI_fill_ana"),
         wmh2017(),
+        *(nnunet(task) for task in TASKS),
         *(generic_dataset(task, find_folder) for task in TASKS.values()),
     )
 }

@@ -31,4 +31,5 @@ def wmh2017() -> Dataset:
         values={1: 1},
         find=find_wmh,
         ignored=(2,),
+        header_mm=0.25,  # T1 and labels of case 63 have the same voxels and origins 0.196 mm apart
     )

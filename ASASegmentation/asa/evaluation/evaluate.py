@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from asa.tasks import TASKS
 from asa.volume import Volume, read_volume
 
 LABEL_FILES = ("segmentation", "labels")  # what a case's folder calls its label map: ours, and the manual one
+Hausdorff = Literal["maximum", "pooled"]
 Scores = dict[str, dict[str, float]]  # region -> metric -> value
 
 
@@ -31,6 +32,8 @@ class Protocol:
         prediction_values: the data set whose values the predictions have; None: those of the task.
         tolerance_mm: of the normalised surface Dice.
         lesionwise: score lesion by lesion too.
+        hausdorff: the 95 % Hausdorff distance that systems are compared by: ``maximum`` of two percentiles, or the
+            one of both surfaces' distances ``pooled``. Both are in the tables.
         partial: cases that no system segmented are left out (a test split); otherwise each is an error.
     """
 
@@ -39,6 +42,7 @@ class Protocol:
     tolerance_mm: float = 1.0
     lesionwise: bool = False
     partial: bool = False
+    hausdorff: Hausdorff = "maximum"
 
     @property
     def regions(self) -> dict[str, tuple[int, ...]]:
@@ -184,7 +188,7 @@ def read_prediction(path: Path, truth: Volume, protocol: Protocol) -> npt.NDArra
         InputError: unreadable, not whole numbers, unknown values, or not on the grid of the reference.
     """
     volume = read_volume(path, labels=True)
-    if difference := grid_difference(volume.grid, truth.grid):
+    if difference := grid_difference(volume.grid, truth.grid, protocol.dataset.header_mm):
         raise InputError(f"The prediction is not on the grid of the reference: {difference}.")
     meaning = protocol.prediction_values or DATASETS[protocol.dataset.task]
     return meaning.to_task(volume.array)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asa.evaluation.evaluate import Protocol, Scores, rows, values_of
+from asa.evaluation.evaluate import Hausdorff, Protocol, Scores, rows, values_of
 from asa.files import protect_inputs, protect_others, read_json, write_json, write_text
 from asa.metrics import compare, summarise
 
@@ -19,12 +19,15 @@ FILES = TABLE, SUMMARY, PAGE = "cases.csv", "summary.json", "summary.md"
 SHOWN = {
     "dice": ("Dice", 3),
     "hd95_mm": ("HD95 (mm)", 2),
+    "hd95_pooled_mm": ("HD95, pooled (mm)", 2),
     "nsd": ("NSD", 3),
     "volume_error_ml": ("Volume error (mL)", 2),
 }
 LESION_SHOWN = {"lesion_dice": ("Lesion-wise Dice", 3), "lesion_hd95_mm": ("Lesion-wise HD95 (mm)", 2)}
-COMPARED = ("dice", "hd95_mm")
+COMPARED: dict[Hausdorff, tuple[str, str]] = {"maximum": ("dice", "hd95_mm"), "pooled": ("dice", "hd95_pooled_mm")}
 CONVENTION = (
+    "HD95 is the larger of the two directed 95th percentiles; pooled, as published scripts have it, the 95th "
+    "percentile of both directed distances together. "
     "Reference and prediction both empty: Dice 1, HD95 0. Exactly one empty: Dice 0, HD95 the diagonal of the image; "
     "the number of such cases is given with every mean. Intervals are 95 % bootstrap intervals of the mean."
 )
@@ -52,7 +55,7 @@ def summary(
                 dataclasses.asdict(one)
                 for one in compare({s: values_of(c, region, metric) for s, c in scores.items()}, first)
             ]
-            for metric in COMPARED
+            for metric in COMPARED[protocol.hausdorff]
         }
         for region in protocol.regions
     }

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from asa.errors import InputError
 from asa.files import read_json
-
-# What a scanner or a converter writes of a patient; compared, and never repeated in a message.
-IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+from asa.volume.dicom.headers import IDENTITY
+from asa.volume.dicom.stacks import stack_at
+from asa.volume.reading import is_dicom_image
 
 
 def check_one_patient(images: Mapping[str, Path]) -> None:
-    """Compare the patient data in the sidecar files of the images (BIDS, dcm2niix: same name, ending .json).
+    """Compare the patient data of the images: DICOM tags, or a sidecar file (BIDS, dcm2niix: same name, ending .json).
 
     Raises:
         InputError: two of them are of different patients.
@@ -27,7 +27,9 @@ def check_one_patient(images: Mapping[str, Path]) -> None:
             )
 
 
-def _identity(path: Path) -> dict[str, str]:
+def _identity(path: Path) -> Mapping[str, str]:
+    if is_dicom_image(path):
+        return stack_at(path).first.identity
     sidecar = path.with_name(path.name.removesuffix(".gz").rpartition(".")[0] + ".json")
     try:
         said = read_json(sidecar)

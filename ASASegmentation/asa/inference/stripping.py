@@ -16,6 +16,7 @@ from asa.geometry import Alignment
 from asa.inference.predictor import Predictor
 from asa.models import find_model
 from asa.preprocessing.normalise import zscore
+from asa.tasks import TISSUE
 from asa.volume import Volume
 from asa.volume.masks import fill_holes
 
@@ -45,6 +46,13 @@ class TissueModel:
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         return fill_holes(parts == sizes.argmax())
+
+    def labels(self, framed: Volume) -> npt.NDArray[np.uint8]:
+        """Return the labels of the tissue task (T, H, W) on the brain frame, the most likely class of each voxel."""
+        posterior = _predictor(self.model, self.device).posterior(zscore(framed.array)[None])
+        values = np.array([0, *(label.value for label in TISSUE.labels)], np.uint8)
+        labels: npt.NDArray[np.uint8] = values[posterior.argmax(axis=0)]
+        return labels
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from asa.errors import InputError, ModelError
 from asa.files import atomic_path, protect_inputs, protect_others, read_json, write_json
 from asa.geometry import resample
 from asa.inspection.framed import Box, FramedScan, frame_scan, seen_box
+from asa.nn import Encoder
 from asa.nn.attention_maps import attention_in_crops, attention_maps
 from asa.nn.objective import Batch
 from asa.nn.sliding_window import window_starts
@@ -242,6 +243,8 @@ def _summary(
 
 def _write_attention(objective: Reconstruction, image: Tensor, crop: Shape | None, folder: Path) -> None:
     encoder, seen = objective.network.encoder, image.shape[2:]
+    if not isinstance(encoder, Encoder):
+        raise ModelError("A residual-encoder U-Net has no attention to show; inspect a run of another method.")
     if crop is None:
         maps = attention_maps(encoder, image)
     else:

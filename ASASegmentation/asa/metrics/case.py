@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from asa.metrics.lesions import lesion_scores
 from asa.metrics.masks import MaskPair, as_mask, bounding_box, check_shapes, check_spacing, union
 from asa.metrics.overlap import dice_of_counts, share_of_counts
-from asa.metrics.surface import hausdorff95_of_distances, surface_dice_of_distances, surface_distances
+from asa.metrics.surface import (
+    hausdorff95_of_distances,
+    pooled_hausdorff95_of_distances,
+    surface_dice_of_distances,
+    surface_distances,
+)
 
 
 def score_pair(pair: MaskPair, tolerance_mm: float = 1.0) -> dict[str, float]:
@@ -21,14 +26,15 @@ def score_pair(pair: MaskPair, tolerance_mm: float = 1.0) -> dict[str, float]:
     error = (predicted - expected) * pair.voxel_ml
     if pair.empty == "neither":
         distances = surface_distances(pair)
-        hd95 = hausdorff95_of_distances(*distances)
+        hd95, pooled = hausdorff95_of_distances(*distances), pooled_hausdorff95_of_distances(*distances)
         nsd = surface_dice_of_distances(*distances, tolerance_mm)
     else:
-        hd95 = 0.0 if pair.empty == "both" else pair.diagonal_mm
+        hd95 = pooled = 0.0 if pair.empty == "both" else pair.diagonal_mm
         nsd = float(pair.empty == "both")
     return {
         "dice": dice_of_counts(predicted, expected, common),
         "hd95_mm": hd95,
+        "hd95_pooled_mm": pooled,
         "nsd": nsd,
         "sensitivity": share_of_counts(expected, predicted, common),
         "precision": share_of_counts(predicted, expected, common),
@@ -60,9 +66,10 @@ def score_case(
             ``lesions_missed``, ``lesion_false_positives``).
 
     Returns:
-        region -> metric -> value: ``dice``, ``hd95_mm``, ``nsd``, ``sensitivity``, ``precision``, ``volume_ml``,
-        ``reference_ml``, ``volume_error_ml`` and ``one_empty`` (1 where exactly one of the two is empty, so that
-        the Dice and the distance are conventions and not measurements: state their sum with every mean).
+        region -> metric -> value: ``dice``, ``hd95_mm`` (the larger of two percentiles), ``hd95_pooled_mm`` (one
+        percentile of both directions together), ``nsd``, ``sensitivity``, ``precision``, ``volume_ml``,
+        ``reference_ml``, ``volume_error_ml`` and ``one_empty`` (1 where exactly one of the two is empty, so that the
+        Dice and the distances are conventions and not measurements: state their sum with every mean).
 
     Raises:
         ValueError: shapes differ, an array that is no label map, or a spacing that is none.

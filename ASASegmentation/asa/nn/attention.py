@@ -37,17 +37,25 @@ class LinearWindowAttention(nn.Module):
         window: tokens in a window, S.
         shifted: roll the sequence by S // 2 first and back after (SLW-MSA).
         double_softmax: apply softmax to the attention weights a second time, as the released code does.
+        late_bias: add position bias and window mask between the two softmaxes, as the released code does.
     """
 
     def __init__(
-        self, dim: int, heads: int, window: int = 32, *, shifted: bool = False, double_softmax: bool = False
+        self,
+        dim: int,
+        heads: int,
+        window: int = 32,
+        *,
+        shifted: bool = False,
+        double_softmax: bool = False,
+        late_bias: bool = False,
     ) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"Width {dim} is not a multiple of {heads} heads.")
         self.heads, self.window = heads, window
         self.shift = window // 2 if shifted else 0
-        self.double_softmax = double_softmax
+        self.double_softmax, self.late_bias = double_softmax, late_bias
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
         self.relative_bias = nn.Parameter(torch.zeros(2 * window - 1, heads))
@@ -106,7 +114,10 @@ class LinearWindowAttention(nn.Module):
         return found.view(len(found), -1, self.heads, self.window, self.window)
 
     def _weights(self, q: Tensor, k: Tensor, bias: Tensor) -> Tensor:
-        weights: Tensor = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
+        scores: Tensor = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if self.late_bias:
+            return (scores.softmax(-1) + bias).softmax(-1)
+        weights = (scores + bias).softmax(-1)
         return weights.softmax(-1) if self.double_softmax else weights
 
     def keys(self, tokens: int) -> Tensor:
@@ -128,11 +139,14 @@ class Block(nn.Module):
         *,
         shifted: bool = False,
         double_softmax: bool = False,
+        late_bias: bool = False,
     ) -> None:
         super().__init__()
         hidden = int(dim * mlp_ratio)
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = LinearWindowAttention(dim, heads, window, shifted=shifted, double_softmax=double_softmax)
+        self.attention = LinearWindowAttention(
+            dim, heads, window, shifted=shifted, double_softmax=double_softmax, late_bias=late_bias
+        )
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
@@ -144,12 +158,11 @@ class Block(nn.Module):
 
 
 def block_stack(
-    depth: int, dim: int, heads: int, window: int, mlp_ratio: float, *, double_softmax: bool
+    depth: int, dim: int, heads: int, window: int, mlp_ratio: float, *, double_softmax: bool, late_bias: bool
 ) -> nn.ModuleList:
     """``depth`` blocks with LW-MSA and SLW-MSA taking turns, used by the encoder and by the decoder."""
-    return nn.ModuleList(
-        Block(dim, heads, window, mlp_ratio, shifted=bool(i % 2), double_softmax=double_softmax) for i in range(depth)
-    )
+    softmax = {"double_softmax": double_softmax, "late_bias": late_bias}
+    return nn.ModuleList(Block(dim, heads, window, mlp_ratio, shifted=bool(i % 2), **softmax) for i in range(depth))
 
 
 def xavier_uniform(module: nn.Module) -> None:

@@ -49,7 +49,8 @@ def autoencoder_preset(name: str, **encoder_changes: Any) -> AutoencoderConfig:
 class MaskedAutoencoder(nn.Module):
     """Reconstructs all patches of an image from the visible ones (paper section 2.1, Fig. 1).
 
-    Position codes are used twice: on patch embeddings (in the encoder) and on mask tokens.
+    Position codes are used twice: on patch embeddings (in the encoder) and on mask tokens (with ``visible_codes``, on
+    all tokens of the decoder).
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -67,6 +68,7 @@ class MaskedAutoencoder(nn.Module):
             encoder.window,
             encoder.mlp_ratio,
             double_softmax=encoder.double_softmax,
+            late_bias=encoder.late_bias,
         )
         self.norm = nn.LayerNorm(decoder.dim)
         self.head = nn.Linear(decoder.dim, encoder.in_channels * encoder.patch**3)
@@ -137,7 +139,10 @@ class MaskedAutoencoder(nn.Module):
         seen: Tensor = self.bridge(self.encoder.encode(embedded.gather(1, index), grid, shown=visible)[0])
 
         codes = batch_codes(self.position, grid, origin)
-        x = (self.mask_token + codes.to(seen)).expand(batch, -1, -1)
+        codes = codes.to(seen)
+        if self.config.decoder.visible_codes:
+            seen = seen + codes.expand(batch, -1, -1).gather(1, visible[:, :, None].expand_as(seen))
+        x = (self.mask_token + codes).expand(batch, -1, -1)
         # Back to grid order before the first block, or no window would ever hold visible and hidden patches together.
         x = x.scatter(1, visible[:, :, None].expand_as(seen), seen.to(x.dtype))
         present = None if absent is None else visible_patches(absent)

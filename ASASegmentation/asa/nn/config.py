@@ -18,6 +18,9 @@ class EncoderConfig:
         orders: axes of the patch grid from the slowest to the fastest, by which tokens are put in line before they are
             cut into windows; block pairs take turns. The paper's only order is ``thw``, by which a window holds one
             or two rows along W and nothing ever passes along T.
+        double_softmax: attention weights go through a second softmax, as in the release.
+        late_bias: position bias and window mask are added between the two softmaxes, as in the release; needs
+            ``double_softmax``.
     """
 
     frame: Grid3 = (16, 16, 16)
@@ -31,6 +34,11 @@ class EncoderConfig:
     position: Scheme = "symmetric"
     double_softmax: bool = False
     orders: tuple[Order, ...] = ("thw",)
+    late_bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.late_bias and not self.double_softmax:
+            raise ValueError("Option late_bias needs double_softmax: only two softmaxes have something between them.")
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,18 @@ class DecoderConfig:
     Attributes:
         typical: it predicts how a head differs from the mean of the training scans at the same place, instead of
             learning that mean as well. Not in the paper.
+        visible_codes: position codes are added to the visible tokens again, as in MAE and in the release; the paper
+            names mask tokens only.
     """
 
     dim: int = 384
     depth: int = 8
     heads: int = 12
     typical: bool = False
+    visible_codes: bool = False
+
+
+Layout = Literal["own", "released"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,9 @@ class SegmenterConfig:
         classes: output channels (background included where the task uses softmax).
         widths: channels at 1/1, 1/2, 1/4, ... of the input resolution; six levels as published.
         taps: encoder blocks after which hidden states feed the levels between the first and the last (1/2, 1/4,
-            1/8, 1/16 as published); the encoder's normalised output feeds the last level.
+            1/8, 1/16; blocks 3, 5, 7 and 9 in the release); the encoder's normalised output feeds the last level.
+        layout: convolutions of each level: ``released``, as in the authors' release, or ``own``, which spreads the
+            parameters more evenly over the levels (see :class:`asa.nn.released.ReleasedSegmenter`).
         pyramid: also carry the image itself down to 1/8 by strided convolutions (not in the paper; small
             models trained from few heads learn fine borders much faster with it).
         subpixel: no convolutions at full resolution; each voxel of the 1/2 stage answers for the eight it covers
@@ -79,6 +95,7 @@ class SegmenterConfig:
     mirror: bool = False
     norm: Literal["instance", "batch"] = "instance"
     deep_supervision: int = 3
+    layout: Layout = "own"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for model.json and checkpoints."""
@@ -127,10 +144,21 @@ def decoder_preset(name: str) -> DecoderConfig:
 
 
 def segmenter_preset(
-    name: str, *, in_channels: int, classes: int, subpixel: bool = False, **encoder_changes: Any
+    name: str,
+    *,
+    in_channels: int,
+    classes: int,
+    subpixel: bool = False,
+    layout: Layout = "released",
+    **encoder_changes: Any,
 ) -> SegmenterConfig:
-    """Segmentation network of a preset for ``in_channels`` modalities and ``classes`` outputs."""
+    """Segmentation network of a preset for ``in_channels`` modalities and ``classes`` outputs.
+
+    ``layout`` concerns the preset ``paper``; the others have their own.
+    """
     encoder = encoder_preset(name, in_channels=in_channels, **encoder_changes)
+    if name == "paper" and layout == "released":
+        return SegmenterConfig(encoder=encoder, classes=classes, taps=(3, 5, 7, 9), deep_supervision=4, layout=layout)
     if name == "paper":
         return SegmenterConfig(encoder=encoder, classes=classes)
     if name == "brain":

@@ -66,6 +66,7 @@ class Encoder(nn.Module):
             config.window,
             config.mlp_ratio,
             double_softmax=config.double_softmax,
+            late_bias=config.late_bias,
         )
         self.norm = nn.LayerNorm(config.dim)
         self.checkpointing = False  # trade compute for memory: recompute blocks in the backward pass

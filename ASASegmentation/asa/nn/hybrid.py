@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from asa.nn.config import SegmenterConfig
 from asa.nn.encoder import Encoder, Origin, patch_grid
+from asa.nn.released import ReleasedSegmenter
 from asa.nn.segmenter import ConvUnit, ResidualBlock, Segmenter, TokenTap, UpBlock, space_to_depth
 
 INJECTION_DROPOUT = 0.15  # share of training samples whose tokens are those of pre-training, without image features
@@ -85,4 +86,6 @@ class HybridSegmenter(Segmenter):
 
 def build_segmenter(config: SegmenterConfig) -> Segmenter:
     """Return the network that a configuration describes."""
+    if config.layout == "released":
+        return ReleasedSegmenter(config)
     return HybridSegmenter(config) if config.hybrid else Segmenter(config)

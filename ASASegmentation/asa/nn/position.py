@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-Scheme = Literal["symmetric", "literal", "sinusoid", "axial", "learned"]
+Scheme = Literal["symmetric", "literal", "released", "sinusoid", "axial", "learned"]
 Grid3 = tuple[int, int, int]
 Order = Literal["thw", "twh", "htw", "hwt", "wth", "wht"]
 SCHEMES: tuple[str, ...] = get_args(Scheme)
@@ -28,7 +28,8 @@ def position_index(frame: Grid3, grid: Grid3, origin: Grid3 = (0, 0, 0), scheme:
     """Scalar position of each patch, (N,) float64.
 
     ``symmetric``: t*(H*W) + h*W + min(w, W-1-w): Eq. 3 made exactly mirror-symmetric, and free of collisions on
-    every grid. ``literal``: Eq. 3 as printed, T^2*t + H*h - |W/2 - w| + W/2. ``sinusoid``: the flat index of the
+    every grid. ``literal``: Eq. 3 as printed, T^2*t + H*h - |W/2 - w| + W/2. ``released``: as the authors' code counts,
+    rows of half the width, (t*H + h)*ceil(W/2) + min(w, W-1-w). ``sinusoid``: the flat index of the
     patch, as in the vanilla transformer.
     """
     depth, height, width = frame
@@ -37,6 +38,8 @@ def position_index(frame: Grid3, grid: Grid3, origin: Grid3 = (0, 0, 0), scheme:
         index = (t * height + h) * width + torch.minimum(w, width - 1 - w)
     elif scheme == "literal":
         return (depth**2 * t + height * h + width / 2).double() - (width / 2 - w.double()).abs()
+    elif scheme == "released":
+        index = (t * height + h) * ((width + 1) // 2) + torch.minimum(w, width - 1 - w)
     elif scheme == "sinusoid":
         index = (t * height + h) * width + w
     else:
@@ -44,12 +47,12 @@ def position_index(frame: Grid3, grid: Grid3, origin: Grid3 = (0, 0, 0), scheme:
     return index.double()
 
 
-def sinusoid(index: Tensor, dim: int) -> Tensor:
-    """Sine and cosine, interleaved, of index / 10000^(2i/dim): (N,) -> (N, dim) float32, computed in float64."""
+def sinusoid(index: Tensor, dim: int, base: float = 1e4) -> Tensor:
+    """Sine and cosine, interleaved, of index / base^(2i/dim): (N,) -> (N, dim) float32, computed in float64."""
     if dim % 2:
         raise ValueError(f"A sinusoidal code needs an even dimension, got {dim}.")
     exponent = torch.arange(0, dim, 2, dtype=torch.float64) / dim
-    angle = index.double()[:, None] / torch.pow(10000.0, exponent)
+    angle = index.double()[:, None] / torch.pow(base, exponent)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).float()
 
 
@@ -106,7 +109,8 @@ class PositionEncoding(nn.Module):
             if self.scheme == "axial":
                 code = axial(self.frame, grid, origin, self.dim)
             else:
-                code = sinusoid(position_index(self.frame, grid, origin, self.scheme), self.dim)
+                base = 1e5 if self.scheme == "released" else 1e4
+                code = sinusoid(position_index(self.frame, grid, origin, self.scheme), self.dim, base)
             if len(self._codes) > 512:  # random crops visit many origins; codes are cheap to recompute
                 self._codes.clear()
             self._codes[key] = code

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from asa.nn import AutoencoderConfig, Encoder, EncoderConfig, MaskedAutoencoder, patchify
 from asa.nn.autoencoder import visible_patches
+from asa.nn.baselines.resenc import MaskedUNet
 from asa.nn.objective import Batch, Objective
 from asa.nn.position import Scheme
 from asa.pretext.cells import CELLS, CENTRE, NEIGHBOURS, cut_cells, permutations
@@ -25,9 +26,9 @@ from asa.pretext.masking import brain_patches, random_mask
 from asa.pretext.vhog import WeightMode, importance, masked_weights
 from asa.seeds import generator
 
-Method = Literal["asa", "a-ssl", "mae", "spe-ssl", "rpl", "jigsaw"]
+Method = Literal["asa", "a-ssl", "mae", "spe-ssl", "rpl", "jigsaw", "resenc"]
 METHODS: tuple[str, ...] = get_args(Method)
-ATTENTIVE = frozenset({"asa", "a-ssl"})
+ATTENTIVE = frozenset({"asa", "a-ssl", "resenc"})
 SYMMETRIC = frozenset({"asa", "spe-ssl"})
 CONTEXT = frozenset({"rpl", "jigsaw"})
 
@@ -81,9 +82,11 @@ class Explanation(NamedTuple):
 class Reconstruction(Objective):
     """Masked reconstruction with the attentive loss (Eq. 2) or with the plain mean squared error."""
 
-    def __init__(self, network: MaskedAutoencoder, options: ReconstructionOptions, *, attentive: bool) -> None:
+    def __init__(
+        self, network: MaskedAutoencoder | MaskedUNet, options: ReconstructionOptions, *, attentive: bool
+    ) -> None:
         super().__init__()
-        self.network: MaskedAutoencoder = network
+        self.network: MaskedAutoencoder | MaskedUNet = network
         self.options, self.attentive = options, attentive
 
     def masks(self, image: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -237,12 +240,16 @@ class Jigsaw(ContextPrediction):
 def make_objective(
     method: Method, config: AutoencoderConfig, options: ReconstructionOptions
 ) -> Reconstruction | ContextPrediction:
-    """Return the objective of a method; position encoding and sizes are those of ``config``."""
+    """Return the objective of a method; position encoding and sizes are those of ``config``.
+
+    ``resenc``: attentive masked pre-training, as that of ``asa``, of a residual-encoder U-Net.
+    """
     if method == "rpl":
         return RelativePatchLocation(config.encoder)
     if method == "jigsaw":
         return Jigsaw(config.encoder)
-    return Reconstruction(MaskedAutoencoder(config), options, attentive=method in ATTENTIVE)
+    network = MaskedUNet(config) if method == "resenc" else MaskedAutoencoder(config)
+    return Reconstruction(network, options, attentive=method in ATTENTIVE)
 
 
 def split(batch: Batch) -> list[Batch]:

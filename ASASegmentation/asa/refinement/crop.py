@@ -49,6 +49,7 @@ class Crop:
         adds: bool,
         segment: Segment,
         drawn: Drawn,
+        corrections: int = 0,
     ) -> None:
         """See the class.
 
@@ -59,7 +60,9 @@ class Crop:
             adds: whether the mark adds to its segment.
             segment: of the mark.
             drawn: its voxels.
+            corrections: number of earlier marks in the crop that changed the segment.
         """
+        self.corrections = corrections
         self.state, self.features, self.rules = state, state.features, state.rules
         self.working, self.full = _box(*working), _box(*full)
         self.labels = state.labels[self.full]
@@ -102,7 +105,8 @@ class Crop:
             return means
 
         agreed = coarse((self.allowed & ~Bits(self.wanted)) == 0, 0.0)
-        opposed = coarse(~self.same & ~self.open, 0.5) | coarse((self.allowed & Bits(self.wanted)) == 0, 0.0)
+        against = coarse((self.allowed & Bits(self.wanted)) == 0, 0.0) & ~agreed
+        opposed = coarse(~self.same & ~self.open, 0.5) | against
         sown = np.zeros(agreed.shape, bool)
         sown[tuple(seeds.T)] = True
         problem = Problem(
@@ -111,6 +115,9 @@ class Crop:
             agreed=agreed,
             opposed=opposed & ~agreed,
             seeds=sown if self.certain else sown & _middle(sown),
+            against=against,
+            adds=self.adds,
+            corrections=self.corrections,
             prior=self._prior(),
             flat=not self.certain,
         )

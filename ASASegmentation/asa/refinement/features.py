@@ -23,9 +23,11 @@ Mask = npt.NDArray[np.bool_]
 
 WORKING_MM = 0.9
 NOISE_MM = 0.6  # standard deviation of the blur against noise, before intensities are compared
-LOW, HIGH = 0.5, 99.5  # percentiles that the joint histogram reaches from and to
 # Bins of each channel, by the number of channels: a code has 16 bits.
 BINS = {1: 256, 2: 128, 3: 32, 4: 16}
+# Percentage of the voxels that the joint histogram leaves to its first bin, and to its last: less where there are bins
+# for it, because all lesions of white matter of a patient may be fewer than 0.5 % of a head.
+TAIL = {1: 0.02, 2: 0.02, 3: 0.5, 4: 0.5}
 MIN_TISSUE = 1000  # voxels
 DARKEST = -4.0  # standard deviations; the background is as dark
 
@@ -57,9 +59,16 @@ class Features:
     weights: tuple[Map, Map, Map]
 
     def density(self, counts: npt.NDArray[np.int64], width_sd: float) -> Map:
-        """Return the density over the codes, from counts of the codes, with a Gaussian kernel of ``width_sd``."""
+        """Return the density over the codes, from counts of the codes.
+
+        Args:
+            counts: of each code.
+            width_sd: of the Gaussian kernel for four channels. It grows with the square root of their number, as
+                distances between voxels of one tissue do.
+        """
         histogram = counts.reshape(self.shape).astype(np.float32)
-        sigma = [width_sd * bins for bins in self.bins_per_sd]
+        width = width_sd * (len(self.shape) / 4) ** 0.5
+        sigma = [width * bins for bins in self.bins_per_sd]
         blurred = ndimage.gaussian_filter(histogram, sigma, mode="nearest", truncate=2.5).ravel()
         total = float(blurred.sum(dtype=np.float64))
         return np.asarray(blurred / total if total else blurred, np.float32)
@@ -110,7 +119,7 @@ def compute_features(images: Sequence[Volume], contrast: float) -> Features:
     bins_per_sd = []
     for channel, (array, seen) in zip(channels, scaled, strict=True):
         channel[:] = _standard(array, seen, spacing)
-        low, high = np.percentile(channel[shown], (LOW, HIGH))
+        low, high = np.percentile(channel[shown], (TAIL[len(images)], 100 - TAIL[len(images)]))
         width = max(float(high - low) / bins, 1e-3)
         bins_per_sd.append(1 / width)
         codes = codes * np.uint16(bins) + np.clip((channel - np.float32(low)) / width, 0, bins - 1).astype(np.uint16)

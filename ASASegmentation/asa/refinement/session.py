@@ -64,7 +64,10 @@ class Change:
 
 @dataclass(frozen=True)
 class _Patch:
-    """A change that can be made and taken back; ``places`` and ``marked`` are flat indices of voxels."""
+    """A change that can be made and taken back.
+
+    ``places`` and ``marked`` are flat indices of voxels; ``corners`` are the lowest and the highest voxel of the mark.
+    """
 
     mark: Mark
     places: npt.NDArray[np.intp]
@@ -72,6 +75,7 @@ class _Patch:
     posterior: tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]] | None
     marked: npt.NDArray[np.intp]
     allowed: tuple[npt.NDArray[Bits], npt.NDArray[Bits]]
+    corners: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 class Refinement:
@@ -201,6 +205,7 @@ class Refinement:
         wanted = segment.bits if mark.adds else self.rules.everything & ~segment.bits
         places = tuple(drawn.voxels.T)
         marked = np.ravel_multi_index(places, self.grid.shape)
+        corners = (drawn.voxels.min(axis=0), drawn.voxels.max(axis=0))
         before = self._state.allowed[places]
         labels = self._state.labels[places]
         agrees = self.rules.member(labels, segment) == mark.adds
@@ -218,7 +223,7 @@ class Refinement:
             None if self._state.posterior is None else (np.zeros((len(self._state.posterior), 0), np.float16),) * 2
         )
         if satisfied:
-            return _Patch(mark, none, empty, unchanged, marked, (before, after))
+            return _Patch(mark, none, empty, unchanged, marked, (before, after), corners)
         self._state.allowed[places] = after
         try:
             changed, values, certainty = self._changed(mark.adds, segment, drawn)
@@ -232,7 +237,7 @@ class Refinement:
         if self._state.posterior is not None:
             earlier = self._state.posterior.reshape(len(self._state.posterior), -1)[:, flat]
             posterior = (earlier, _corrected(earlier, np.searchsorted(self.rules.values, values), certainty))
-        return _Patch(mark, flat, (old, values), posterior, marked, (before, after))
+        return _Patch(mark, flat, (old, values), posterior, marked, (before, after), corners)
 
     def _check_locks(
         self, labels: npt.NDArray[np.uint8], allowed: npt.NDArray[Bits], targets: Sequence[int], name: str
@@ -263,13 +268,23 @@ class Refinement:
         for margin in MARGINS_MM:
             low, high = crop_of(seeds, shape, features.spacing, margin)
             start, stop = low * blocks, np.minimum(high * blocks, self.grid.shape)
-            crop = Crop(self._state, (low, high), (start, stop), adds, segment, drawn)
+            earlier = self._within(start, stop, segment)
+            crop = Crop(self._state, (low, high), (start, stop), adds, segment, drawn, earlier)
             probability = crop.probability(seeds - low)
             flips = crop.flips(probability)
             if not touches(flips, start, stop, self.grid.shape):
                 break
         values = crop.values(flips)
         return np.argwhere(flips) + start, values, probability[flips]
+
+    def _within(self, start: npt.NDArray[np.intp], stop: npt.NDArray[np.intp], segment: Segment) -> int:
+        """Count the marks between two corners that have changed a segment."""
+        return sum(
+            len(patch.places) > 0
+            and patch.mark.segment == segment.name
+            and bool((patch.corners[1] >= start).all() and (patch.corners[0] < stop).all())
+            for patch in self._done
+        )
 
 
 def _corrected(

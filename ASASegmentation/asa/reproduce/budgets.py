@@ -14,6 +14,7 @@ from asa.nn.baselines import NetworkSpec, asa_config
 from asa.pretext import Method
 from asa.reproduce.published import System
 from asa.training.finetuning.settings import FinetuneSettings
+from asa.training.planning.presets import RELEASED_AUGMENTATION
 from asa.training.pretraining.settings import PretrainSettings
 
 
@@ -26,6 +27,7 @@ class Budget:
         shares: task -> subjects for training, validation and test.
         pretraining, finetuning: changes to the published settings, which are the defaults.
         by_method: further changes for one method of pre-training.
+        mirror: axes of 'thw' along which test cases are mirrored; the mean over all combinations counts.
         stamp: what every page and picture says first; empty where the numbers are results.
     """
 
@@ -37,14 +39,22 @@ class Budget:
     by_method: Mapping[Method, Mapping[str, Any]] = field(default_factory=dict)
     finetuning: Mapping[str, Any] = field(default_factory=dict)
     stamp: str = ""
+    mirror: str = ""
 
     def pretrain_settings(self, method: Method, store: str, seed: int) -> PretrainSettings:
         """Return the settings of one pre-training."""
         values = {**self.pretraining, **self.by_method.get(method, {})}
         return PretrainSettings.model_validate({"store": store, "method": method, "seed": seed, **values})
 
-    def finetune_settings(self, system: System, task: str, store: str, init: str, seed: int) -> FinetuneSettings:
-        """Return the settings of one row; ``init``: the pre-training run of its method, or empty."""
+    def finetune_settings(
+        self, system: System, task: str, store: str, init: str, seed: int, repeat: int = 0
+    ) -> FinetuneSettings:
+        """Return the settings of one row.
+
+        Args:
+            init: the pre-training run of its method, or empty.
+            repeat: which of the row's fine-tunings it is; all have the split of ``seed``.
+        """
         values = {
             "store": store,
             "network": system.network,
@@ -55,9 +65,11 @@ class Budget:
             **self.finetuning,
         }
         settings = FinetuneSettings.model_validate(values)
-        settings.optimisation.seed = seed
+        settings.optimisation.seed = seed + repeat
         return settings
 
+
+_ADAM = {"optimiser": "adam", "betas": (0.9, 0.999), "weight_decay": 0.0}
 
 # Tables 2 and 4: 7:1:2 of the subjects; Table 3: 12 and 6 of IBSR-18, 36 and 24 of WMH 2017, and none to validate on.
 PAPER = Budget(
@@ -65,12 +77,15 @@ PAPER = Budget(
     case_shape=FRAME.shape,
     scan_shape=(128, 128, 128),
     shares={"tumour": (7, 1, 2), "tissue": (12, 0, 6), "wmh": (36, 0, 24)},
-    # their own published batch and learning rate; base_lr is for a batch of 256
+    # an epoch differs in steps from method to method, and so would patience
+    pretraining={"validate_epochs": 1},
+    # their own published optimiser, batch and learning rate; base_lr is for a batch of 256
     by_method={
-        "rpl": {"batch": 32, "base_lr": 1e-4 * 256 / 32},
-        "jigsaw": {"batch": 8, "base_lr": 1e-4 * 256 / 8},
+        "rpl": {"batch": 32, "base_lr": 1e-4 * 256 / 32, **_ADAM},
+        "jigsaw": {"batch": 8, "base_lr": 1e-4 * 256 / 8, **_ADAM},
     },
-    finetuning={"fit": "batch"},
+    finetuning={"fit": "batch", "augment": RELEASED_AUGMENTATION},
+    mirror="thw",
 )
 
 SMALL_FRAME = (16, 16, 16)

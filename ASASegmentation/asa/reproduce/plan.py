@@ -6,7 +6,7 @@ A reproduction is a folder, in which a unit is a folder too:
     cases/<data set>/         store of labelled cases            (a unit)
     scans/                    store of scans to pre-train on     (a unit)
     pretraining/<method>/     a run                              (a unit)
-    rows/<data set>/<system>/ run, predictions, scores.json      (a unit)
+    rows/<data set>/<system>/ run, predictions, scores.json      (a unit); <system>+1, ... with further seeds
     logs/                     what each unit printed
     index.html, table2.md, ..., figure4.png
 
@@ -60,6 +60,8 @@ class Plan:
         scans: tree of T1 scans to pre-train on; empty where every encoder is given.
         stripped: whether those scans are stripped already.
         pretrained: method -> a pre-training run made before, used instead of making one.
+        seeds: fine-tunings of each row, on one split and from one pre-training.
+        mirror: axes mirrored at test; None for those of the budget.
     """
 
     folder: Path
@@ -69,11 +71,18 @@ class Plan:
     stripped: bool = False
     pretrained: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    seeds: int = 1
+    mirror: str | None = None
 
     @property
     def spending(self) -> Budget:
         """The budget itself."""
         return budget_by_name(self.budget)
+
+    @property
+    def mirrored(self) -> str:
+        """Axes mirrored at test."""
+        return self.spending.mirror if self.mirror is None else self.mirror
 
     @staticmethod
     def open(folder: Path) -> Plan:
@@ -105,7 +114,7 @@ class Plan:
         return self.merged(Plan.open(self.folder)) if (self.folder / PLAN).exists() else self
 
     def save(self) -> Plan:
-        """Write plan.json; data sets may be added to a plan that is there, nothing else about it may change.
+        """Write plan.json; data sets and seeds may be added to a plan that is there, nothing else about it may change.
 
         Raises:
             InputError: as :meth:`checked`.
@@ -126,7 +135,11 @@ class Plan:
         """
         problems = [
             f"{name} was '{before}' and is '{now}'"
-            for name, before, now in (("budget", old.budget, self.budget), ("seed", old.seed, self.seed))
+            for name, before, now in (
+                ("budget", old.budget, self.budget),
+                ("seed", old.seed, self.seed),
+                ("mirroring", old.mirror, self.mirror),
+            )
             if before != now
         ]
         for before, now in ((old.data, self.data), (old.pretrained, self.pretrained)):
@@ -143,6 +156,7 @@ class Plan:
             scans=self.scans or old.scans,
             stripped=self.stripped if self.scans else old.stripped,
             pretrained={**old.pretrained, **self.pretrained},
+            seeds=max(old.seeds, self.seeds),
         )
 
     def dataset(self, part: Part) -> Dataset | None:
@@ -196,11 +210,11 @@ class Plan:
         for method in made:
             units[pretraining_unit(method)] = Unit(pretraining_unit(method), (SCANS,))
         for dataset, row in cells:
-            name = row_unit(dataset, row.system)
             needs = [cases_unit(dataset)]
             if row.system.method in made:
                 needs.append(pretraining_unit(row.system.method))
-            units[name] = Unit(name, tuple(needs))
+            for name in (row_unit(dataset, row.system, repeat) for repeat in range(self.seeds)):
+                units[name] = Unit(name, tuple(needs))
         return list(units.values())
 
     def digest(self, unit: str) -> str:
@@ -222,9 +236,10 @@ class Plan:
         elif kind == "pretraining":
             about |= budget.pretrain_settings(cast(Method, rest[0]), "", self.seed).model_dump(mode="json")
         else:
-            task, system = dataset_by_name(rest[0]).task, system_by_key(rest[1])
+            task, (system, repeat) = dataset_by_name(rest[0]).task, row_of_key(rest[1])
             given = self.pretrained.get(system.method or "", system.method or "")
-            about |= budget.finetune_settings(system, task, "", given, self.seed).model_dump(mode="json")
+            about |= budget.finetune_settings(system, task, "", given, self.seed, repeat).model_dump(mode="json")
+            about["mirror"] = self.mirrored
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def finished(self, unit: str) -> bool:
@@ -253,9 +268,21 @@ def pretraining_unit(method: Method) -> str:
     return f"pretraining/{method}"
 
 
-def row_unit(dataset: Dataset, system: System) -> str:
-    """Return a system on a data set."""
-    return f"rows/{dataset.name}/{system.key}"
+def row_unit(dataset: Dataset, system: System, repeat: int = 0) -> str:
+    """Return a system on a data set; ``repeat`` counts its fine-tunings with further seeds."""
+    return f"rows/{dataset.name}/{system.key}" + (f"+{repeat}" if repeat else "")
+
+
+def row_of_key(key: str) -> tuple[System, int]:
+    """Return the system of a row's folder, and which of its seeds it is.
+
+    Raises:
+        InputError: there is no such row.
+    """
+    name, _, repeat = key.partition("+")
+    if repeat and not repeat.isdecimal():
+        raise InputError(f"No row is called '{key}'.")
+    return system_by_key(name), int(repeat or 0)
 
 
 def all_rows() -> list[Row]:

@@ -16,7 +16,7 @@ from asa.evaluation.evaluate import Protocol, evaluate
 from asa.files import read_json, write_json
 from asa.inference.stripping import TissueModel
 from asa.pretext import Method
-from asa.reproduce.plan import FINISHED, SCANS, Plan, cases_unit, pretraining_unit, system_by_key
+from asa.reproduce.plan import FINISHED, SCANS, Plan, cases_unit, pretraining_unit, row_of_key
 from asa.reproduce.published import PARTS
 from asa.training.finetuning.finetune import finetune
 from asa.training.finetuning.prediction import predict_cases
@@ -107,12 +107,12 @@ def make_scans(plan: Plan, folder: Path, say: Say) -> None:
 
 def make_row(plan: Plan, name: str, key: str, folder: Path, world: World, say: Say) -> None:
     """Train a system, segment the test cases on the grids of their scans, and score them there."""
-    dataset, system = dataset_by_name(name), system_by_key(key)
+    dataset, (system, repeat) = dataset_by_name(name), row_of_key(key)
     init = ""
     if system.method is not None:
         init = plan.pretrained.get(system.method) or str(plan.folder / pretraining_unit(system.method))
     store = str(plan.folder / cases_unit(dataset))
-    settings = plan.spending.finetune_settings(system, dataset.task, store, init, plan.seed)
+    settings = plan.spending.finetune_settings(system, dataset.task, store, init, plan.seed, repeat)
     check(finetune(settings, folder / RUN, world))
     leave()
     if not world.main:
@@ -121,6 +121,7 @@ def make_row(plan: Plan, name: str, key: str, folder: Path, world: World, say: S
         [folder / RUN],
         folder / PREDICTIONS,
         world.device,
+        mirror=plan.mirrored,
         progress=lambda done, total, case: say(f"predicted [{done}/{total}] {case}"),
     )
     protocol = Protocol(dataset, partial=True)

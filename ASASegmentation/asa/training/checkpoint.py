@@ -18,6 +18,7 @@ from asa.nn.weights import check_weights, plain_errors
 from asa.training.parallel.sharding import shared_like
 
 FORMAT = "asa-checkpoint-1"
+LISTED = 5  # tensors that do not fit and are named
 NETWORK, AVERAGE = "model.network.", "average."  # begin the names of a network's weights, and of their moving average
 
 
@@ -27,7 +28,15 @@ def as_json(value: Any) -> Any:
 
 
 # Entries of descriptions that checkpoints of earlier versions do not have, with the value that they imply.
-LATER_ENTRIES: dict[str, Any] = {"typical": False, "orders": ["thw"], "brain_tokens": False, "decoded": 1.0}
+LATER_ENTRIES: dict[str, Any] = {
+    "typical": False,
+    "orders": ["thw"],
+    "brain_tokens": False,
+    "decoded": 1.0,
+    "layout": "own",
+    "late_bias": False,
+    "visible_codes": False,
+}
 
 
 def same_network(recorded: Any, described: Any) -> bool:
@@ -54,7 +63,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
     Raises:
         ModelError: the state is that of another optimiser, or of other parameters.
     """
-    keys = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimiser, torch.optim.AdamW) else {"momentum_buffer"}
+    # AdamW is an Adam
+    keys = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimiser, torch.optim.Adam) else {"momentum_buffer"}
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -115,6 +125,15 @@ def weights_prefix(tensors: Mapping[str, Tensor]) -> str:
     return AVERAGE if any(name.startswith(AVERAGE) for name in tensors) else NETWORK
 
 
+def tensor_differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return which tensors are missing, unknown or of another shape, both shapes stated; empty where all fit."""
+    shapes = [{name: tuple(value.shape) for name, value in one.items()} for one in (found, expected)]
+    wrong = [name for name in {**shapes[1], **shapes[0]} if shapes[0].get(name) != shapes[1].get(name)]
+    listed = [f"{name} ({shapes[0].get(name, 'none')} there, {shapes[1].get(name, 'none')} here)" for name in wrong]
+    more = f" and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
+    return f"{len(wrong)} tensors differ, {', '.join(listed[:LISTED])}{more}" if wrong else ""
+
+
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, source: str) -> None:
     """Copy ``prefix`` tensors into ``module``.
 
@@ -123,10 +142,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], prefix: str, sou
     """
     weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     own = module.state_dict()
-    wrong = sorted(set(own) ^ set(weights)) + [k for k in own if k in weights and own[k].shape != weights[k].shape]
-    if wrong:
-        raise ModelError(
-            f"{source} belongs to a different network: {len(wrong)} tensors differ, {', '.join(wrong[:3])} ..."
-        )
+    if differences := tensor_differences(weights, own):
+        raise ModelError(f"{source} belongs to a different network: {differences}.")
     check_weights(weights, source)
     module.load_state_dict({k: shared_like(v, own[k]) for k, v in weights.items()})

@@ -14,7 +14,7 @@ from asa.training.settings import Optimisation
 def make_optimiser(
     module: nn.Module, o: Optimisation, lr_scale: Callable[[str], float] = lambda _name: 1.0
 ) -> torch.optim.Optimizer:
-    """AdamW or Nesterov SGD; what has one axis (biases, norms, mask token) is not decayed.
+    """AdamW, Adam or Nesterov SGD; what has one axis (biases, norms, mask token) is not decayed.
 
     ``lr_scale``: factor on the learning rate, by the name of the parameter.
     """
@@ -28,4 +28,6 @@ def make_optimiser(
                 groups.setdefault((decayed, scale), new)["params"].append(parameter)
     if o.optimiser == "adamw":
         return torch.optim.AdamW(groups.values(), lr=o.lr, betas=o.betas)
+    if o.optimiser == "adam":
+        return torch.optim.Adam(groups.values(), lr=o.lr, betas=o.betas)
     return torch.optim.SGD(groups.values(), lr=o.lr, momentum=o.momentum, nesterov=o.momentum > 0)

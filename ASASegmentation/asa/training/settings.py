@@ -119,9 +119,11 @@ class Optimisation(Settings):
     and gradients are accumulated.
     """
 
-    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with Nesterov momentum")
+    optimiser: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="AdamW, Adam (weight decay added to the gradient), or SGD with Nesterov momentum"
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="decay of the two moving averages of AdamW and Adam")
     momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov momentum of sgd")
     weight_decay: float = Field(0.05, ge=0, description="weight decay; not applied to biases and norms")
     schedule: Literal["cosine", "polynomial", "constant", "trapezoid"] = Field(
@@ -159,7 +161,9 @@ class Schedule(Settings):
         0, ge=0, description="interval at which checkpoints are kept permanently", json_schema_extra=STEPS
     )
     validate_every: int = Field(500, ge=0, description="interval between validations", json_schema_extra=STEPS)
-    patience: int = Field(0, ge=0, description="validations without improvement before early stopping")
+    patience: int = Field(
+        0, ge=0, description="validations after the warm-up without improvement before early stopping; 0: no limit"
+    )
     max_seconds: float = Field(
         0,
         ge=0,

@@ -359,7 +359,7 @@ class Trainer:
                 network.load_state_dict(trained)
             network.train()
         better = scores["score"] > self.best
-        self.stale = 0 if better else self.stale + 1
+        self.stale = 0 if better or self.step <= self.optimisation.warmup_steps else self.stale + 1
         if self.world.main:
             self.run.event("validation", step=self.step, best=better, **scores)
             listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
@@ -370,7 +370,7 @@ class Trainer:
         return self.patience_exhausted()
 
     def patience_exhausted(self) -> bool:
-        """Return whether the last ``patience`` validations brought no improvement."""
+        """Return whether the last ``patience`` validations after the warm-up brought no improvement."""
         return 0 < self.schedule.patience <= self.stale
 
     def report(self, losses: dict[str, float], seconds: float) -> None:

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Affine = npt.NDArray[np.float64]
 
+# The world axes of ITK and DICOM point left and posterior, ours right and anterior.
+LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:

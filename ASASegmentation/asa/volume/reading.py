@@ -1,4 +1,4 @@
-"""Read images and label maps: NIfTI-1/2 and FreeSurfer's MGH through nibabel, NRRD through SimpleITK."""
+"""Read images and label maps: NIfTI-1/2 and FreeSurfer's MGH through nibabel, NRRD through SimpleITK, DICOM."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import InputError
+from asa.image_names import is_image_name
 from asa.volume.background import air_noise, rebased, with_finite_background
 from asa.volume.checks import check_affine, check_contrast, check_extent, check_finite, check_labels, check_shape
-from asa.volume.grid import Affine
+from asa.volume.dicom.headers import is_dicom
+from asa.volume.dicom.pixels import read_voxels
+from asa.volume.dicom.stacks import stack_at
+from asa.volume.grid import LPS_TO_RAS, Affine
 from asa.volume.image import StorageOrder, Volume
 
 if TYPE_CHECKING:
@@ -28,8 +32,6 @@ NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 MGH_SUFFIXES = (".mgz", ".mgh")
 GZIP_SUFFIXES = (".gz", ".mgz")
 ITK_SUFFIXES = (".nrrd",)
-# ITK's world axes point left and posterior, ours right and anterior.
-LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Deflate cannot shrink further, so a compressed file bounds what it can hold.
 MAX_DEFLATE_RATIO = 1032
 # The first number of a NIfTI-2 header, in either byte order.
@@ -44,7 +46,7 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: boo
     """Read an image, or a label map, into (T, H, W).
 
     path: .nii, .nii.gz (NIfTI-1 or 2), .mgz, .mgh, .nrrd or .seg.nrrd; any storage order, oblique or sheared. A fourth
-    axis of one frame is dropped.
+    axis of one frame is dropped. A DICOM file stands for its series in its folder; a folder for the DICOM volume in it.
     labels: read whole numbers in their own integer type, instead of float32.
     head: check that an image shows a head; False for maps such as probabilities.
 
@@ -56,26 +58,31 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: boo
     constant, has NaN inside the head, covers too little for a brain, or is a label map itself.
     """
     source = Path(path)
-    if source.is_dir():
-        raise InputError(f"{source} is a folder, not an image; convert DICOM series to NIfTI first.")
-    if not source.is_file():
+    if not source.exists():
         raise InputError(f"{source} does not exist.")
     name = source.name.lower()
-    if name.endswith(NIBABEL_SUFFIXES):
+    left_out: tuple[str, ...] = ()
+    if not labels and is_dicom_image(source):
+        stored, affine, left_out = _read_dicom(source)
+        header = None
+    elif source.is_dir():
+        raise InputError(f"{source} is a folder, not a label map.")
+    elif name.endswith(NIBABEL_SUFFIXES):
         stored, affine, header = _read_nibabel(source, labels)
     elif name.endswith(ITK_SUFFIXES):
         stored, affine, header = *_read_itk(source, labels), None
     else:
-        raise InputError(f"{source} is not a supported image format: .nii, .nii.gz, .mgz, .mgh or .nrrd.")
+        raise InputError(f"{source} is not a supported image format: .nii, .nii.gz, .mgz, .mgh, .nrrd or DICOM.")
 
     nifti = header if isinstance(header, nib.Nifti1Header) else None
     storage = StorageOrder.of(affine, nifti, oriented=_says_orientation(source))
     grid = storage.grid(stored.shape, affine)
     array = np.ascontiguousarray(storage.to_array(stored))
-    notes = check_finite(source, array, labels=labels)
+    finite = check_finite(source, array, labels=labels)
+    notes = (*left_out, *finite)
     if labels:
         return Volume(check_labels(source, array), grid, storage)
-    if notes:
+    if finite:
         array = with_finite_background(array)
     if head:
         check_extent(source, grid)
@@ -99,6 +106,20 @@ def read_scan(path: str | os.PathLike[str]) -> Volume:
     array[air] = 0
     note = "has noise as bright as tissue in the air, which was removed"
     return replace(volume, array=array, notes=(*volume.notes, note))
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Whether a path stands for a DICOM volume: a folder, or a DICOM file without the name of another format."""
+    return path.is_dir() or (not is_image_name(path) and is_dicom(path))
+
+
+def _read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], Affine, tuple[str, ...]]:
+    """Return the voxels (columns, rows, slices), the affine, and notes on what was left out. Raises InputError."""
+    stack = stack_at(path)
+    rows, columns = stack.frames[0].size
+    check_shape(path, (columns, rows, len(stack.frames)))
+    affine = check_affine(path, stack.affine)
+    return read_voxels(stack), affine, stack.notes
 
 
 def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, Any]:

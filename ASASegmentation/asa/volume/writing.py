@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from asa.errors import OutputError
 from asa.files import atomic_path
-from asa.volume.grid import Affine
+from asa.volume.grid import LPS_TO_RAS, Affine
 from asa.volume.image import Volume
-from asa.volume.reading import LPS_TO_RAS
 
 # Text fields of a NIfTI header, and numbers that describe the source's values instead of ours.
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")

@@ -4,8 +4,8 @@
     python -m Testing.benchmarks.interaction            the tables again, from results/interaction.json
 
 CASES.csv names the images and labels of the cases, as Testing/benchmarks/models/collect_cases.py writes it. Cases are
-the test part of Resources/Configs/splits/<task>.json. RESULTS holds, or gets, a result folder with probabilities for
-each.
+the test part of Resources/Configs/splits/<task>.json, or all heads of the table for tissue. RESULTS holds, or gets, a
+result folder with probabilities for each. What --output holds already is not measured again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,8 +34,8 @@ from asa.request import SegmentRequest
 from asa.tasks import TASKS
 from asa.volume import Volume, read_scan, read_volume
 
-SEGMENTS = {"tumour": ("WT", "TC"), "wmh": ("WMH",)}
-BEST_SHOWN = {"WT": "flair", "TC": "t1gd", "ET": "t1gd", "WMH": "flair"}
+SEGMENTS = {"tumour": ("WT", "TC"), "wmh": ("WMH",), "tissue": ("WM",)}
+BEST_SHOWN = {"WT": "flair", "TC": "t1gd", "ET": "t1gd", "WMH": "flair", "WM": "t1"}
 STORE = RESULTS / "interaction.json"
 
 
@@ -89,34 +89,46 @@ def play(
     return played
 
 
-def measure(options: argparse.Namespace) -> Iterator[Record]:
-    """Play every case, segment, start and system."""
-    split = json.loads((REPOSITORY / "Resources" / "Configs" / "splits" / f"{options.task}.json").read_text("utf-8"))
-    part = split["folds"][0][options.part]
+def measure(options: argparse.Namespace, done: Collection[tuple[str, ...]] = ()) -> Iterator[Record]:
+    """Play every case, segment, start and system that is not ``done``, see :func:`identity`."""
     with options.cases.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["case"] in part]
+        rows = list(csv.DictReader(stream))
+    if options.task != "tissue":  # whose model is trained on synthetic heads alone
+        path = REPOSITORY / "Resources" / "Configs" / "splits" / f"{options.task}.json"
+        split = json.loads(path.read_text("utf-8"))["folds"][0]
+        rows = [row for row in rows if row["case"] in split[options.part]]
+    marks = "same" if options.same_marks else "own"
     for row in rows:
         if options.only and row["case"] not in options.only:
             continue
         for start in options.start or ("model", "nothing"):
-            begin, truth, keys = read_case(row, options.task, options.starts if start == "model" else None)
+            begin = None
             for segment in options.segments or SEGMENTS[options.task]:
+                names = [name for name in options.systems or SYSTEMS if start == "model" or name != OursAlone.name]
+                group = (options.task, segment, start, marks, row["case"])
+                missing = [name for name in names if (*group, name) not in done]
+                if not missing:
+                    continue
+                if begin is None:
+                    begin, truth, keys = read_case(row, options.task, options.starts if start == "model" else None)
                 values = {region.name: region.values for region in TASKS[options.task].regions}[segment]
                 shown = keys.index(BEST_SHOWN[segment]) if BEST_SHOWN[segment] in keys else 0
                 task = Task(begin, segment, start == "model", shown)
-                ours: list[Mark] | None = None
-                for name in options.systems or SYSTEMS:
-                    if start == "nothing" and name == OursAlone.name:
+                given: list[Mark] | None = None
+                for name in names:
+                    if name not in missing and (given is not None or not options.same_marks):
                         continue
-                    played = play(name, task, np.isin(truth, values), options.clicks, ours)
-                    if options.same_marks and ours is None:
-                        ours = played.marks
+                    played = play(name, task, np.isin(truth, values), options.clicks, given)
+                    if options.same_marks and given is None:
+                        given = played.marks
+                    if name not in missing:  # played again for its marks
+                        continue
                     yield Record(
                         task=options.task,
                         case=row["case"],
                         segment=segment,
                         start=start,
-                        marks="same" if options.same_marks else "own",
+                        marks=marks,
                         system=name,
                         dice=[round(one, 4) for one in played.dice],
                         seconds=[round(one, 3) for one in played.seconds],
@@ -146,12 +158,13 @@ def main() -> None:
     parser.add_argument("--segments", nargs="+")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS))
     parser.add_argument("--same-marks", action="store_true", help="the first system's clicks for all")
+    parser.add_argument("--again", action="store_true", help="measure again what --output holds already")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--output", type=Path, default=STORE, help="JSON of records; the page lies next to it")
     options = parser.parse_args()
     kept: list[Record] = json.loads(options.output.read_text("utf-8")) if options.output.is_file() else []
     if options.task:
-        for record in measure(options):
+        for record in measure(options, () if options.again else {identity(old) for old in kept}):
             key = identity(record)
             print(*key, *(f"{one:.3f}" for one in record["dice"]), file=sys.stderr, flush=True)
             kept = [*(old for old in kept if identity(old) != key), record]

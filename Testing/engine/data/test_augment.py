@@ -170,6 +170,14 @@ def test_each_option_changes_intensities_and_nothing_else_does(option):
     assert torch.equal(changed, intensities(rng(1), image, settings))
 
 
+def test_a_share_of_the_channels_is_blurred_or_coarsened():
+    image = torch.randn(40, *CROP, generator=rng())
+    for option in ("blur_p", "low_resolution_p"):
+        settings = AugmentSettings(gamma_p=0.0, channel_p=0.5, **{option: 1.0})
+        same = (intensities(rng(1), image, settings) == image).flatten(1).all(1)
+        assert 8 < int(same.sum()) < 32
+
+
 def test_one_modality_always_stays():
     image = torch.ones(3, 2, 2, 2)
     kept = [int(drop_modalities(rng(seed), image, 0.9)[:, 0, 0, 0].sum()) for seed in range(50)]

@@ -94,6 +94,20 @@ def test_wmh_case_numbers_repeat_between_sites_and_other_pathology_is_ignored(tm
     assert dataset.to_task(np.array([[[0, 1, 2]]])).ravel().tolist() == [0, 1, IGNORED]
 
 
+def test_wmh_headers_may_be_a_little_apart_and_other_data_sets_may_not(tmp_path):
+    save(tmp_path / "wmh" / "63" / "pre" / "T1.nii.gz", image())
+    save(tmp_path / "wmh" / "63" / "wmh.nii.gz", label_map((1,)), origin=(0.0, 0.0, 0.2))
+    (case,) = load_dataset(DATASETS["wmh2017"], tmp_path / "wmh", ["t1"])
+    assert case.labels is not None
+    save(tmp_path / "own" / "a" / "t1.nii.gz", image())
+    save(tmp_path / "own" / "a" / "labels.nii.gz", label_map((1,)), origin=(0.0, 0.0, 0.2))
+    with pytest.raises(InputError, match=r"the origins are 0.2 mm apart"):
+        load_dataset(DATASETS["wmh"], tmp_path / "own", ["t1"])
+    save(tmp_path / "wmh" / "63" / "wmh.nii.gz", label_map((1,)), origin=(0.0, 0.0, 0.3))
+    with pytest.raises(InputError, match=r"the origins are 0.3 mm apart"):
+        load_dataset(DATASETS["wmh2017"], tmp_path / "wmh", ["t1"])
+
+
 def test_what_is_no_label_is_not_said_to_be_cut_off(tmp_path):
     labels = np.zeros((48, 48, 48), np.uint8)
     labels[20:26, 20:26, 20:26], labels[20:26, 20:26, 26:29] = 1, 2

@@ -15,6 +15,7 @@ from asa.metrics import (
     dice,
     hausdorff95,
     normalised_surface_dice,
+    pooled_hausdorff95,
     precision,
     score_case,
     sensitivity,
@@ -47,6 +48,26 @@ def brute_distances(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, f
 
 def brute_hausdorff95(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float]) -> float:
     return max(np.percentile(distances, 95) for distances in brute_distances(a, b, spacing))
+
+
+def test_one_small_false_blob_counts_in_the_maximum_and_not_in_the_pooled_distance():
+    reference = ball((40, 40, 40), (20, 20, 10), 8)
+    prediction = reference | ball((40, 40, 40), (20, 20, 34), 2.5)  # 8 % of its surface, 4 % of both
+    assert pooled_hausdorff95(prediction, reference, (1, 1, 1)) == 0
+    assert hausdorff95(prediction, reference, (1, 1, 1)) > 15
+    scores = score_case(prediction.astype(int), reference.astype(int), {"all": [1]}, (1, 1, 1))["all"]
+    assert scores["hd95_pooled_mm"] == 0 < scores["hd95_mm"]
+
+
+def test_pooled_distance_is_the_percentile_of_both_directions_together():
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        a, b = (ndimage.gaussian_filter(generator.normal(size=(9, 10, 11)), 1) > 0.1 for _ in range(2))
+        expected = np.percentile(np.concatenate(brute_distances(a, b, SPACING)), 95)
+        assert pooled_hausdorff95(a, b, SPACING) == pytest.approx(expected)
+    empty = np.zeros((8, 9, 10), bool)
+    assert pooled_hausdorff95(empty, empty, SPACING) == 0
+    assert pooled_hausdorff95(empty, ~empty, SPACING) == pytest.approx(math.hypot(8 * 3.0, 9 * 0.9, 10 * 1.3))
 
 
 def ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> np.ndarray:

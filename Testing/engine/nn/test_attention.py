@@ -59,6 +59,21 @@ def test_equals_a_plain_loop(tokens, shifted):
     assert torch.allclose(layer(x), naive(layer, x), atol=1e-12, rtol=0)
 
 
+def test_late_bias_is_added_between_the_two_softmaxes():
+    torch.manual_seed(0)
+    layer = LinearWindowAttention(6, 2, 4, shifted=True, double_softmax=True, late_bias=True).double()
+    torch.nn.init.normal_(layer.relative_bias)
+    x = torch.randn(1, 8, 6, dtype=torch.float64)
+    q, k, _, bias = layer.windows(x)
+    first = (q @ k.transpose(-1, -2) / 3**0.5).softmax(-1)
+    expected = (first + bias).softmax(-1).view(1, 2, 2, 4, 4)
+    weights = layer.weights(x)
+    assert torch.allclose(weights, expected)
+    assert (weights[0, 1, :, :2, 2:] == 0).all()  # the wrapped tokens of the last window stay apart
+    with pytest.raises(ValueError, match="late_bias needs double_softmax"):
+        EncoderConfig(late_bias=True)
+
+
 def test_double_softmax_option():
     layer, x = make(8, shifted=False, double=True)
     single, _ = make(8, shifted=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -153,3 +154,15 @@ def test_parameters_of_the_paper():
 def test_settings_survive_json(preset):
     config = autoencoder_preset(preset, position="axial", in_channels=2)
     assert AutoencoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_visible_tokens_may_get_their_codes_again_in_the_decoder():
+    config = dataclasses.replace(SMALL, decoder=dataclasses.replace(SMALL.decoder, visible_codes=True))
+    plain, image, mask = make()
+    coded, _, _ = make(config)
+    coded.load_state_dict(plain.state_dict())
+    assert not torch.allclose(plain(image, mask), coded(image, mask))
+    for network in (plain, coded):  # without codes there is nothing to add
+        grid = (4, 4, 4)
+        network.position._codes[grid, (0, 0, 0)] = torch.zeros(64, config.decoder.dim)
+    assert torch.equal(plain(image, mask), coded(image, mask))

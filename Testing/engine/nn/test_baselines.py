@@ -11,15 +11,25 @@ import torch
 from asa.errors import DependencyError, InputError
 from asa.nn import parameter_count
 from asa.nn.baselines import NETWORKS, NetworkSpec, build_network, registry
-from asa.nn.baselines.nnformer import PADDING, VolumeAttention, window_join, window_partition, zones
+from asa.nn.baselines.nnformer import (
+    PADDING,
+    DropPath,
+    NNFormer,
+    VolumeAttention,
+    VolumeBlock,
+    relative_entries,
+    window_join,
+    window_partition,
+    zones,
+)
+from asa.nn.baselines.transbts import DecoderUnit
 
 CROP = (32, 64, 32)  # the deepest level keeps two voxels, which instance normalisation needs
 MONAI = {"unetr", "swinunetr", "dynunet", "segresnet"}
-# Millions of parameters as published, with 4 channels and 4 classes at 128^3.
-PUBLISHED = {"asa": 85.3, "unetr": 102.5, "nnformer": 37.6, "transbts": 33.0}
-# What publications count and networks here do not need: two coarser heads; a linear embedding that is never called,
-# and the LayerNorm after the last layer.
-LEFT_OUT = {"nnformer": (192 + 384) * 4 * 4**3 + 2 * 4, "transbts": 512 * 512 + 512 + 2 * 512}
+# Parameters with 4 channels and 4 classes at 128^3, as counted in the releases (Testing/equality).
+RELEASED = {"asa": 85_296_164, "nnformer": 37_754_190, "transbts": 32_987_588}
+# Parameters of the releases that no output depends on: a class token; a linear embedding and a last LayerNorm.
+DEAD = {"asa": 384, "nnformer": 0, "transbts": 512 * 512 + 512 + 2 * 512}
 
 
 def small(name: str, **changes: object) -> NetworkSpec:
@@ -53,14 +63,30 @@ def test_every_network_is_rebuilt_from_its_json_and_answers_alike(name):
     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_parameter_counts(name):
-    if name in MONAI:
-        pytest.importorskip("monai")
+@pytest.mark.parametrize("name", RELEASED)
+def test_parameters_are_those_of_the_releases_to_the_unit(name):
     with torch.device("meta"):
         network = build_network(NetworkSpec(name, in_channels=4, classes=4))
-    count = parameter_count(network) + LEFT_OUT.get(name, 0)
-    assert count / 1e6 == pytest.approx(PUBLISHED[name], rel=0.002 if name in LEFT_OUT else 0.01)
+    assert parameter_count(network) == RELEASED[name] - DEAD[name]
+
+
+def test_nnformer_without_its_coarser_heads_has_the_other_published_count():
+    with torch.device("meta"):
+        assert parameter_count(NNFormer(4, 4, deep_supervision=False)) == 37_606_726
+
+
+def test_unetr_has_the_published_number_of_parameters():
+    pytest.importorskip("monai")
+    with torch.device("meta"):
+        network = build_network(NetworkSpec("unetr", in_channels=4, classes=4))
+    assert parameter_count(network) / 1e6 == pytest.approx(102.5, rel=0.01)
+
+
+def test_a_description_without_layout_is_of_an_earlier_version():
+    values = NetworkSpec("asa", 1, 2).to_dict()
+    assert NetworkSpec.from_dict(values).layout == "released"
+    del values["layout"]
+    assert NetworkSpec.from_dict(values).layout == "own"
 
 
 @pytest.mark.parametrize(("crop", "levels"), [((128, 128, 128), 6), ((160, 192, 160), 6), ((32, 64, 32), 4)])
@@ -128,3 +154,59 @@ def test_skip_attention_reads_keys_and_values_from_the_encoder():
     x, source = torch.randn(1, 4, 4, 4, 8), torch.randn(1, 4, 4, 4, 8)
     assert not torch.allclose(attention(x, source), attention(x, source + 1))
     assert torch.allclose(attention(x, torch.zeros_like(source)), attention(x + 1, torch.zeros_like(source)), atol=1e-6)
+
+
+def test_skip_attention_has_a_shortcut_around_both_volumes():
+    torch.manual_seed(0)
+    block = VolumeBlock(8, 2, 4, 0.0, skip=True)
+    for last in (block.attention.project_out, block.mlp[2]):
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+    x, source = torch.randn(1, 4, 4, 4, 8), torch.randn(1, 4, 4, 4, 8)
+    assert torch.equal(block(x, source), x + source)
+
+
+def test_nnformer_activates_before_it_reduces():
+    network = NNFormer(1, 2, embedding=24, heads=(1, 2, 4, 8), decoder_heads=(2, 4, 8), windows=(4, 4, 4, 4))
+    low = -20 - torch.rand(2, 4, 4, 4, 24)  # GELU of which is 0
+    assert torch.allclose(network.downs[0](low), network.downs[0](2 * low), atol=1e-6)
+
+
+def test_nnformer_answers_at_three_resolutions_while_it_trains():
+    sizes = {"embedding": 24, "heads": (1, 2, 4, 8), "decoder_heads": (2, 4, 8), "windows": (4, 4, 4, 4)}
+    network = NNFormer(1, 2, **sizes)
+    image = torch.randn(1, 1, 32, 32, 32)
+    assert [one.shape[-1] for one in network(image)] == [32, 16, 8]
+    assert [one.shape[-1] for one in network.eval()(image)] == [32]
+    shares = [block.drop_path.share for stage in network.stages for block in stage]
+    assert shares == pytest.approx([0.2 * n / 7 for n in range(8)])
+    decoder = [block.drop_path.share for pair in zip(network.skips, network.blocks, strict=True) for block in pair]
+    assert decoder == pytest.approx([0.04 * n for n in range(6)])
+
+
+def test_drop_path_leaves_out_whole_samples_and_keeps_the_mean():
+    torch.manual_seed(0)
+    drop = DropPath(0.25)
+    x = torch.ones(4000, 2, 3)
+    dropped = drop(x)
+    assert sorted(dropped.unique().tolist()) == [0, pytest.approx(4 / 3)]
+    assert (dropped.flatten(1).std(1) == 0).all()
+    assert dropped.mean() == pytest.approx(1, abs=0.03)
+    assert torch.equal(drop.eval()(x), x)
+
+
+def test_offsets_share_entries_as_in_the_release():
+    entries = relative_entries(2)
+    assert entries.shape == (8, 8)
+    assert entries[0, 0] == entries[7, 7] == 5 + 3 + 1
+    assert entries[7, 0] == 2 * (5 + 3 + 1)
+    assert entries[4, 3] == 5 * 2  # one step back along T, one on along H and W
+
+
+def test_transbts_activates_last_in_its_decoder():
+    torch.manual_seed(0)
+    unit = DecoderUnit(8)
+    x = torch.randn(2, 8, 4, 4, 4)
+    change = unit(x) - x
+    assert change.min() > -1e-6
+    assert change.max() > 0.1

@@ -36,6 +36,16 @@ def test_literal_equation_as_printed():
     assert index[1, 2].tolist() == [24, 25, 26, 25]
 
 
+def test_released_code_counts_rows_of_half_the_width():
+    # (t*H + h)*W/2 + min(w, W-1-w) on a 2x3x4 grid, in angles to the base 100000
+    index = position_index((2, 3, 4), (2, 3, 4), scheme="released").view(2, 3, 4)
+    assert index[0, 0].tolist() == [0, 1, 1, 0]
+    assert index[0, 2].tolist() == [4, 5, 5, 4]
+    assert index[1, 1].tolist() == [8, 9, 9, 8]
+    codes = PositionEncoding((2, 3, 4), 8, "released")((2, 3, 4))
+    assert torch.equal(codes, sinusoid(index.flatten(), 8, 1e5))
+
+
 def test_literal_collides_on_a_grid_that_is_not_cubic_and_ours_does_not():
     frame = (8, 16, 16)
     places = list(itertools.product(range(8), range(16), range(9)))

@@ -12,6 +12,7 @@ from asa.nn import (
     EncoderConfig,
     Segmenter,
     SegmenterConfig,
+    build_segmenter,
     encoder_preset,
     inflate_channels,
     parameter_count,
@@ -48,9 +49,38 @@ def test_image_must_divide_into_patches():
 def test_published_parameter_counts():
     with torch.device("meta"):
         encoder = parameter_count(Encoder(encoder_preset("paper")))
-        network = parameter_count(Segmenter(segmenter_preset("paper", in_channels=4, classes=4)))
+        network = build_segmenter(segmenter_preset("paper", in_channels=4, classes=4))
+        own = build_segmenter(segmenter_preset("paper", in_channels=4, classes=4, layout="own"))
     assert encoder == pytest.approx(21.49e6, rel=0.001)
-    assert network == pytest.approx(85.3e6, rel=0.005)
+    assert parameter_count(network) == 85_295_780
+    assert [parameter_count(tap) for tap in network.taps] == [290_304, 294_912, 3_059_712, 1_179_648, 38_928_384]
+    assert network.config.taps == (3, 5, 7, 9)
+    assert parameter_count(own) == 84_937_624
+    assert own.config.taps == (2, 4, 6, 8)
+
+
+def test_the_layout_of_a_configuration_of_an_earlier_version_is_its_own():
+    values = segmenter_preset("paper", in_channels=4, classes=4, layout="own").to_dict()
+    del values["layout"], values["encoder"]["late_bias"]
+    config = SegmenterConfig.from_dict(values)
+    assert config == segmenter_preset("paper", in_channels=4, classes=4, layout="own")
+    with torch.device("meta"):
+        assert type(build_segmenter(config)) is Segmenter
+
+
+def test_the_released_layout_gives_five_resolutions_and_learns_with_all_its_weights():
+    torch.manual_seed(0)
+    widths = (4, 6, 8, 10, 12, 14)
+    config = SegmenterConfig(TINY, 3, widths, taps=(1, 2, 3, 4), deep_supervision=4, layout="released")
+    network = build_segmenter(config)
+    outputs = network.forward_deep(torch.randn(2, 1, 64, 32, 64), (0, 2, 0))
+    assert [tuple(o.shape) for o in outputs] == [(2, 3, 64 // s, 32 // s, 64 // s) for s in (1, 2, 4, 8, 16)]
+    sum(o.square().mean() for o in outputs).backward()
+    silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent
+    assert torch.equal(network.eval()(image := torch.randn(1, 1, 32, 32, 64)), network.forward_deep(image)[0])
+    with pytest.raises(ValueError, match="released layout"):
+        build_segmenter(dataclasses.replace(config, subpixel=True))
 
 
 def test_starter_fits_its_file_size():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,10 @@ from Testing.engine.refined_heads import CENTRE, MISSED, SHAPE, Head, distance_f
 
 from asa.errors import InputError
 from asa.metrics import dice
-from asa.refinement import Refinement, Start
+from asa.refinement import Mark, Refinement, Start
 from asa.refinement import session as session_module
+from asa.refinement.energy import CONSTANTS, Problem, log_odds
+from asa.refinement.features import compute_features
 from asa.tasks import TASKS
 from asa.volume import Grid, Volume
 
@@ -115,6 +118,50 @@ def test_undo_and_redo_are_exact(head: Head, session: Refinement) -> None:
         pass
     assert (session.labels.tobytes(), session.posterior.tobytes()) == states[-1]  # type: ignore[union-attr]
     assert session.marks == tuple(marks)
+
+
+def test_a_small_bright_focus_is_not_taken_for_tissue() -> None:
+    rng = np.random.default_rng(0)
+    head, focus = distance_from((32, 36, 40), (64, 72, 80)) < 31, distance_from((32, 36, 24), (64, 72, 80)) < 3
+    image = np.where(head, 100 + rng.normal(0, 10, head.shape), 0) + 60 * focus
+    grid = Grid(head.shape, np.diag([1.0, 1, 1, 1])[[2, 1, 0, 3]])
+    labels = Volume(np.zeros(head.shape, np.uint8), grid)
+    session = Refinement(Start([Volume(image.astype(np.float32), grid)], labels, TASKS["wmh"]))
+    place = tuple(float(one) for one in grid.to_world((32, 36, 24)))
+    session.add(Mark("point", "WMH", "add", (place,)))  # type: ignore[arg-type]
+    assert dice(session.labels > 0, focus) > 0.8
+
+
+def test_earlier_marks_hold_a_later_one_back(head: Head) -> None:
+    """Between two marks that disagree lies a border, even in tissue that looks alike."""
+    labels = np.where(distance_from(CENTRE) < 7, 2, 0).astype(np.uint8)
+    start = replace(head.start, labels=head.start.labels.with_array(labels), posterior=None)
+    alone, held = Refinement(start), Refinement(start)
+    near, opposed = (20, 24, 24), head.mark((20, 24, 27), action="remove")
+    assert held.add(opposed).voxels == 0  # it is satisfied, and remembered
+    alone.add(head.mark(near))
+    held.add(head.mark(near))
+    assert not (held.labels.astype(bool) & ~alone.labels.astype(bool)).any()
+    assert np.count_nonzero(held.labels) < np.count_nonzero(alone.labels)
+
+
+def test_each_correction_leaves_less_to_be_changed(head: Head) -> None:
+    seeds = distance_from(MISSED) == 0
+    problem = Problem(
+        box=tuple(slice(0, size) for size in SHAPE),  # type: ignore[arg-type]
+        same=head.start.labels.array > 0,
+        agreed=seeds,
+        opposed=np.zeros(SHAPE, bool),
+        seeds=seeds,
+        against=np.zeros(SHAPE, bool),
+        prior=None,
+    )
+    features = compute_features(head.start.images, CONSTANTS.contrast)
+    odds = [log_odds(features, replace(problem, corrections=count), CONSTANTS) for count in (0, 1, 3, 5)]
+    np.testing.assert_array_equal(odds[0], odds[1])
+    for fewer, more in itertools.pairwise(odds[1:]):
+        assert more[seeds] == fewer[seeds]
+        assert (more < fewer)[features.shown & ~seeds].all()
 
 
 def test_the_result_depends_on_the_marks_alone(head: Head, session: Refinement) -> None:

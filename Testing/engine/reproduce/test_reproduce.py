@@ -43,8 +43,9 @@ def finish(plan, unit, scores=None):
 
 
 def scores_of(*dices, hd95=RIGHT, one_empty=0.0):
+    distances = {"hd95_mm": hd95, "hd95_pooled_mm": hd95 / 2}
     return {
-        f"case{n}": {r: {"dice": d, "hd95_mm": hd95, "one_empty": one_empty} for r in ("WT", "TC", "ET")}
+        f"case{n}": {r: {"dice": d, **distances, "one_empty": one_empty} for r in ("WT", "TC", "ET")}
         for n, d in enumerate(dices)
     }
 
@@ -65,7 +66,7 @@ def test_published_values_are_those_of_the_paper():
         "table3": (516.67, 562.54, 553.20, 16.29, 9.62, 8.15, 470.32, 18.40),
         "table4": (563.50, 540.76, 517.06, 22.72, 23.38, 72.49),
     }
-    for name, table in TABLES.items():
+    for name, table in ((name, TABLES[name]) for name in wanted):
         numbers = [v for row in table.rows for part in row.published for values in part for v in values]
         assert len(numbers) == wanted[name]
         grid = np.reshape(numbers, (6, -1))
@@ -93,6 +94,10 @@ def test_paper_budget_is_table_1():
     jigsaw = budgets.PAPER.pretrain_settings("jigsaw", "store", 0)
     assert jigsaw.optimisation(1000).lr == pytest.approx(1e-4)
     assert jigsaw.autoencoder().encoder.position == "sinusoid"
+    assert (jigsaw.optimiser, jigsaw.optimisation(1000).optimiser, pre.optimiser) == ("adam", "adam", "adamw")
+    # patience in passes over 12,000 scans, whatever the batch
+    assert [s.timing(12_000).validate_every for s in (pre, jigsaw)] == [125, 1500]
+    assert budgets.PAPER.mirror == "thw" and settings.augment.flip == "thw" and settings.augment.blur_p == 0.2
 
 
 @pytest.mark.parametrize("name", ["paper", "small"])
@@ -296,6 +301,7 @@ def test_tables_hold_ours_published_and_difference(tmp_path):
     ours = dict(filled.rows)["Ours"]
     assert ours[0].texts == ("85.00", "94.03", "−9.03")
     assert ours[3].texts == ("3.00", "3.61", "−0.61")
+    assert ours[6].texts == ("1.50", "3.61", "−2.11")  # pooled
     assert ours[0].best
     assert not dict(filled.rows)["UNETR"][0].best
     assert dict(filled.rows)["nnFormer"][0].texts == ("–", "91.46", "–")
@@ -303,7 +309,38 @@ def test_tables_hold_ours_published_and_difference(tmp_path):
     text = markdown(filled, plan.spending.stamp)
     assert "REHEARSAL, not a result" in text
     assert "| Ours | ours | **85.00** |" in text
-    assert "BraTS 2021; 2 test cases" in text
+    assert "BraTS 2021; 2 test cases (case0, case1)" in text
+    assert "## Ours against the others on BraTS 2021" in text
+    assert "| WT | Dice (%) | UNETR | +35.00 | 0.5000 | 0.5000 |" in text
+
+
+def test_further_seeds_are_further_rows_with_a_spread_and_paired_statistics(tmp_path):
+    plan = budgets.dataclasses.replace(plan_of(tmp_path), seeds=2)
+    names = [unit.name for unit in plan.units(["table2"])]
+    assert "rows/brats2021/asa+1" in names and "rows/brats2021/asa+2" not in names
+    one, other = (
+        plan.spending.finetune_settings(BASELINE, "tumour", "store", "", plan.seed, repeat) for repeat in (0, 1)
+    )
+    assert (one.optimisation.seed, other.optimisation.seed) == (plan.seed, plan.seed + 1)
+    assert one.split_seed == other.split_seed
+    for unit, dices in {"asa": (0.9, 0.8), "asa+1": (0.7, 0.6), "unetr": (0.5, 0.5)}.items():
+        finish(plan, f"rows/brats2021/{unit}", scores_of(*dices))
+    filled = fill(plan, TABLE2)
+    assert dict(filled.rows)["Ours"][0].texts == ("75.00 ± 14.14", "94.03", "−19.03")
+    assert filled.statistics[0].rows[0][:4] == ("WT", "Dice (%)", "UNETR", "+25.00")
+    assert "2 seeds per row" in filled.data[0]
+    with pytest.raises(InputError, match=r"No row is called 'asa\+x'"):
+        plan.digest("rows/brats2021/asa+x")
+
+
+def test_scores_of_an_earlier_version_have_no_pooled_distance(tmp_path):
+    plan = plan_of(tmp_path)
+    scores = scores_of(0.9)
+    for region in scores["case0"].values():
+        del region["hd95_pooled_mm"]
+    finish(plan, "rows/brats2021/asa", scores)
+    ours = dict(fill(plan, TABLE2).rows)["Ours"]
+    assert [one.texts[0] for one in ours[3:7:3]] == ["3.00", "–"]
 
 
 def test_pages_are_stamped_and_complete(tmp_path):
@@ -317,10 +354,18 @@ def test_pages_are_stamped_and_complete(tmp_path):
     assert "0.5 minutes" in page
 
 
+def test_rows_that_the_paper_does_not_have_are_not_compared_with_it(tmp_path):
+    plan = plan_of(tmp_path)
+    finish(plan, "rows/brats2021/resenc", scores_of(0.9))
+    filled = fill(plan, TABLES["yardstick"])
+    assert filled.rows[0][1][0].texts == ("90.00", "–", "–")
+    assert "pretraining/resenc" in [unit.name for unit in plan.units(["yardstick"])]
+
+
 def test_a_table_with_one_of_its_data_sets(tmp_path):
     plan = plan_of(tmp_path, data={"ibsr-tri": "heads"})
     filled = fill(plan, TABLE3)
-    assert len(filled.rows[0][1]) == len(filled.columns) == 8
+    assert len(filled.rows[0][1]) == len(filled.columns) == 12
     assert any("WMH: no data were given" in text for text in filled.data)
 
 

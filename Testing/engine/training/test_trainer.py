@@ -187,6 +187,25 @@ def test_best_is_kept_and_patience_ends_the_run(tmp_path):
     assert checkpoint.load(tmp_path / "checkpoints/best.safetensors")[1]["step"] == 4
 
 
+def test_patience_does_not_end_a_run_within_its_warm_up(tmp_path):
+    schedule = Schedule(log_every=1, checkpoint_every=1, validate_every=2, patience=2)
+    flat = {"schedule": schedule, "steps": 100, "validate": lambda _network: {"score": 1.0}}
+    trainer = make(tmp_path, warmup_steps=10, **flat)
+    assert trainer.fit() == "early" and trainer.step == 14
+
+
+def test_adam_resumes_as_if_it_had_not_stopped(tmp_path):
+    whole = make(tmp_path / "whole", optimiser="adam")
+    whole.fit()
+    stopped = make(tmp_path / "parts", optimiser="adam")
+    stopped.run.stop_path.touch()
+    assert stopped.fit() == "stopped"
+    again = make(tmp_path / "parts", optimiser="adam")
+    assert again.resume() and again.fit() == "finished"
+    assert isinstance(again.optimiser, torch.optim.Adam) and not isinstance(again.optimiser, torch.optim.AdamW)
+    assert torch.equal(again.objective.network.weight, whole.objective.network.weight)
+
+
 def test_a_run_that_ended_early_has_ended(tmp_path):
     schedule = Schedule(log_every=1, checkpoint_every=1, validate_every=2, patience=2)
     flat = {"schedule": schedule, "steps": 100, "validate": lambda _network: {"score": 1.0}}
@@ -385,3 +404,13 @@ def test_a_diverged_run_is_neither_exported_nor_resumed(tmp_path) -> None:
     assert not (tmp_path / "model").exists()
     with pytest.raises(ModelError, match="are not usable"):
         make(tmp_path / "run", describe={"size": 1}, steps=8).resume()
+
+
+def test_tensors_that_differ_are_named_with_both_shapes() -> None:
+    tensors = {"weight": torch.zeros(2, 3), "extra": torch.zeros(1)}
+    with pytest.raises(
+        ModelError,
+        match=r"3 tensors differ, weight \(\(2, 3\) there, \(1, 1\) here\), bias \(none there, \(1,\) here\), "
+        r"extra \(\(1,\) there, none here\)\.",
+    ):
+        checkpoint.load_weights(torch.nn.Linear(1, 1), tensors, "", "other.safetensors")

@@ -1,7 +1,7 @@
-"""nnFormer (Zhou et al., IEEE TIP 2023), implemented from the paper: attention in 3-D windows, U-shaped.
+"""nnFormer (Zhou et al., IEEE TIP 2023): attention in 3-D windows, U-shaped; as described there and as released.
 
-It has 37.52 million parameters (four channels); the published 37.6 include the two coarser heads of deep supervision,
-0.15 million, which predictions do not need.
+With four channels and four classes it has 37,606,726 parameters, and 37,754,190 with the two coarser heads of deep
+supervision.
 """
 
 from __future__ import annotations
@@ -46,6 +46,33 @@ def zones(grid: Sequence[int], window: int, shifts: Sequence[int]) -> Tensor:
     return window_partition(total[None, ..., None], window)[0, ..., 0]
 
 
+def relative_entries(window: int) -> Tensor:
+    """Entry of the table of position biases for each pair of voxels of a window, (window^3, window^3).
+
+    The released network counts a step along T as 3w - 1 and one along H as 2w - 1 entries, so that several offsets
+    share an entry and most of the (2w - 1)^3 entries are never used. Results were published with it, so it is kept.
+    """
+    axis = torch.arange(window)
+    place = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).flatten(1)
+    offset = place[:, :, None] - place[:, None, :] + window - 1
+    return offset[0] * (3 * window - 1) + offset[1] * (2 * window - 1) + offset[2]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: while training, a branch is left out for a share of the samples and the others are scaled."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> the same."""
+        if not self.training or not self.share:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.share
+        return x * kept.to(x.dtype) / (1 - self.share)
+
+
 class VolumeAttention(nn.Module):
     """Multi-head attention within windows of ``window``^3 voxels, with a learned relative position bias.
 
@@ -65,11 +92,7 @@ class VolumeAttention(nn.Module):
         self.project_in = nn.Linear(dim, (2 if skip else 3) * dim)
         self.project_out = nn.Linear(dim, dim)
         self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty((2 * window - 1) ** 3, heads), std=0.02))
-        axis = torch.arange(window)
-        place = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).flatten(1)
-        offset = place[:, :, None] - place[:, None, :] + window - 1
-        side = 2 * window - 1
-        self.register_buffer("offset", (offset[0] * side + offset[1]) * side + offset[2], persistent=False)
+        self.register_buffer("offset", relative_entries(window), persistent=False)
 
     def split(self, x: Tensor, shifts: Sequence[int], parts: int) -> Tensor:
         """(B, T, H, W, parts*C) -> (parts, B, windows*heads, S, C/heads)."""
@@ -98,21 +121,29 @@ class VolumeAttention(nn.Module):
 
 
 class VolumeBlock(nn.Module):
-    """Pre-norm attention and perceptron (ratio 4), each around a shortcut."""
+    """Pre-norm attention and perceptron (ratio 4), each around a shortcut.
 
-    def __init__(self, dim: int, heads: int, window: int, *, shifted: bool = False, skip: bool = False) -> None:
+    Args:
+        dim, heads, window, shifted, skip: as in :class:`VolumeAttention`.
+        drop_path: share of training samples for which a branch is left out.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, window: int, drop_path: float, *, shifted: bool = False, skip: bool = False
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.norm_source = nn.LayerNorm(dim) if skip else None
         self.attention = VolumeAttention(dim, heads, window, shifted=shifted, skip=skip)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        if source is not None and self.norm_source is not None:
-            source = self.norm_source(source)
-        x = x + self.attention(self.norm1(x), source)
-        y: Tensor = x + self.mlp(self.norm2(x))
+        """(B, T, H, W, C) -> the same; with ``source``, skip attention, whose shortcut is the sum of both."""
+        if source is None:
+            x = x + self.drop_path(self.attention(self.norm1(x)))
+        else:
+            x = x + source + self.drop_path(self.attention(self.norm1(x), self.norm1(source)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return y
 
 
@@ -136,14 +167,15 @@ def convolution(inputs: int, outputs: int, stride: int) -> ChannelsLast:
 class NNFormer(nn.Module):
     """Convolutional embedding by 4, four stages of windowed attention, three decoder stages with skip attention.
 
-    The logits are those at full resolution; the coarser heads of the publication's deep supervision are left out.
-
     Args:
         in_channels: channels of the image.
         classes: channels of the logits.
         embedding: width of the first stage; it doubles from stage to stage.
         heads: of the four stages.
-        windows: of the four stages.
+        decoder_heads: of the three decoder stages, from the finest to the coarsest.
+        windows: of the four stages; the decoder's are those of the first three.
+        drop_path: stochastic depth of the last block of the encoder and of the decoder; it grows linearly to there.
+        deep_supervision: also heads at 1/2 and 1/4 of the resolution, used while training.
     """
 
     def __init__(
@@ -153,7 +185,10 @@ class NNFormer(nn.Module):
         *,
         embedding: int = 96,
         heads: Sequence[int] = (3, 6, 12, 24),
+        decoder_heads: Sequence[int] = (6, 12, 24),
         windows: Sequence[int] = (4, 4, 8, 4),
+        drop_path: float = 0.2,
+        deep_supervision: bool = True,
     ) -> None:
         super().__init__()
         widths = [embedding * 2**stage for stage in range(len(heads))]
@@ -162,31 +197,57 @@ class NNFormer(nn.Module):
             convolution(in_channels, half, 2), nn.GELU(), nn.LayerNorm(half),
             convolution(half, half, 1), nn.GELU(), nn.LayerNorm(half),
             convolution(half, embedding, 2), nn.GELU(), nn.LayerNorm(embedding),
-            convolution(embedding, embedding, 1),
+            convolution(embedding, embedding, 1), nn.LayerNorm(embedding),
         )  # fmt: skip
-        levels = list(zip(widths, heads, windows, strict=True))
+        drops = pairs(rising(drop_path, 2 * len(heads)))
         self.stages = nn.ModuleList(
-            nn.Sequential(VolumeBlock(*level), VolumeBlock(*level, shifted=True)) for level in levels
+            nn.Sequential(VolumeBlock(*level, first), VolumeBlock(*level, second, shifted=True))
+            for level, (first, second) in zip(zip(widths, heads, windows, strict=True), drops, strict=True)
         )
         steps = list(itertools.pairwise(widths))
-        self.downs = nn.ModuleList(nn.Sequential(nn.LayerNorm(a), convolution(a, b, 2)) for a, b in steps)
+        self.downs = nn.ModuleList(nn.Sequential(nn.GELU(), nn.LayerNorm(a), convolution(a, b, 2)) for a, b in steps)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(b), ChannelsLast(nn.ConvTranspose3d(b, a, 2, stride=2)))
             for a, b in reversed(steps)
         )
-        self.skips = nn.ModuleList(VolumeBlock(*level, skip=True) for level in reversed(levels[:-1]))
-        self.blocks = nn.ModuleList(VolumeBlock(*level, shifted=True) for level in reversed(levels[:-1]))
-        self.norm = nn.LayerNorm(embedding)
-        self.head = ChannelsLast(nn.ConvTranspose3d(embedding, classes, 4, stride=4))
+        drops = pairs(rising(drop_path, 2 * len(steps)))
+        levels = list(zip(widths[:-1], decoder_heads, windows[:-1], strict=True))[::-1]  # the coarsest comes first
+        self.skips, self.blocks = nn.ModuleList(), nn.ModuleList()
+        for level, (first, second) in zip(levels, drops, strict=True):
+            self.skips.append(VolumeBlock(*level, first, skip=True))
+            self.blocks.append(VolumeBlock(*level, second, shifted=True))
+        self.heads = nn.ModuleList(
+            ChannelsLast(nn.ConvTranspose3d(width, classes, 4, stride=4))
+            for width in (widths[:-1] if deep_supervision else widths[:1])
+        )
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits (B, classes, T, H, W) of an image (B, C, T, H, W) whose sides are multiples of 32."""
-        x = self.stages[0](self.embed(image.movedim(1, -1)))
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return logits (B, classes, T, H, W) of an image (B, C, T, H, W) whose sides are multiples of 32.
+
+        While training, those at 1/2 and 1/4 of the resolution follow.
+        """
+        x = self.embed(image.movedim(1, -1))
         sources = []
-        for down, stage in zip(self.downs, list(self.stages)[1:], strict=True):
-            sources.append(x)
-            x = stage(down(x))
+        for number, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            x = stage(x)
+            sources.append(norm(x))
+            if number < len(self.downs):
+                x = self.downs[number](x)
+        x = sources.pop()
+        found = []
         for up, skip, block in zip(self.ups, self.skips, self.blocks, strict=True):
             x = block(skip(up(x), sources.pop()))
-        logits: Tensor = self.head(self.norm(x)).movedim(-1, 1).contiguous()
-        return logits
+            found.append(x)
+        shown = self.heads if self.training else self.heads[:1]
+        return [head(x).movedim(-1, 1).contiguous() for head, x in zip(shown, reversed(found), strict=False)]
+
+
+def rising(largest: float, count: int) -> list[float]:
+    """Stochastic depth of each of ``count`` blocks: from 0 in equal steps to ``largest``."""
+    return [largest * number / (count - 1) for number in range(count)]
+
+
+def pairs(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Each stage's two values out of those of all blocks."""
+    return list(zip(values[::2], values[1::2], strict=True))

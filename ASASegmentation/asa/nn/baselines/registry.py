@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from asa.errors import DependencyError, InputError, install_command
 from asa.nn.baselines.nnformer import NNFormer
+from asa.nn.baselines.resenc import ResEncUNet, blocks_of, stage_widths
 from asa.nn.baselines.transbts import TransBTS
-from asa.nn.config import EncoderConfig, SegmenterConfig, segmenter_preset
+from asa.nn.config import EncoderConfig, Layout, SegmenterConfig, segmenter_preset
 from asa.nn.encoder import Origin
 from asa.nn.hybrid import build_segmenter
 from asa.nn.position import Grid3, Scheme
@@ -34,6 +35,7 @@ class NetworkSpec:
         size: ``paper``: as published; ``small``: shrunken, to rehearse on a CPU; ``starter``: ASA's CPU preset.
         frame: patch grid of the brain frame (ASA only).
         position: position encoding (ASA only).
+        layout: convolutions of ASA's preset ``paper``; see :class:`asa.nn.SegmenterConfig`.
     """
 
     name: str
@@ -43,6 +45,7 @@ class NetworkSpec:
     size: Size = "paper"
     frame: Grid3 = (16, 16, 16)
     position: Scheme = "symmetric"
+    layout: Layout = "released"
 
     def to_dict(self) -> dict[str, Any]:
         """For checkpoints and run.yaml."""
@@ -52,11 +55,13 @@ class NetworkSpec:
     def from_dict(values: dict[str, Any]) -> NetworkSpec:
         """Inverse of :meth:`to_dict`; lists, as JSON gives them, become tuples.
 
+        Earlier versions recorded no layout: theirs was ``own``.
+
         Raises:
             TypeError: a key that this version does not know.
         """
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return NetworkSpec(**plain)
+        return NetworkSpec(**{"layout": "own", **plain})
 
 
 class PlainNetwork(nn.Module):
@@ -71,8 +76,13 @@ class PlainNetwork(nn.Module):
         return self.forward_deep(image, origin)[0]
 
     def forward_deep(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
-        """Logits to be supervised, finest first; DynUNet gives several while training, all at full resolution."""
-        logits: Tensor = self.body(image)
+        """Logits to be supervised, finest first; nnFormer, DynUNet and ResEncUNet give several while training.
+
+        Those of DynUNet are all at full resolution.
+        """
+        logits: Tensor | list[Tensor] = self.body(image)
+        if isinstance(logits, list):
+            return logits
         return list(logits.unbind(1)) if logits.ndim == image.ndim + 1 else [logits]
 
 
@@ -104,6 +114,7 @@ def asa_config(spec: NetworkSpec) -> SegmenterConfig:
             classes=spec.classes,
             frame=spec.frame,
             position=spec.position,
+            layout=spec.layout,
         )
     encoder = EncoderConfig(
         spec.frame, spec.in_channels, dim=48, depth=4, heads=4, window=32, mlp_ratio=2.0, position=spec.position
@@ -121,8 +132,8 @@ def nnformer(spec: NetworkSpec) -> PlainNetwork:
     """nnFormer."""
     if spec.size == "paper":
         return PlainNetwork(NNFormer(spec.in_channels, spec.classes))
-    shrunken = NNFormer(spec.in_channels, spec.classes, embedding=24, heads=(1, 2, 4, 8), windows=(4, 4, 4, 4))
-    return PlainNetwork(shrunken)
+    sizes: dict[str, Any] = {"embedding": 24, "heads": (1, 2, 4, 8), "decoder_heads": (2, 4, 8)}
+    return PlainNetwork(NNFormer(spec.in_channels, spec.classes, **sizes, windows=(4, 4, 4, 4)))
 
 
 def transbts(spec: NetworkSpec) -> PlainNetwork:
@@ -188,6 +199,13 @@ def dynunet(spec: NetworkSpec) -> PlainNetwork:
     )
 
 
+def resenc(spec: NetworkSpec) -> PlainNetwork:
+    """Residual-encoder U-Net, size L of nnU-Net."""
+    base = 32 if spec.size == "paper" else 4
+    widths = stage_widths(base, spec.crop)
+    return PlainNetwork(ResEncUNet(spec.in_channels, spec.classes, widths, blocks_of(base)))
+
+
 def segresnet(spec: NetworkSpec) -> PlainNetwork:
     """SegResNet (Myronenko, BrainLes 2018) without its auto-encoder branch, from MONAI."""
     return monai_network(
@@ -207,6 +225,7 @@ NETWORKS: dict[str, Callable[[NetworkSpec], Network]] = {
     "transbts": transbts,
     "swinunetr": swinunetr,
     "dynunet": dynunet,
+    "resenc": resenc,
     "segresnet": segresnet,
 }
 

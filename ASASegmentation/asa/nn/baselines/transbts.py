@@ -1,8 +1,8 @@
-"""TransBTS (Wang et al., MICCAI 2021), implemented from the paper: a transformer within a CNN.
+"""TransBTS (Wang et al., MICCAI 2021): a transformer within a CNN; as described there and as released.
 
-It has 32.72 of the published 32.99 million parameters (four channels, 128^3). The other 0.26 million are counted there
-and have no effect: a linear patch embedding (512 x 512) that the convolution replaced, and a last LayerNorm, behind
-what the decoder reads.
+With four channels, four classes and crops of 128^3 it has 32,723,908 parameters. The release counts 263,680 more that
+have no effect: a linear patch embedding (512 x 512) that the convolution replaced, and a LayerNorm behind what the
+decoder reads.
 """
 
 from __future__ import annotations
@@ -19,23 +19,36 @@ GROUPS = 8
 STRIDE = 8  # voxels of a token
 
 
-class ResidualUnit(nn.Module):
-    """Pre-activation residual block: two times normalisation, ReLU, 3x3x3 convolution."""
+class EncoderUnit(nn.Module):
+    """Pre-activation residual block: two times group normalisation, ReLU, 3x3x3 convolution."""
 
-    def __init__(self, channels: int, *, batch_norm: bool = False) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-
-        def norm() -> nn.Module:
-            return nn.BatchNorm3d(channels) if batch_norm else nn.GroupNorm(GROUPS, channels)
-
         self.body = nn.Sequential(
-            norm(),
+            nn.GroupNorm(GROUPS, channels),
             nn.ReLU(),
             nn.Conv3d(channels, channels, 3, padding=1),
-            norm(),
+            nn.GroupNorm(GROUPS, channels),
             nn.ReLU(),
             nn.Conv3d(channels, channels, 3, padding=1),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.body(x)
+        return y
+
+
+def conv_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
+    """3x3x3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(nn.Conv3d(inputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.ReLU())
+
+
+class DecoderUnit(nn.Module):
+    """Post-activation residual block: two times 3x3x3 convolution, batch normalisation, ReLU; then the shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv_norm_relu(channels, channels), conv_norm_relu(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.body(x)
@@ -50,7 +63,8 @@ class GlobalLayer(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.proj = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout))
+        # twice, as released: once in the attention and once around it
+        self.proj = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout), nn.Dropout(dropout))
         self.mlp = nn.Sequential(
             nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim), nn.Dropout(dropout)
         )
@@ -72,7 +86,7 @@ class UpUnit(nn.Module):
         self.narrow = nn.Conv3d(inputs, outputs, 1)
         self.up = nn.ConvTranspose3d(outputs, outputs, 2, stride=2)
         self.join = nn.Conv3d(2 * outputs, outputs, 1)
-        self.block = ResidualUnit(outputs, batch_norm=True)
+        self.block = DecoderUnit(outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         y: Tensor = self.block(self.join(torch.cat((skip, self.up(self.narrow(x))), dim=1)))
@@ -111,22 +125,16 @@ class TransBTS(nn.Module):
         self.grid = tuple(side // STRIDE for side in crop)
         self.stem = nn.Sequential(nn.Conv3d(in_channels, width, 3, padding=1), nn.Dropout3d(0.2))
         self.stages = nn.ModuleList(
-            nn.Sequential(*(ResidualUnit(channels) for _ in range(count)))
+            nn.Sequential(*(EncoderUnit(channels) for _ in range(count)))
             for channels, count in zip(widths, (1, 2, 2, 4), strict=True)
         )
         self.downs = nn.ModuleList(nn.Conv3d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths))
         self.embed = nn.Sequential(nn.BatchNorm3d(deepest), nn.ReLU(), nn.Conv3d(deepest, dim, 3, padding=1))
         tokens = self.grid[0] * self.grid[1] * self.grid[2]
-        self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, dim), std=0.02))
+        self.position = nn.Parameter(torch.zeros(1, tokens, dim))
         self.layers = nn.Sequential(nn.Dropout(0.1), *(GlobalLayer(dim, heads, hidden, 0.1) for _ in range(layers)))
         self.reduce = nn.Sequential(
-            nn.Conv3d(dim, deepest, 3, padding=1),
-            nn.BatchNorm3d(deepest),
-            nn.ReLU(),
-            nn.Conv3d(deepest, deepest, 3, padding=1),
-            nn.BatchNorm3d(deepest),
-            nn.ReLU(),
-            ResidualUnit(deepest, batch_norm=True),
+            conv_norm_relu(dim, deepest), conv_norm_relu(deepest, deepest), DecoderUnit(deepest)
         )
         self.ups = nn.ModuleList(UpUnit(b, a) for a, b in reversed(list(itertools.pairwise(widths))))
         self.head = nn.Conv3d(width, classes, 1)

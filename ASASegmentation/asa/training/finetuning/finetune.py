@@ -45,6 +45,7 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
     store = CaseStore.open(Path(settings.store))
     parts = choose_split(settings, store)
     task = TASKS[store.dataset.task]
+    settings = keep_layout(settings, folder)
     settings, note = fitted(settings, store, folder, world)
     if any(c > n or c % PATCH for c, n in zip(settings.crop, store.shape, strict=True)):
         raise InputError(f"Crop {settings.crop} does not fit cases of {store.shape} voxels in patches of {PATCH}.")
@@ -82,6 +83,12 @@ def finetune(settings: FinetuneSettings, folder: Path, world: World) -> str:
         run.event("calibration", **{key: value for key, value in found.items() if key != "cases"})
         trainer.heartbeat(outcome)
     return outcome
+
+
+def keep_layout(settings: FinetuneSettings, folder: Path) -> FinetuneSettings:
+    """Return the settings with the layout of a run that is resumed; runs of earlier versions name none: ``own``."""
+    begun = Run(folder).describe()["settings"] if (folder / DESCRIPTION).is_file() else {"layout": settings.layout}
+    return settings.model_copy(update={"layout": begun.get("layout", "own")})
 
 
 def fitted(settings: FinetuneSettings, store: CaseStore, folder: Path, world: World) -> tuple[FinetuneSettings, str]:

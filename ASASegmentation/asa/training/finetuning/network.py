@@ -13,6 +13,7 @@ from asa.nn.baselines import Network, NetworkSpec, asa_config, build_network
 from asa.nn.position import Grid3
 from asa.tasks import TASKS
 from asa.training import checkpoint
+from asa.training.finetuning.residual import RESIDUAL, pretrained_unet
 from asa.training.finetuning.settings import FinetuneSettings
 from asa.training.finetuning.whole_volume import PATCH
 from asa.training.pretraining.pretrained import Pretrained
@@ -27,7 +28,7 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
         DependencyError: an optional package is missing.
     """
     of_encoder = {
-        "init": bool(settings.init),
+        "init": bool(settings.init) and settings.network != RESIDUAL,
         "freeze_encoder": settings.freeze_encoder,
         "freeze_blocks": settings.freeze_blocks > 0,
         "layer_decay": settings.layer_decay < 1,
@@ -36,7 +37,10 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
         raise InputError(
             f"{' and '.join(asked)} need the ASA encoder, which network '{settings.network}' does not have."
         )
-    network = pretrained_network(spec, Path(settings.init)) if settings.init else build_network(spec)
+    if settings.init and settings.network == RESIDUAL:
+        network: Network = pretrained_unet(spec, Path(settings.init))
+    else:
+        network = pretrained_network(spec, Path(settings.init)) if settings.init else build_network(spec)
     if not isinstance(network, Segmenter):
         return network, spec.frame, spec.to_dict()
     frame = network.config.encoder.frame
@@ -51,10 +55,11 @@ def make_network(settings: FinetuneSettings, spec: NetworkSpec) -> tuple[Network
 def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
     """Return the segmenter around a pre-trained encoder, whose sizes, frame and position codes it takes over.
 
-    The patch embedding of the one channel seen in pre-training is inflated for several.
+    The patch embedding of the one channel seen in pre-training is inflated for several; one of as many channels as
+    the cases have is taken as it is.
 
     Raises:
-        ModelError: the encoder is damaged, or too shallow or too coarse for the segmenter.
+        ModelError: the encoder is damaged, too shallow or too coarse for the segmenter, or of other channels.
     """
     known, weights = Pretrained.open(source).encoder()
     encoder = dataclasses.replace(known, in_channels=spec.in_channels)
@@ -64,9 +69,15 @@ def pretrained_network(spec: NetworkSpec, source: Path) -> Segmenter:
             f"The encoder of {source} has {encoder.depth} blocks on patches of {encoder.patch}; a segmenter of size "
             f"'{spec.size}' needs {max(config.taps)} blocks or more on patches of {PATCH}."
         )
+    if known.in_channels not in (1, spec.in_channels):
+        raise ModelError(
+            f"The encoder of {source} was trained on {known.in_channels} modalities, the cases have "
+            f"{spec.in_channels}; use one of a single modality, or cases with the same ones."
+        )
     network = build_segmenter(config)
-    inflated = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], spec.in_channels)}
-    checkpoint.load_weights(network.encoder, inflated, "", str(source))
+    if known.in_channels == 1:
+        weights = {**weights, "embed.weight": inflate_channels(weights["embed.weight"], spec.in_channels)}
+    checkpoint.load_weights(network.encoder, weights, "", str(source))
     return network
 
 
@@ -103,4 +114,6 @@ def network_spec(settings: FinetuneSettings, store: CaseStore) -> NetworkSpec:
     outputs = len(task.regions) if settings.output == "regions" else 1 + max(label.value for label in task.labels)
     whole = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)
     channels = len(store.modalities)
-    return NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size, whole, settings.position)
+    return NetworkSpec(
+        settings.network, channels, outputs, settings.crop, settings.size, whole, settings.position, settings.layout
+    )

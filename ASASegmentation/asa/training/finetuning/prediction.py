@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,18 +88,20 @@ class Tuned:
         return self.settings.output == "regions"
 
     @torch.inference_mode()
-    def posterior(self, image: npt.NDArray[Any], *, tta: bool = False) -> Posterior:
+    def posterior(self, image: npt.NDArray[Any], *, mirror: str = "") -> Posterior:
         """Return the probabilities (K, T, H, W) of a stored image (C, T, H, W).
 
-        ``tta``: test-time augmentation (left-right flip), the mean with the mirrored image's mirrored posterior.
+        ``mirror``: test-time augmentation: the mean over mirror images along every combination of these axes of
+        ``thw``, each mirrored back.
 
         Raises:
             ModelError: a probability is not a finite number.
         """
         picture = torch.from_numpy(image.astype(np.float32))
-        found = self._once(picture)
-        if tta:
-            found = (found + self._once(picture.flip(-1)).flip(-1)) / 2
+        found = torch.zeros(())
+        turns = combinations(mirror)
+        for axes in turns:
+            found = found + self._once(picture.flip(axes)).flip(axes) / len(turns)
         if not bool(torch.isfinite(found).all()):
             raise ModelError(f"The network of {self.run} computed values that are not finite numbers; train it again.")
         return temper(found.numpy(), self.temperature, by_region=self.by_region)
@@ -106,6 +109,24 @@ class Tuned:
     def _once(self, picture: Tensor) -> Tensor:
         s = self.settings
         return predict(self.network, picture, s.crop, self.frame, activation(s.output), self.device, s.overlap)
+
+
+def combinations(mirror: str) -> list[list[int]]:
+    """Every combination of axes among those named in ``mirror``, as dimensions of an array (..., T, H, W)."""
+    axes = ["thw".index(name) - 3 for name in mirror]
+    return [list(chosen) for count in range(len(axes) + 1) for chosen in itertools.combinations(axes, count)]
+
+
+def mirror_axes(text: str) -> str:
+    """Return axes of ``thw`` as an option names them; ``none`` for no axis.
+
+    Raises:
+        InputError: a letter that names no axis, or one twice.
+    """
+    axes = "" if text == "none" else text
+    if set(axes) - set("thw") or len(set(axes)) != len(axes):
+        raise InputError(f"Mirroring takes none, w (left-right) or several axes of thw, each once; not '{text}'.")
+    return axes
 
 
 def rebuild(description: dict[str, Any]) -> tuple[Network, Grid3]:
@@ -124,7 +145,7 @@ def predict_cases(
     *,
     store: Path | None = None,
     part: str = "test",
-    tta: bool = False,
+    mirror: str = "",
     progress: Callable[[int, int, str], None] = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
@@ -159,14 +180,14 @@ def predict_cases(
     calibration, written = Calibration(task, by_region), []
     for done, (number, name) in enumerate(zip(opened.numbers(names), names, strict=True), start=1):
         image, labels = opened.read(number)
-        posterior: Posterior = np.mean([m.posterior(image, tta=tta) for m in members], axis=0, dtype=np.float32)
+        posterior: Posterior = np.mean([m.posterior(image, mirror=mirror) for m in members], axis=0, dtype=np.float32)
         calibration.add(name, posterior, labels)
         written.append(output / f"{name}.nii.gz")
         write_labels(written[-1], posterior, opened, number, task, by_region=by_region)
         outputs[written[-1].name] = sha256(written[-1])
         progress(done, len(names), name)
     temperatures = [member.temperature for member in members]
-    about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "tta": tta}
+    about = {**calibration.to_json(sum(temperatures) / len(members)), "members": len(members), "mirror": mirror}
     about |= {"trained_on": known, "outputs": outputs}
     write_json(output / DESCRIPTION, about)
     return written

@@ -9,6 +9,7 @@ from pydantic import Field
 from asa.data.augment import (
     AugmentSettings,
 )
+from asa.nn.config import Layout
 from asa.nn.position import Scheme
 from asa.training.finetuning.crops import CropSettings
 from asa.training.finetuning.whole_volume import WindowSettings
@@ -26,10 +27,16 @@ class FinetuneSettings(Settings):
     folds: int = Field(0, ge=0, description="k of a k-fold cross-validation; 0 makes one split")
     fold: int = Field(0, ge=0, description="fold to use, from 0")
     split_seed: int = Field(0, ge=0, description="seed of the split")
-    network: str = Field("asa", description="network: asa, unetr, nnformer, transbts, ...")
+    network: str = Field("asa", description="network: asa, unetr, nnformer, transbts, resenc, ...")
     size: Literal["paper", "starter", "small"] = Field("paper", description="starter: for two CPU cores (asa only)")
     position: Scheme = Field("symmetric", description="position encoding of asa; a pre-trained encoder brings its own")
-    init: PathStr = Field("", description="pre-training run or checkpoint whose encoder initialises the run (asa only)")
+    layout: Layout = Field(
+        "released",
+        description="convolutions of asa's size paper: as in the authors' release, or spread over the levels (own)",
+    )
+    init: PathStr = Field(
+        "", description="pre-training run or checkpoint whose encoder initialises the run (asa, resenc)"
+    )
     freeze_encoder: bool = Field(False, description="train everything but the encoder")
     freeze_blocks: int = Field(0, ge=0, description="number of encoder blocks, from the first on, that are frozen")
     layer_decay: float = Field(

@@ -39,7 +39,7 @@ from asa.training.settings import Optimisation, Schedule, Settings
 
 PROBE = 64  # voxels: the longest side of the crop that is measured
 PICTURE_BYTES, EVENT_BYTES = 400_000, 900  # of a preview; of an event in events.jsonl and for TensorBoard
-OPTIMISER_COPIES = {"adamw": 2, "sgd": 1}
+OPTIMISER_COPIES = {"adamw": 2, "adam": 2, "sgd": 1}
 CUDA_BYTES = 500_000_000  # of CUDA itself, before the first tensor
 FRAGMENTS = 1.1  # what CUDA's allocator takes for what it is asked for
 # Peak of a step on the CPU, in addition to what the forward pass keeps: steps of the starter presets took 2.4 to 2.5

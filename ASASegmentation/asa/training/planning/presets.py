@@ -11,6 +11,19 @@ from asa.training.settings import Settings
 
 KINDS: dict[str, type[Settings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
 
+# Intensities and mirroring as the released code augments them; rotation, scaling and gamma are the defaults.
+RELEASED_AUGMENTATION: dict[str, Any] = {
+    "flip": "thw",
+    "inverted_gamma_p": 0.1,
+    "brightness_p": 0.15,
+    "contrast_p": 0.15,
+    "noise": 0.1**0.5,
+    "noise_p": 0.1,
+    "blur_p": 0.2,
+    "low_resolution_p": 0.25,
+    "channel_p": 0.5,
+}
+
 # What differs from the published settings, which are the defaults.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "pretrain": {
@@ -51,7 +64,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             },
             "schedule": {"log_every": 10, "checkpoint_every": 100, "validate_every": 250},
         },
-        "paper": {},
+        "paper": {"augment": RELEASED_AUGMENTATION},
     },
 }
 

@@ -14,6 +14,7 @@ from asa.data.scan_store import ScanStore, read_scan_split, split_by_subject
 from asa.errors import InputError
 from asa.geometry import FRAME
 from asa.nn import MaskedAutoencoder, patchify
+from asa.nn.baselines.resenc import MaskedUNet
 from asa.pretext import Reconstruction, make_objective
 from asa.pretext.objectives import CONTEXT, ContextPrediction
 from asa.runs.folder import Run
@@ -76,7 +77,7 @@ def pretrain(settings: PretrainSettings, folder: Path, world: World) -> str:
         objective,
         samples,
         settings.optimisation(len(train)),
-        settings.schedule,
+        settings.timing(len(train)),
         run,
         world,
         describe=describe(settings.method, config, settings.options(), settings.crop),
@@ -110,7 +111,7 @@ def typical_head(source: StoredScans, patch: int) -> Tensor:
     return patchify(mean.float()[None, None], patch)[0].view(t, h, w, -1)
 
 
-def start_from(network: MaskedAutoencoder, source: Path) -> int:
+def start_from(network: MaskedAutoencoder | MaskedUNet, source: Path) -> int:
     """Take over the weights of another pre-training run whose shapes fit; returns how many.
 
     A decoder that learned whole heads does not predict differences to the mean one: its last layer starts at 0 then.

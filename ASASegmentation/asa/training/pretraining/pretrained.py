@@ -92,7 +92,13 @@ class Pretrained:
         return objective.eval()
 
     def encoder(self) -> tuple[EncoderConfig, dict[str, Tensor]]:
-        """Architecture and weights of the encoder, whatever the objective was: what fine-tuning starts from."""
+        """Architecture and weights of the encoder, whatever the objective was: what fine-tuning starts from.
+
+        Raises:
+            ModelError: it is no ASA encoder but that of a residual-encoder U-Net.
+        """
+        if self.method == "resenc":
+            raise ModelError(f"{self.source} is the encoder of a residual-encoder U-Net; set network: resenc.")
         prefix = "encoder."
         return self.config.encoder, {
             name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)

@@ -52,7 +52,8 @@ class PretrainSettings(Settings):
     base_lr: float = Field(1.5e-4, gt=0, description="learning rate at a global batch of 256; scales with the batch")
     batch: int = Field(96, gt=0, description="global batch size, on all devices together", json_schema_extra=SAMPLES)
     micro_batch: int = Field(4, gt=0, description="scans per device and pass; gradients accumulate")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="decay of AdamW's two moving averages")
+    optimiser: Literal["adamw", "adam"] = Field("adamw", description="AdamW, or Adam")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="decay of the optimiser's two moving averages")
     schedule_shape: Literal["cosine", "trapezoid"] = Field("cosine", description="decay of the learning rate")
     fall: float = Field(0.3, gt=0, le=1, description="share of the steps in which a trapezoid schedule decays")
     weight_decay: float = Field(0.05, ge=0, description="not applied to biases and norms")
@@ -63,6 +64,9 @@ class PretrainSettings(Settings):
     sharding: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: for encoders too large for one device")
     preview_every: int = Field(500, ge=0, description="interval of previews; 0: none", json_schema_extra=STEPS)
     seed: int = Field(0, ge=0, le=1_000_000, description="seed of weights, order, crops and masks")
+    validate_epochs: float = Field(
+        0, ge=0, description="passes between validations, whatever the batch; 0: schedule.validate_every"
+    )
     schedule: Schedule = Schedule(checkpoint_every=100, validate_every=125, patience=20)
 
     def autoencoder(self) -> AutoencoderConfig:
@@ -76,7 +80,7 @@ class PretrainSettings(Settings):
         try:
             encoder = dataclasses.replace(preset.encoder, **changes)
             return AutoencoderConfig(encoder, dataclasses.replace(preset.decoder, **self.decoder))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"Invalid network sizes: {error}") from error
 
     def options(self) -> ReconstructionOptions:
@@ -95,6 +99,7 @@ class PretrainSettings(Settings):
         """Optimiser and schedule in steps for ``scans`` training scans."""
         steps = max(1, math.ceil(self.epochs * scans / self.batch))
         return Optimisation(
+            optimiser=self.optimiser,
             lr=self.base_lr * self.batch / 256,
             betas=self.betas,
             weight_decay=self.weight_decay,
@@ -109,3 +114,10 @@ class PretrainSettings(Settings):
             fall=self.fall,
             seed=self.seed,
         )
+
+    def timing(self, scans: int) -> Schedule:
+        """Schedule in steps for ``scans`` training scans; patience then counts passes of the run's own length."""
+        if not self.validate_epochs:
+            return self.schedule
+        every = max(1, round(self.validate_epochs * scans / self.batch))
+        return self.schedule.model_copy(update={"validate_every": every})

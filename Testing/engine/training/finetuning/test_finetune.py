@@ -14,6 +14,7 @@ import yaml
 from Testing.engine.labelled_files import tumour_head
 
 from asa.cli import build, main
+from asa.data.augment import AugmentSettings
 from asa.data.case_store import CaseStore, prepare_cases
 from asa.data.datasets import DATASETS
 from asa.errors import InputError, ModelError, ResourceError
@@ -21,11 +22,11 @@ from asa.models import load_network, open_model
 from asa.nn import AutoencoderConfig, DecoderConfig, EncoderConfig, inflate_channels
 from asa.nn.baselines import NetworkSpec
 from asa.pretext import ReconstructionOptions, make_objective
-from asa.runs.folder import read_events
+from asa.runs.folder import Run, read_events
 from asa.tasks import TASKS
 from asa.training import checkpoint
 from asa.training.finetuning.crops import LabelledCrops
-from asa.training.finetuning.finetune import finetune, fitted
+from asa.training.finetuning.finetune import finetune, fitted, keep_layout
 from asa.training.finetuning.memory import candidates, choose_fitting
 from asa.training.finetuning.network import layer_scale, make_network
 from asa.training.finetuning.objective import SegmentationObjective
@@ -36,6 +37,7 @@ from asa.training.finetuning.whole_volume import predict
 from asa.training.model_facts import finetuned_facts
 from asa.training.optimiser import make_optimiser
 from asa.training.parallel.distributed import World
+from asa.training.planning.presets import preset
 from asa.training.pretraining.pretrained import describe
 from asa.training.region_loss import region_deep_supervision, region_masks
 from asa.training.settings import read_settings
@@ -381,12 +383,21 @@ def test_commands(heads, tmp_path, capsys):
     assert len(json.loads((store / "split.json").read_text())["folds"][0]["train"]) == 4
 
 
+def test_a_run_of_an_earlier_version_keeps_its_layout(tmp_path):
+    settings = FinetuneSettings(store="brats")
+    assert keep_layout(settings, tmp_path / "new").layout == "released"
+    for recorded, layout in (({}, "own"), ({"layout": "released"}, "released"), ({"layout": "own"}, "own")):
+        Run.create(tmp_path / f"{layout}{len(recorded)}", "finetuning", recorded, {})
+        assert keep_layout(settings, tmp_path / f"{layout}{len(recorded)}").layout == layout
+
+
 def test_the_published_configuration_is_the_default(repository):
     import yaml
     from Testing.repository.test_house_rules import REPOSITORY
 
     path = REPOSITORY / "Resources" / "Configs" / "finetune_paper.yaml"
-    written, default = read_settings(path, FinetuneSettings), FinetuneSettings(store="brats")
-    written.foreground = default.foreground
-    assert written == default
+    written, published = read_settings(path, FinetuneSettings), preset("finetune", "paper", store="brats")
+    written.foreground = published.foreground
+    assert written == published
+    assert published.model_copy(update={"augment": AugmentSettings()}) == FinetuneSettings(store="brats")
     assert yaml.safe_load(path.read_text())["optimisation"]["steps"] == 1000 * 250

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from Testing.engine.labelled_files import tumour_head
 
 from asa.cli import main
 from asa.data.case_store import prepare_cases
 from asa.data.datasets import DATASETS
+from asa.errors import InputError
 from asa.metrics.overlap import dice
+from asa.training.finetuning.prediction import Tuned, combinations, mirror_axes
 from asa.volume import read_volume
 
 LEARNT = 0.5  # Dice that no prediction on another grid, or mirrored, reaches
@@ -77,6 +81,21 @@ def test_held_out_cases_are_predicted_on_their_own_grids_and_scored(heads, runs,
         found.append(dice(mine.array > 0, manual.array > 0))
     assert min(found) > LEARNT
     assert summary["systems"]["ASA"]["WT"]["dice"]["mean"] == pytest.approx(sum(found) / len(found))
+
+
+def test_mirror_images_along_every_axis_are_averaged(runs):
+    tuned = Tuned.open(runs / "classes", torch.device("cpu"))
+    image = np.random.default_rng(0).normal(size=(4, 32, 32, 32)).astype(np.float32)
+    found = tuned.posterior(image, mirror="thw")
+    for axis in (-3, -2, -1):  # the mean over all eight is that of the mirrored image, mirrored
+        mirrored = tuned.posterior(np.flip(image, axis).copy(), mirror="thw")
+        assert np.allclose(np.flip(mirrored, axis), found, atol=1e-5)
+    assert not np.allclose(tuned.posterior(image), found, atol=1e-4)
+    assert [len(combinations(axes)) for axes in ("", "w", "thw")] == [1, 2, 8]
+    assert (mirror_axes("none"), mirror_axes("thw")) == ("", "thw")
+    for wrong in ("x", "ww", "all"):
+        with pytest.raises(InputError, match="Mirroring takes none, w"):
+            mirror_axes(wrong)
 
 
 def test_scores_of_cases_that_trained_the_network_are_not_shown_without_a_word(runs, tmp_path, capsys):

@@ -11,8 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ASASlicerLib.proposal.contrast import Contrast
+from asa.modalities.contrast import Contrast
 
+# The DICOM attributes that tell sequences apart: keyword -> tag.
+TAGS = {
+    "SeriesDescription": "0008,103E",
+    "ContrastBolusAgent": "0018,0010",
+    "RepetitionTime": "0018,0080",
+    "EchoTime": "0018,0081",
+    "InversionTime": "0018,0082",
+}
 _NAME, _TAGS = 10.0, 6.0
 _T1 = r"(t1(?!\d)|mp-?rage|bravo|spgr|tfl3d|3d.?tfe)"
 _AGENT = (

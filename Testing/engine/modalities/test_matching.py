@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ASASlicerLib.proposal.contrast import measure_contrast
-from ASASlicerLib.proposal.matching import Candidate, named_modality, propose, tagged_modality
+from asa.modalities.contrast import measure_contrast
+from asa.modalities.matching import Candidate, named_modality, propose, tagged_modality
 
 KEYS = ("t1", "t1gd", "t2", "flair")
 

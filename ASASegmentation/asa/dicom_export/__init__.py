@@ -1,0 +1,1 @@
+"""Results as DICOM: segmentation objects and measurement reports. Imports numpy alone; highdicom when it writes."""

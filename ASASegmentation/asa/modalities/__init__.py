@@ -1,0 +1,1 @@
+"""Which image is of which modality: names, DICOM tags, contrast."""

@@ -1,0 +1,82 @@
+"""What it costs that a head is DICOM instead of NIfTI: `python -m Testing.benchmarks.dicom`.
+
+Reads the series dicom/T1w_sagittal of the real data (384×274 voxels a slice), and the same voxels from a NIfTI, and
+writes `results/dicom.md`. Counted is processor time, so that other programs count little. Each run is a process of its
+own, since libraries are imported once and headers are kept.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from Testing.benchmarks.heads import RESULTS, data_root
+from Testing.benchmarks.tables import markdown, provenance
+
+LIMIT_S = 2.0
+_REPEATS = 5
+_PROGRAM = """
+import sys, time
+from pathlib import Path
+from asa.job import image_sha256
+from asa.volume import read_scan
+path, before = Path(sys.argv[1]), time.process_time()
+if path.is_dir():
+    from asa.dicom_heads import find_head
+    from asa.tasks import TASKS
+    path = find_head(path, TASKS["tissue"].modalities[:1], {}).images["t1"]
+found = time.process_time()
+image_sha256(path)
+hashed = time.process_time()
+read_scan(path)
+print(found - before, hashed - found, time.process_time() - hashed)
+"""
+PARTS = ("find and sort the series", "checksum", "read")
+
+
+def measure(path: Path) -> list[float]:
+    """Seconds of each part, in a new process."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(path)], capture_output=True, encoding="utf-8", check=True
+    )
+    return [float(text) for text in done.stdout.split()]
+
+
+def to_nifti(series: Path, target: Path) -> None:
+    """Convert a series by ITK."""
+    import SimpleITK as sitk
+
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(series))
+    sitk.WriteImage(sitk.ReadImage(files), str(target))
+
+
+def main() -> None:
+    """Measure, write and print the table."""
+    series = data_root() / "dicom" / "T1w_sagittal"
+    with tempfile.TemporaryDirectory() as folder:
+        nifti = Path(folder) / "head.nii.gz"
+        to_nifti(series, nifti)
+        runs = [(measure(series), measure(nifti)) for _ in range(_REPEATS)]
+    rows = []
+    for number, part in enumerate(PARTS):
+        dicom, other = (statistics.median(run[kind][number] for run in runs) for kind in (0, 1))
+        rows.append([part, dicom, other, dicom - other])
+    total = [sum(float(row[column]) for row in rows) for column in (1, 2, 3)]
+    within = "yes" if total[2] <= LIMIT_S else "NO"
+    text = (
+        "# What it costs that a head is DICOM\n\n"
+        f"Seconds of processor time, medians of {_REPEATS} processes each, alternating; the import of pydicom counts "
+        f"for DICOM. {len([*series.iterdir()])} slices of 384 × 274 voxels against the same as .nii.gz; "
+        f"`python -m Testing.benchmarks.dicom`; {provenance('pydicom', 'SimpleITK', 'numpy')}.\n\n"
+        + markdown(["part", "DICOM", "NIfTI", "more"], [*rows, ["all", *total]], digits=2)
+        + f"\nWithin {LIMIT_S:g} s more: {within}.\n"
+    )
+    (RESULTS / "dicom.md").write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+from typing import Any
+
+def qSlicerSegmentEditorScriptedEffect(parent: None) -> Any: ...
