@@ -144,6 +144,8 @@ class ModelDescription:
         temperature: divides the logits.
         tta: whether test-time augmentation (left-right flip) is on unless a request says otherwise.
         doubts: sentences that make every result of a weak model doubtful.
+        doubtful_below: Dice that the network's probabilities let expect of a region, below which its outline is
+            doubtful; networks expect too much, so this is chosen on held-back patients.
         unknown_without: modality key -> names of the regions that cannot be known without it.
         subset_averaging: sets of modality keys that the network also sees alone, for an average of the answers.
         region_rules: postprocessing of regions.
@@ -165,6 +167,7 @@ class ModelDescription:
     temperature: float = 1.0
     tta: bool = False
     doubts: tuple[str, ...] = ()
+    doubtful_below: float = 0.7
     unknown_without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     subset_averaging: tuple[frozenset[str], ...] = ()
     region_rules: RegionRules = RegionRules()
@@ -236,6 +239,7 @@ def check_description(values: object, where: str) -> ModelDescription:
         # older models call it flip_averaging
         tta=entries.take("tta", flag, "true or false", entries.take("flip_averaging", flag, "true or false", False)),
         doubts=entries.take("doubts", lambda v: each(v, text), "a list of sentences", ()),
+        doubtful_below=entries.take("doubtful_below", lambda v: number(v, 0, 1), "a Dice from 0 to 1", 0.7),
         unknown_without=entries.take(
             "unknown_without",
             lambda v: mapping(v, channels, lambda one: distinct(one, names)),

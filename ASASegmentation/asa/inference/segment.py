@@ -16,6 +16,7 @@ import numpy.typing as npt
 from asa.devices import choose_device, keep_freed_memory, set_threads
 from asa.errors import InputError
 from asa.geometry import FRAME, Alignment, to_frame
+from asa.inference.confidence import region_reasons
 from asa.inference.identity import check_one_patient
 from asa.inference.intensity import refine_by_intensity
 from asa.inference.labelling import (
@@ -40,7 +41,7 @@ from asa.inference.regions import postprocess_regions
 from asa.inference.result import SegmentResult
 from asa.inference.series import Placement, Series
 from asa.inference.stripping import TissueModel
-from asa.inference.subsets import average_over_subsets, given_channels
+from asa.inference.subsets import average_over_subsets, given_channels, known_regions
 from asa.models import ModelFolder, find_model
 from asa.preprocessing.normalise import (
     Mask,
@@ -136,7 +137,13 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         if not model.description.regions:
             doubts += confidence_reasons(posterior)
         series = placement.series[reference]
-        posterior = postprocess(posterior, image, model, task, series.alignment, request.threshold)
+        answer = posterior
+        posterior = postprocess(answer, image, model, task, series.alignment, request.threshold)
+        if model.description.regions:
+            seen = known_regions(model, task, set(used), always=False)
+            known = [one.name for one, can_be_seen in zip(task.regions, seen, strict=True) if can_be_seen]
+            voxel_ml, least = frame_voxel_ml(series.alignment), model.description.doubtful_below
+            doubts += region_reasons(answer, posterior, task, voxel_ml, known, least)
         if labels_brain:
             doubts += anatomy_reasons(Anatomy.of(posterior, task, series.alignment))
     with clock.stage("labelling") as part:
@@ -276,12 +283,12 @@ def postprocess(
     """
     described = model.description
     if described.regions:
-        voxel_ml = abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
         rules = described.region_rules
         if threshold is not None:
             rules = replace(rules, thresholds=dict.fromkeys((region.name for region in task.regions), threshold))
         bright = given_channels(model, image).get("flair")
-        return postprocess_regions(posterior, task, rules, voxel_ml, (image != 0).any(0), bright)
+        inside = (image != 0).any(0)
+        return postprocess_regions(posterior, task, rules, frame_voxel_ml(alignment), inside, bright)
     for moved in described.moved_classes:
         posterior = move_class(posterior, moved)
     if any(one.in_brain for one in task.labels):  # a brain is one component, lesions are many
@@ -289,6 +296,11 @@ def postprocess(
     for rule in described.intensity_rules:
         posterior = refine_by_intensity(posterior, image[0], rule)
     return posterior
+
+
+def frame_voxel_ml(alignment: Alignment) -> float:
+    """Return the volume in a scan, in mL, of a voxel of 1 mm of the brain frame."""
+    return abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
 
 
 def label(

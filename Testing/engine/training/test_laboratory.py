@@ -38,9 +38,10 @@ from asa.training.planning.estimate import _finetuning, estimate
 from asa.training.planning.presets import KINDS, PRESETS, preset
 from asa.training.planning.schema import describe_settings
 from asa.training.pretraining.settings import PretrainSettings
-from asa.training.publishing.card import publish
+from asa.training.publishing.card import describe_run, publish
 from asa.training.settings import read_settings
 from asa.training.synthetic.lesion_settings import LesionSettings
+from asa.training.synthetic.tissue import TissueSettings
 
 Asa = Callable[..., str]
 
@@ -253,6 +254,24 @@ def test_a_run_of_lesions_becomes_a_model(tmp_path: Path, task: str, recorded: b
     assert model.required == ()
     card = (model.path / "CARD.md").read_text()
     assert "20 label maps" in card and "6 real cases" in card and "somewhere" not in card
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "start"),
+    [
+        ("wmh", {}, "tissue"),
+        ("wmh", {"encoder": "runs/pretrained"}, "pretrained"),  # and not the default of init
+        ("tissue", {"encoder": "runs/pretrained"}, "pretrained"),
+        ("tissue", {}, "scratch"),
+    ],
+)
+def test_a_model_says_what_its_training_started_from(
+    tmp_path: Path, task: str, given: dict[str, str], start: str
+) -> None:
+    kind, values = (TissueSettings, {}) if task == "tissue" else (LesionSettings, {"task": task})
+    settings = kind.model_validate({**values, "label_maps": "maps", **given}).model_dump(mode="json")
+    run = Run.create(tmp_path / "run", task, settings, {"heads": 20})
+    assert describe_run(run.folder, "mine")["training"]["initialised_from"] == start
 
 
 def test_a_run_says_itself_what_it_can_do(tmp_path: Path) -> None:

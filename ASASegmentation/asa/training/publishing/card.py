@@ -15,7 +15,7 @@ from asa.files import read_json
 from asa.models import list_models, user_models
 from asa.runs.abilities import abilities
 from asa.runs.folder import Run, read_events
-from asa.tasks import TASKS, Task
+from asa.tasks import TASKS, TISSUE, Task
 from asa.training.finetuning.calibration import CALIBRATION
 from asa.training.model_facts import facts_of
 from asa.training.pretraining.pretrained import find_checkpoint
@@ -81,7 +81,11 @@ def describe_run(run: Path, name: str) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run} is not a run folder supported by this version ({error!r}).") from error
     task, trained_on = TASKS[facts["task"]], facts.pop("data")
-    start = Path(str(settings.get("init") or "")).name
+    begun = [
+        settings.get("init"),
+        settings.get("encoder"),
+    ]  # of the lesion models, whose init has a default, the latter
+    start = Path(str(next(filter(None, begun if task is TISSUE else begun[::-1]), ""))).name
     described: dict[str, Any] = {
         "name": name,
         "version": "1",

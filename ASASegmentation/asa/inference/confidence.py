@@ -1,0 +1,56 @@
+"""How sure a network of nested regions is of what it found: the Dice that its probabilities let expect.
+
+Arrays are (T, H, W) in the brain frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from asa.tasks import Task
+
+Map = npt.NDArray[np.float32]
+# A region of which less is expected says little about the result: one voxel more or less decides its Dice.
+LEAST_ML = 1.0
+# Far from a region, small probabilities everywhere would add up to litres.
+LEAST_PROBABILITY = 0.1
+
+
+def expected_dice(probability: Map, found: npt.NDArray[np.bool_]) -> float:
+    """Return the Dice that the voxels ``found`` may expect if the probabilities hold; 1 if nothing is there.
+
+    Expected overlap and size in place of the true ones: 2 Σ_found p / (Σ p + |found|).
+    """
+    total = float(probability.sum(dtype=np.float64)) + float(np.count_nonzero(found))
+    return 2 * float(probability[found].sum(dtype=np.float64)) / total if total else 1.0
+
+
+def region_reasons(
+    posterior: Map, labelled: Map, task: Task, voxel_ml: float, known: Collection[str], doubtful_below: float
+) -> Iterator[str]:
+    """Yield a doubt for each region whose outline the network itself does not believe.
+
+    Args:
+        posterior: probabilities (R, T, H, W) as the network gives them, at the model's temperature.
+        labelled: probabilities after post-processing, above 0.5 where a region is labelled.
+        task: the task, with nested regions.
+        voxel_ml: volume in the scan of a voxel of the frame.
+        known: names of the regions that the given images can show.
+        doubtful_below: expected Dice below which an outline is doubtful.
+    """
+    for probability, final, region in zip(posterior, labelled, task.regions, strict=True):
+        shown, found = np.where(probability > LEAST_PROBABILITY, probability, 0), final > 0.5
+        expected_ml = voxel_ml * float(shown.sum(dtype=np.float64))
+        if region.name not in known or max(expected_ml, voxel_ml * np.count_nonzero(found)) < LEAST_ML:
+            continue
+        title = region.title[0].lower() + region.title[1:]
+        if not found.any():
+            yield f"The network is uncertain whether there is any {title}: {expected_ml:.0f} mL may have been missed."
+        elif (dice := expected_dice(shown, found)) < doubtful_below:
+            yield (
+                f"The network is uncertain of the outline of the {title} (certainty {dice:.2f}; below "
+                f"{doubtful_below:.2f} such outlines are often wrong)."
+            )
