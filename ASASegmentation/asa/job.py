@@ -202,7 +202,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
     return {
         "task": request.task,
         "model": model.name,
-        "model_sha256": _model_sha256(model.path),
+        "model_sha256": model_sha256(model.path),
         "align": request.align,
         **({"reorient": request.reorient} if request.reorient != "off" else {}),  # reports of before have no such entry
         "reference": request.reference,
@@ -213,7 +213,8 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4)
-def _model_sha256(folder: Path) -> str:
+def model_sha256(folder: Path) -> str:
+    """Return a checksum of the description and the weights of a model."""
     from asa.models import DESCRIPTION, WEIGHTS
 
     digests = [file_sha256(folder / name) for name in (DESCRIPTION, WEIGHTS) if (folder / name).is_file()]

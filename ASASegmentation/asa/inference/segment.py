@@ -84,12 +84,16 @@ def _predictor(path: Path, stamp: float, device: str) -> Predictor:
     return Predictor(find_model(path), choose_device(device))
 
 
-def segment(request: SegmentRequest, progress: Progress | None = None) -> SegmentResult:
+def segment(
+    request: SegmentRequest, progress: Progress | None = None, *, alignment: Alignment | None = None
+) -> SegmentResult:
     """Segment one head.
 
     Args:
         request: the images, the task, and the settings.
         progress: called with the name of the stage, a key of :data:`asa.events.STAGES`, and the fraction done.
+        alignment: of the head with the brain frame, where it is known, as of two visits that must be treated alike;
+            None: it is found.
 
     Returns:
         The label map on the grid of the reference image, with warnings and, if requested, probabilities.
@@ -115,7 +119,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         weights = model.path / "model.safetensors"
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
     with clock.stage("aligning"):
-        placement = place_series(scans, align=request.align == "auto")
+        placement = place_series(scans, align=request.align == "auto", alignment=alignment)
         holes, small_holes = hole_findings(placement.series)
         doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement), *holes]
         turned = list(turn_reasons(placement))
