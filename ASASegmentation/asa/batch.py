@@ -14,9 +14,12 @@ from asa.bids import Case as Case
 from asa.errors import AsaError, Cancelled, InputError
 from asa.files import protect_others, read_json, write_json, write_text
 from asa.image_names import image_stem, is_image_name
-from asa.job import Finished
+from asa.job import Finished, Segment
+from asa.job import run as run_job
 from asa.program import explain
+from asa.request import SegmentRequest
 from asa.tasks import Modality
+from asa.workers import run_in_processes
 
 SUMMARY, TABLE = "summary.json", "volumes.tsv"
 _TABLE_BEGINS = "case\tstatus\ttrust"
@@ -147,6 +150,52 @@ def run_cases(cases: Iterable[Case], run: Callable[[Case], Finished]) -> Iterato
             yield Outcome(case, status, time.monotonic() - started, finished=finished)
 
 
+def run_cases_in_processes(cases: Iterable[Case], run: Callable[[Case], Finished], jobs: int) -> Iterator[Outcome]:
+    """Run the cases in ``jobs`` processes and yield each outcome as soon as it is known, in the order of their ends.
+
+    Args:
+        cases: what to run.
+        run: as :func:`segment_case` with its other arguments bound by ``functools.partial``; it is sent to processes.
+        jobs: how many processes.
+
+    Raises:
+        Cancelled: on KeyboardInterrupt.
+    """
+    for answer in run_in_processes(cases, run, jobs):
+        status = "failed" if answer.result is None else "reused" if answer.result.reused else "done"
+        yield Outcome(answer.case, status, answer.seconds, answer.result, answer.error)
+
+
+def segment_case(
+    case: Case,
+    *,
+    request: SegmentRequest,
+    output: Path,
+    overwrite: bool = False,
+    segment: Segment | None = None,
+) -> Finished:
+    """Segment one case of a batch into its folder; the function that processes, clusters and schedulers call.
+
+    Args:
+        case: the head.
+        request: the settings; its images are not used.
+        output: folder of the batch.
+        overwrite: whether to replace an intact result.
+        segment: as in :func:`asa.job.run`.
+
+    Raises:
+        AsaError: see :func:`asa.job.run`.
+    """
+    asked = replace(request, images=case.usable_images())
+    return run_job(asked, output / case.name, overwrite=overwrite, segment=segment)
+
+
+def in_order(outcomes: Iterable[Outcome], cases: Sequence[Case]) -> list[Outcome]:
+    """Return outcomes in the order of their cases, whichever ended first."""
+    place = {case.name: number for number, case in enumerate(cases)}
+    return sorted(outcomes, key=lambda outcome: place[outcome.case.name])
+
+
 def protect_summary(path: Path) -> None:
     """Refuse to replace a file that is not the summary, or the table next to it, of an earlier batch.
 
@@ -203,7 +252,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     measured: dict[str, dict[str, object]] = {}
     columns: dict[str, None] = {}
     for outcome in outcomes:
-        rows = outcome.finished.report["volumes"] if outcome.finished else []
+        rows = outcome.finished.report.get("volumes", []) if outcome.finished else []
         cells = measured[outcome.case.name] = {}
         for row in rows:
             name = re.sub(r"\W+", "_", str(row["name"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from asa.errors import ResourceError
-from asa.program import processors
+from asa.program import available_memory, processors
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
@@ -48,16 +47,7 @@ def free_memory(device: torch.device) -> float:
     """Free bytes; unlimited where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    return main_memory("MemAvailable") or float("inf")
-
-
-def main_memory(line: str) -> int:
-    """Bytes that Linux says in a line of ``/proc/meminfo``: ``MemAvailable``, ``MemTotal``; 0 on other systems."""
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as stream:
-            return next(1024 * int(said.split()[1]) for said in stream if said.startswith(line))
-    except (OSError, StopIteration):
-        return 0
+    return available_memory()
 
 
 def to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:

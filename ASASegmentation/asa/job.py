@@ -43,7 +43,6 @@ Segment = Callable[[SegmentRequest, "Progress | None"], "SegmentResult"]
 LABEL_MAP, SEGMENTS, OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
 TABLE, VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
 _UNUSED = "The model '{}' does not use the {} image."
-_SEGMENTING = 0.92  # fraction of the total time; the rest is writing
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ def run(
         return Finished(folder, report, reused=True)
 
     def make(staging: Path, show: Progress) -> dict[str, Any]:
-        result = (segment or _engine())(request, lambda stage, done: show(stage, _SEGMENTING * done))
-        show("writing", _SEGMENTING)
+        result = (segment or _engine())(request, lambda stage, done: show(stage, events.SEGMENTING * done))
+        show("writing", events.SEGMENTING)
         return _write(staging, request, result, settings, inputs, segmentation_file)
 
     return make_result(folder, make, reason, progress)
@@ -203,7 +202,7 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
     return {
         "task": request.task,
         "model": model.name,
-        "model_sha256": _model_sha256(model.path),
+        "model_sha256": model_sha256(model.path),
         "align": request.align,
         **({"reorient": request.reorient} if request.reorient != "off" else {}),  # reports of before have no such entry
         "reference": request.reference,
@@ -214,7 +213,8 @@ def _settings(request: SegmentRequest, model: ModelFolder) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4)
-def _model_sha256(folder: Path) -> str:
+def model_sha256(folder: Path) -> str:
+    """Return a checksum of the description and the weights of a model."""
     from asa.models import DESCRIPTION, WEIGHTS
 
     digests = [file_sha256(folder / name) for name in (DESCRIPTION, WEIGHTS) if (folder / name).is_file()]

@@ -141,10 +141,38 @@ def end_output() -> OSError | None:
 
 
 def processors() -> int:
-    """How many processors this process may use; more threads or processes than that only slow it down."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many processors this process may use; more threads or processes than that only slow it down.
+
+    A container or a job of a cluster may be allowed fewer than its computer has, by its affinity or by the share of
+    time in its control group.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control group, or "max"
+        return count
+
+
+def main_memory(line: str) -> int:
+    """Bytes that Linux says in a line of ``/proc/meminfo``: ``MemAvailable``, ``MemTotal``; 0 on other systems."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as stream:
+            return next(1024 * int(said.split()[1]) for said in stream if said.startswith(line))
+    except (OSError, StopIteration):
+        return 0
+
+
+def available_memory() -> float:
+    """Return the bytes of memory that this process may still use; infinite where the system does not say."""
+    free = float(main_memory("MemAvailable")) or float("inf")
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        said = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        return min(free, float(limit - used + int(said.get("inactive_file", 0))))  # files read before make room
+    except (OSError, ValueError):  # no control group, or "max"
+        return free
 
 
 class Reporter:

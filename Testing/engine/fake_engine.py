@@ -4,12 +4,14 @@ In a test: put `modules()` into `sys.modules`. As a program, so that a test can 
 
     python fake_engine.py {cli,job,resident} ARGUMENTS...
 
-with FAKE_DELAY (seconds spent segmenting) and FAKE_FILE_LIMIT (bytes a file may have) in the environment.
+(processes that it starts get the stand-ins too), with FAKE_DELAY (seconds spent segmenting), FAKE_FILE_LIMIT (bytes a
+file may have) and FAKE_CRASH (part of the name of the image at which the process is killed) in the environment.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +44,7 @@ def find_model(name: str | None = None, task: str | None = None) -> SimpleNamesp
         task=MODEL["task"],
         modalities=("t1",),
         required=("t1",),
+        channels=lambda given: ("t1",),
         size=1_000_000,
     )
 
@@ -56,6 +59,8 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None) 
     image = read_volume(next(iter(request.images.values())))
     until = time.monotonic() + float(os.environ.get("FAKE_DELAY", "0"))
     report("segmenting", 0.5)
+    if os.environ.get("FAKE_CRASH") and os.environ["FAKE_CRASH"] in str(next(iter(request.images.values()))):
+        os.kill(os.getpid(), signal.SIGKILL)
     while time.monotonic() < until:
         time.sleep(0.01)
     inside = image.array > 0
@@ -105,6 +110,9 @@ def modules() -> dict[str, ModuleType]:
         vars(module).update(contents[name])
     return made
 
+
+if __name__ == "__mp_main__":
+    sys.modules.update(modules())
 
 if __name__ == "__main__":
     sys.modules.update(modules())

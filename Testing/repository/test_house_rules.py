@@ -43,10 +43,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training"}),
     frozenset({"training.pretraining"}),
     frozenset({"training.finetuning"}),
-    frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"}),
+    frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"})
+    | {"longitudinal"},
     frozenset({"reproduce"}),
     frozenset({"cli", "batch", "bids", "dicom_heads", "job", "refine_job", "correction", "resident", "result_folder"})
-    | {"__main__"},
+    | {"__main__", "bids_app", "bids_group", "compare_job", "slurm_batch", "workers"},
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the

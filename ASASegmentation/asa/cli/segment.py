@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asa.cli._heads import announced, remarks, run_at_once
 from asa.errors import InputError, one_line
 from asa.request import ALIGNMENTS, EXTRAS, REORIENTATIONS, parse_extras
 from asa.tasks import TASKS, Modality, Task
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _BY_MODALITY = "Images by modality (one head)"
 _HOW = "Settings"
-_NAMED = 3  # heads that a remark names; of more it states the number
+_MANY = "Many heads"
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -128,6 +130,24 @@ def command(
             show_default=False,
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Heads at once, in processes that share the threads; fewer where memory is short. "
+            "With --slurm: jobs of the array.",
+            rich_help_panel=_MANY,
+        ),
+    ] = 1,
+    slurm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTINGS",
+            help="Segment on a SLURM cluster; SETTINGS as in 'partition=long,cpus=4,gpus=0,hours=12', or 'default'.",
+            show_default=False,
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")] = False,
 ) -> None:
     """Segment one head or many.
@@ -194,6 +214,9 @@ def command(
     if not single:
         batch.protect_summary(output / batch.SUMMARY)
 
+    if single and (jobs > 1 or slurm):
+        raise InputError("--jobs and --slurm are for many heads; one head was given.")
+
     def run(case: Case, progress: Progress | None = None) -> Finished:
         folder = output if single else output / case.name
         return job.run(replace(request, images=case.usable_images()), folder, overwrite=overwrite, progress=progress)
@@ -210,13 +233,18 @@ def command(
             _report_one(console, run(cases[0], bar(cases[0].name)))
             failed = 0
         else:
-            outcomes = list(_announced(console, batch.run_cases(cases, lambda case: run(case, bar(case.name)))))
+            if jobs > 1 or slurm:
+                each = partial(batch.segment_case, output=output, overwrite=overwrite)
+                ended = run_at_once(cases, request, each, jobs, slurm, output, console)
+            else:
+                ended = batch.run_cases(cases, lambda case: run(case, bar(case.name)))
+            outcomes = batch.in_order(announced(console, ended), cases)
             failed = sum(outcome.status == "failed" for outcome in outcomes)
     if not single:
         batch.write_summary(output / batch.SUMMARY, outcomes)
         table = Console()
         table.print(_table(outcomes, what))
-        for remark in _remarks(outcomes):
+        for remark in remarks(outcomes):
             table.print(remark, markup=False, highlight=False)
     typer.echo(f"Results: {output.resolve()}")
     if failed:
@@ -277,17 +305,6 @@ def _report_one(console: Console, finished: Finished) -> None:
     typer.echo("  ".join(f"{row['name']} {row['volume_ml']:.1f} mL" for row in regions))
 
 
-def _announced(console: Console, outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
-    """Yield the outcomes and print a line for each, so that a log shows the progress of a long batch."""
-    for outcome in outcomes:
-        status = {"done": "done", "reused": "existing result kept"}.get(outcome.status, f"failed: {outcome.error}")
-        line = f"{outcome.case.name}: {status} ({outcome.seconds:.1f} s)"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for note in outcome.finished.notes if outcome.finished else ():
-            console.print(f"Warning: {one_line(note)}", markup=False, highlight=False, soft_wrap=True)
-        yield outcome
-
-
 def _table(outcomes: Sequence[Outcome], task: Task) -> object:
     """Volumes of each head; a terminal of 80 columns has room for them."""
     from rich.table import Table
@@ -311,14 +328,3 @@ def _table(outcomes: Sequence[Outcome], task: Task) -> object:
             *(volumes.get(region.name, "–") for region in task.regions),
         )
     return table
-
-
-def _remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Each warning and each error once, with how many heads have it and, where they are few, which."""
-    heads: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        for said in outcome.finished.report["warnings"] if outcome.finished else [f"Failed: {outcome.error}"]:
-            heads.setdefault(one_line(said), []).append(outcome.case.name)
-    for said, names in heads.items():
-        few = f" ({', '.join(names)})" if len(names) <= _NAMED and len(names) < len(outcomes) else ""
-        yield f"{len(names)} of {len(outcomes)}{few}: {said}"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from asa.errors import InputError
 from asa.geometry import (
     FRAME,
+    Alignment,
     agreement,
     align_to_frame,
     brain_region,
@@ -37,18 +38,19 @@ SAME_PLACE, DOUBTED, HOPELESS = 0.3, 0.3, 0.26
 COVERED = 0.95
 
 
-def place_series(scans: Mapping[str, Volume], *, align: bool) -> Placement:
+def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignment | None = None) -> Placement:
     """Find how the series lie to one another and in the brain frame.
 
     Args:
         scans: modality key -> scan, each in its own grid.
         align: False trusts all of them to lie in MNI152 space.
+        alignment: of the anchor, where it is known; None: it is found.
 
     Raises:
         InputError: there is no brain in the anchor, or two series do not show the same head.
     """
     anchor = next(key for key in (*ANCHORS, *scans) if key in scans)
-    here = align_to_frame(scans[anchor]) if align else UNALIGNED
+    here = (alignment or align_to_frame(scans[anchor])) if align else UNALIGNED
     if align:
         refuse_no_brain(anchor, scans[anchor], here)
     series = {anchor: Series(scans[anchor], here, stripped=is_stripped(scans[anchor]))}

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from asa.devices import choose_device, keep_freed_memory, set_threads
 from asa.errors import InputError
+from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.confidence import region_reasons
 from asa.inference.identity import check_one_patient
@@ -58,8 +59,6 @@ from asa.volume import Grid, read_scan, standardise
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
-# fraction of the total time elapsed when a stage begins
-STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
 
 
 class _Clock:
@@ -85,12 +84,16 @@ def _predictor(path: Path, stamp: float, device: str) -> Predictor:
     return Predictor(find_model(path), choose_device(device))
 
 
-def segment(request: SegmentRequest, progress: Progress | None = None) -> SegmentResult:
+def segment(
+    request: SegmentRequest, progress: Progress | None = None, *, alignment: Alignment | None = None
+) -> SegmentResult:
     """Segment one head.
 
     Args:
         request: the images, the task, and the settings.
-        progress: called with the name of the stage, a key of :data:`STAGES`, and the fraction done.
+        progress: called with the name of the stage, a key of :data:`asa.events.STAGES`, and the fraction done.
+        alignment: of the head with the brain frame, where it is known, as of two visits that must be treated alike;
+            None: it is found.
 
     Returns:
         The label map on the grid of the reference image, with warnings and, if requested, probabilities.
@@ -116,7 +119,7 @@ def segment(request: SegmentRequest, progress: Progress | None = None) -> Segmen
         weights = model.path / "model.safetensors"
         predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
     with clock.stage("aligning"):
-        placement = place_series(scans, align=request.align == "auto")
+        placement = place_series(scans, align=request.align == "auto", alignment=alignment)
         holes, small_holes = hole_findings(placement.series)
         doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement), *holes]
         turned = list(turn_reasons(placement))

@@ -30,7 +30,6 @@ from scipy import ndimage
 from asa.files import write_text
 from asa.geometry import Alignment, from_frame, to_frame
 from asa.geometry.places import is_cortical, is_infratentorial
-from asa.inference.stripping import TissueModel
 from asa.request import SegmentRequest
 from asa.tasks import TASKS, TISSUE
 from asa.volume import Grid, Volume, read_scan
@@ -77,6 +76,8 @@ def find_lesions(request: SegmentRequest, result: SegmentResult) -> tuple[Lesion
     Raises:
         InputError: an image cannot be read again, or it shows no brain.
     """
+    from asa.inference.stripping import TissueModel  # late: it imports torch
+
     mask = np.isin(result.labels.array, TASKS[request.task].lesions)
     if not mask.any():
         return ()

@@ -76,7 +76,7 @@ def test_the_tissue_of_the_head_is_found_in_the_reference(
 ) -> None:
     mask, tissue = drawn
     framed = resample(Volume(tissue, GRID), FRAME, 0).array
-    monkeypatch.setattr(lesions, "TissueModel", lambda **_: SimpleNamespace(labels=lambda image: framed))
+    monkeypatch.setattr("asa.inference.stripping.TissueModel", lambda **_: SimpleNamespace(labels=lambda image: framed))
     result: Any = SimpleNamespace(
         labels=mask, image=mask.with_array(mask.array.astype(np.float32)), alignment=IDENTITY, reference="flair"
     )

@@ -1,0 +1,81 @@
+"""Many heads on the command line: at once, announced as they end, and with each warning once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asa.errors import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from asa.batch import Case, Outcome
+    from asa.job import Finished
+    from asa.request import SegmentRequest
+
+_NAMED = 3  # heads that a remark names; of more it states the number
+
+
+def run_at_once(
+    cases: Sequence[Case],
+    request: SegmentRequest,
+    run: Callable[..., Finished],
+    jobs: int,
+    slurm: str | None,
+    output: Path,
+    console: Console,
+) -> Iterator[Outcome]:
+    """Run cases in several processes here, or as an array of jobs of a cluster.
+
+    Args:
+        cases: the heads.
+        request: how to segment; its threads are those of each process, None shares the processors.
+        run: segments a case, given ``request``; it is sent to the processes.
+        jobs: how many processes, or jobs of the array.
+        slurm: settings of the cluster; None runs here.
+        output: folder of the batch, in which a cluster keeps its logs.
+        console: where is said how the heads are shared out.
+
+    Raises:
+        InputError: the settings of the cluster are wrong.
+        DependencyError: submitit is not installed.
+    """
+    from asa import batch, slurm_batch, workers
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    if slurm is not None:
+        cluster = slurm_batch.read_settings(slurm)
+        each = partial(run, request=replace(request, threads=request.threads or cluster.cpus))
+        say(f"{len(cases)} heads in {min(jobs, len(cases))} jobs of {cluster.cpus} CPUs.")
+        return slurm_batch.run_on_cluster(cases, each, cluster, jobs, output / slurm_batch.LOGS)
+    plan = workers.plan(jobs, request.threads, len(cases))
+    say(f"{plan.jobs} heads at once, {plan.threads} threads each.{plan.note and ' ' + plan.note}")
+    return batch.run_cases_in_processes(cases, partial(run, request=replace(request, threads=plan.threads)), plan.jobs)
+
+
+def announced(console: Console, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Yield the outcomes and print a line for each, so that a log shows the progress of a long batch."""
+    for outcome in outcomes:
+        status = {"done": "done", "reused": "existing result kept"}.get(outcome.status, f"failed: {outcome.error}")
+        line = f"{outcome.case.name}: {status} ({outcome.seconds:.1f} s)"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for note in outcome.finished.notes if outcome.finished else ():
+            console.print(f"Warning: {one_line(note)}", markup=False, highlight=False, soft_wrap=True)
+        yield outcome
+
+
+def remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Each warning and each error once, with how many heads have it and, where they are few, which."""
+    heads: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for said in outcome.finished.report["warnings"] if outcome.finished else [f"Failed: {outcome.error}"]:
+            heads.setdefault(one_line(said), []).append(outcome.case.name)
+    for said, names in heads.items():
+        few = f" ({', '.join(names)})" if len(names) <= _NAMED and len(names) < len(outcomes) else ""
+        yield f"{len(names)} of {len(outcomes)}{few}: {said}"

@@ -1,0 +1,118 @@
+"""Measure the comparison of two visits.
+
+    python -m Testing.benchmarks.visits noise tissue --count 12   # heads and their altered copies; writes noise.json
+    python -m Testing.benchmarks.visits rescan                    # one person scanned twice; nothing is chosen on it
+    python -m Testing.benchmarks.visits lesions                   # three visits of one patient against their consensus
+
+Records go to ``--work`` as they are measured, so that an interrupted run is continued; ``report`` writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from Testing.benchmarks.heads import data_root
+from Testing.benchmarks.visits import report
+from Testing.benchmarks.visits.copies import altered
+from Testing.benchmarks.visits.scoring import score_visits
+
+from asa.compare_job import CompareRequest, compare
+from asa.files import write_json
+from asa.models import find_model
+from asa.request import SegmentRequest
+from asa.volume import read_scan, write_volume
+
+# Patients whose lesions the noise is measured on; the patient with several visits is not among them.
+LESION_HEADS = ("ms/patient07/patient07", "ms/patient26/patient26", "ms_more/mslesseg/P18/T1/P18_T1")
+RESCANNED = ("malf/1003/1003_SS.nii.gz", "malf/1023/1023_SS.nii.gz")
+LONGITUDINAL, VISITS = "ms_more/mslesseg/P14", ("T1", "T2", "T3")
+
+
+def heads(task: str, root: Path, count: int) -> Iterator[tuple[str, dict[str, Path]]]:
+    """Name and images of each head whose copies are measured."""
+    if task == "tissue":
+        found = sorted((root / "t1").glob("sub-*/anat/*_T1w.nii.gz"))
+        for path in found[:: max(1, len(found) // count)][:count]:
+            yield path.name.partition("_")[0], {"t1": path}
+    else:
+        for stem in LESION_HEADS[:count]:
+            images = {key: root / f"{stem}_{key}.nii.gz" for key in ("flair", "t1")}
+            yield Path(stem).name, images
+
+
+def measure_noise(task: str, work: Path, count: int, threads: int) -> None:
+    """Compare each head with an altered copy of itself."""
+    for seed, (name, images) in enumerate(heads(task, data_root(), count)):
+        record = work / f"noise_{task}_{name}.json"
+        if record.exists():
+            continue
+        copies = {}
+        for key, path in images.items():  # of one visit: one pose, one protocol
+            copies[key] = work / "copies" / f"{name}_{key}.nii.gz"
+            write_volume(altered(read_scan(path), seed), copies[key])
+        report_, seconds = compared(images, copies, task, work / "results" / f"{task}_{name}", threads)
+        states = [lesion["state"] for lesion in report_["lesions"]]
+        kept = {key: report_[key] for key in ("changes", "registration", "trust", "model")}
+        write_json(record, {"head": name, **kept, "lesions": states, "seconds": seconds})
+        print(f"{name}: {seconds:.0f} s", flush=True)
+
+
+def measure_rescan(work: Path, threads: int) -> None:
+    """Compare two scans of one person."""
+    first, second = ({"t1": data_root() / path} for path in RESCANNED)
+    found, seconds = compared(first, second, "tissue", work / "results" / "rescan", threads)
+    kept = {key: found[key] for key in ("changes", "registration", "trust", "model")}
+    write_json(work / "rescan.json", {**kept, "seconds": seconds})
+
+
+def measure_lesions(work: Path, threads: int) -> None:
+    """Compare the visits of a patient pairwise, and the new and gone lesions with those of the consensus masks."""
+    folder = data_root() / LONGITUDINAL
+    for first, second in (("T1", "T2"), ("T2", "T3"), ("T1", "T3")):
+        images = [
+            {key: folder / visit / f"P14_{visit}_{key}.nii.gz" for key in ("flair", "t1")} for visit in (first, second)
+        ]
+        out = work / "results" / f"P14_{first}_{second}"
+        _, seconds = compared(images[0], images[1], "wmh", out, threads)
+        masks = [folder / visit / f"P14_{visit}_lesions.nii.gz" for visit in (first, second)]
+        scores = score_visits(out, masks)
+        write_json(work / f"lesions_{first}_{second}.json", {"visits": [first, second], **scores, "seconds": seconds})
+        print(f"{first} -> {second}: {scores}", flush=True)
+
+
+def compared(
+    first: dict[str, Path], second: dict[str, Path], task: str, folder: Path, threads: int
+) -> tuple[dict, float]:
+    """Report and seconds of a comparison."""
+    started = time.monotonic()
+    request = CompareRequest(first, second, SegmentRequest({}, task=task, device="cpu", threads=threads))
+    return compare(request, folder).report, round(time.monotonic() - started, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("noise", "rescan", "lesions", "report"))
+    parser.add_argument("task", nargs="?", choices=("tissue", "wmh"), default="tissue")
+    parser.add_argument("--work", type=Path, default=Path("visits_work"), help="folder for records and results")
+    parser.add_argument("--count", type=int, default=12, help="heads")
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    if chosen.what == "noise":
+        measure_noise(chosen.task, chosen.work, chosen.count, chosen.threads)
+    elif chosen.what == "rescan":
+        measure_rescan(chosen.work, chosen.threads)
+    elif chosen.what == "lesions":
+        measure_lesions(chosen.work, chosen.threads)
+    else:
+        versions = {name: find_model(name, name).description.version for name in ("tissue", "wmh")}
+        report.write(chosen.work, versions)
+        print(json.dumps(report.noise(chosen.work), indent=2))
+
+
+if __name__ == "__main__":
+    main()

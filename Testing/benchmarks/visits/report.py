@@ -1,0 +1,133 @@
+"""results/visits.md and the noise that ships, from the records of the measurements."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from Testing.benchmarks.heads import REPOSITORY, RESULTS
+
+from asa.files import read_json, write_json, write_text
+from asa.longitudinal import volumes
+from asa.longitudinal.volumes import LIMIT, rms
+
+PAGE, NOISE = RESULTS / "visits.md", Path(volumes.__file__).with_name("noise.json")
+
+
+def records(work: Path, name: str) -> list[dict[str, Any]]:
+    """Records of one kind, by name."""
+    return [read_json(path) for path in sorted(work.glob(f"{name}*.json"))]
+
+
+def noise(work: Path) -> dict[str, dict[str, Any]]:
+    """Model -> version and standard deviation of the change of each volume, in percent."""
+    found: dict[str, dict[str, Any]] = {}
+    for task in ("tissue", "wmh"):
+        measured = records(work, f"noise_{task}_")
+        if not measured:
+            continue
+        names = [row["name"] for row in measured[0]["changes"]]
+        changes = {
+            name: [row["change_percent"] for one in measured for row in one["changes"] if row["name"] == name]
+            for name in names
+        }
+        found[measured[0]["model"]["name"]] = {
+            "version": measured[0]["model"]["version"],
+            "heads": len(measured),
+            "noise_percent": {
+                name: round(rms([value for value in values if value is not None]), 2)
+                for name, values in changes.items()
+            },
+        }
+    return found
+
+
+def write(work: Path, versions: Mapping[str, str]) -> None:
+    """Write the page and the noise; of models of another version nothing is written."""
+    measured = {name: one for name, one in noise(work).items() if versions.get(name) == one["version"]}
+    write_json(NOISE, measured)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
+    )
+    lines = [
+        "# Two visits",
+        "",
+        "`python -m Testing.benchmarks.visits noise tissue`, `... noise wmh`, `... rescan`, `... lesions`,",
+        f"`... report`; commit {commit.stdout.strip()}, {platform.machine()}, Python {platform.python_version()}, CPU.",
+        "",
+        "## Differences without a change",
+        "",
+        "Each head compared with a copy of itself that was turned by up to 10°, shifted by up to 10 mm, resampled to",
+        "other voxels (0.9 to 1.2 mm), shaded by up to 20 %, given another contrast (gamma 0.9 to 1.1) and 1 to 3 %",
+        "Rician noise. The noise is the root mean square of the change in percent of the mean of both volumes. It",
+        f"ships with the engine; a change of more than {LIMIT} times the noise is called an increase or a decrease.",
+        "",
+    ]
+    for name, one in measured.items():
+        titles = {row["name"]: row["title"] for row in records(work, f"noise_{name}_")[0]["changes"]}
+        lines += [f"Model `{name}` {one['version']}, {one['heads']} heads:", "", "| volume | noise (%) |", "|---|---|"]
+        lines += [f"| {titles[key]} | {value:.2f} |" for key, value in one["noise_percent"].items()]
+        lines.append("")
+    lines += _states(work) + _rescan(work, measured) + _lesions(work)
+    write_text(PAGE, "\n".join(lines))
+
+
+def _states(work: Path) -> list[str]:
+    measured = records(work, "noise_wmh_")
+    if not measured:
+        return []
+    every = [state for one in measured for state in one["lesions"]]
+    counts = {state: every.count(state) for state in ("new", "enlarging", "stable", "shrinking", "gone")}
+    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return [
+        f"Lesions in these copies, of which none has changed: {shown}. The rules for lesions were set beforehand.",
+        "",
+    ]
+
+
+def _rescan(work: Path, measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = records(work, "rescan")
+    if not found:
+        return []
+    known = measured.get("tissue", {}).get("noise_percent", {})
+    lines = [
+        "## One person scanned twice",
+        "",
+        "Scans 1003 and 1023 of MICCAI 2012 (OASIS), on which nothing was chosen. Agreement of the two scans:",
+        f"{found[0]['registration']['agreement']:.2f}.",
+        "",
+        "| volume | first (mL) | second (mL) | change (%) | noise (%) | within 1.96 times the noise |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found[0]["changes"]:
+        limit = known.get(row["name"])
+        within = "–" if limit is None else "yes" if abs(row["change_percent"]) <= LIMIT * limit else "no"
+        shown = "–" if limit is None else f"{limit:.2f}"
+        values = f"{row['first_ml']:.1f} | {row['second_ml']:.1f} | {row['change_percent']:+.2f}"
+        lines.append(f"| {row['title']} | {values} | {shown} | {within} |")
+    return [*lines, ""]
+
+
+def _lesions(work: Path) -> list[str]:
+    found = records(work, "lesions_")
+    if not found:
+        return []
+    lines = [
+        "## New and gone lesions",
+        "",
+        "Patient P14 of MSLesSeg at three visits, FLAIR and T1, against the differences of the consensus masks",
+        "(a lesion that neither overlaps nor touches one of the other visit, from 3 mm³). F1 counts lesions.",
+        "",
+        "| visits | change | reference | found | right | detected | precision | recall | F1 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        for state in ("new", "gone"):
+            row = one[state]
+            shares = ["–" if row[key] is None else f"{row[key]:.2f}" for key in ("precision", "recall", "f1")]
+            counts = [str(row[key]) for key in ("reference", "found", "right", "detected")]
+            lines.append(f"| {' → '.join(one['visits'])} | {state} | {' | '.join([*counts, *shares])} |")
+    return [*lines, ""]
