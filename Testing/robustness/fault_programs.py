@@ -47,9 +47,12 @@ class Program:
     run: Callable[[Path, Path], None]
     outcome: Callable[[Path], dict[str, str]] = field(default=lambda out: digests(out))
     whole: bool = True
-    results: Callable[[Path], list[Path]] = field(
-        default=lambda out: [path.parent for path in out.rglob("report.json")]
-    )
+    results: Callable[[Path], list[Path]] = field(default=lambda out: finished(out))
+
+
+def finished(out: Path) -> list[Path]:
+    """Folders with a report, but for the hidden one that a killed run leaves to the next."""
+    return [path.parent for path in out.rglob("report.json") if not path.parent.name.startswith(".")]
 
 
 def digests(out: Path) -> dict[str, str]:

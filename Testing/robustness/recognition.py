@@ -103,10 +103,11 @@ def write(rows: list[list[str]], folder: Path) -> None:
         for (group, modality), found in counts.items()
     ]
     others = [[group, image, what, reason] for group, image, _, what, reason in rows if what != ACCEPTED]
+    drawn = sum(not modality for _, _, modality, _, _ in rows)
     text = [
         "# Which images are taken for heads\n",
         NOTES,
-        "\n",
+        f"\nSo far: {drawn} of the {len(NOT_HEADS)} drawn images, and {len(rows) - drawn} images of real heads.\n\n",
         markdown(["images", "modality", "number", ACCEPTED, DOUBTFUL, REFUSED], table),
         "\n## What was not accepted\n\n",
         markdown(["images", "image", "outcome", "first reason"], others),

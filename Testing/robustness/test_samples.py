@@ -36,6 +36,12 @@ def test_label_maps_and_slices_are_refused_before_anything_is_computed(
     assert what == REFUSED and reason.endswith(".") and "Unexpected" not in reason
 
 
+def test_a_scan_along_which_the_fit_cannot_move_is_refused(tmp_path: Path) -> None:
+    """Rows of equal tubes: some start values reach nothing but air, where no direction is better than another."""
+    nib.save(NOT_HEADS["rack_of_tubes"][1](), tmp_path / "rack.nii.gz")
+    assert outcome(tmp_path / "rack.nii.gz", "t1", whole=False)[0] != "accepted"
+
+
 def test_the_tables_count_what_was_found(tmp_path: Path) -> None:
     write([["noise", "air", "", REFUSED, "No brain."], ["t1", "sub-01", "t1", "accepted", ""]], tmp_path)
     assert (tmp_path / "recognition.csv").read_text().splitlines()[0] == ",".join(HEADER)

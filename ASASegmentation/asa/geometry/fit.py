@@ -172,7 +172,10 @@ class Fit:
             curvature, slope = self._normal_equations(matrix, state, GENERATORS[:freedom])
             moved = False
             while damping < 1e3 and not moved:
-                step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), slope)
+                try:
+                    step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), slope)
+                except np.linalg.LinAlgError:  # the cost does not change along an axis, as where nothing is reached
+                    return matrix, state.cost
                 candidate = matrix @ _increment(-np.asarray(step, dtype=np.float64))
                 new = self._evaluate(candidate)
                 moved = new.cost < state.cost

@@ -104,8 +104,8 @@ class Trainer:
 
     # ---- checkpoints
 
-    def save(self, name: str) -> None:
-        """Write checkpoint ``name``; a full disk is logged and survived."""
+    def save(self, name: str, *, final: bool = False) -> None:
+        """Write checkpoint ``name``; a full disk is logged and survived, but for the last one of a run."""
         if not (self.world.main or self.sharded):
             return
         tensors = {f"model.{k}": v for k, v in self.objective.state_dict().items()}
@@ -120,6 +120,8 @@ class Trainer:
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
         except AsaError as error:
+            if final:
+                raise
             self.run.log(f"Checkpoint not written, training continues: {error}")
 
     def resume(self) -> bool:
@@ -186,8 +188,7 @@ class Trainer:
             model = DistributedDataParallel(
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
-        first = self.step
-        outcome, last = "finished", self.optimisation.steps
+        first, outcome, last = self.step, "finished", self.optimisation.steps
         if self.patience_exhausted():  # a resumed run may have ended before
             outcome, last = "early", first
         with on_interrupt(self.request_stop):
@@ -220,10 +221,9 @@ class Trainer:
                     break
                 if self.step >= self.optimisation.steps:
                     break
-        validates = self.schedule.validate_every > 0
-        if outcome == "finished" and validates and self.validated_step < self.step:
+        if outcome == "finished" and self.schedule.validate_every > 0 and self.validated_step < self.step:
             self.validate()  # the last steps may be the best ones
-        self.save("last")
+        self.save("last", final=True)
         if self.world.main:
             self.end(outcome)
         return outcome

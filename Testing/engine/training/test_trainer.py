@@ -149,6 +149,22 @@ def test_every_process_validates_what_the_main_one_saves(tmp_path, monkeypatch, 
     assert seen == [[7.0]]
 
 
+def test_a_run_whose_last_checkpoint_cannot_be_written_has_failed(tmp_path, monkeypatch):
+    """It must not be called finished: what is published of it would be an earlier state."""
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    trainer = make(tmp_path)
+    trainer.on_step = lambda step: monkeypatch.setattr(checkpoint, "save_file", full) if step == 7 else None
+    with pytest.raises(OutputError, match="no space left on device"):
+        trainer.fit()
+    assert json.loads((tmp_path / "state.json").read_text())["phase"] == "failed"
+    monkeypatch.undo()
+    resumed = make(tmp_path)
+    assert resumed.resume() and resumed.fit() == "finished"
+
+
 def test_a_full_disk_is_survived(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
