@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SPACE = "MNI152NLin2009aSym"
 RESULTS, DESCRIPTION, _NAME = "asa", "dataset_description.json", "ASA"
 _BIDS_VERSION = "1.10.0"
-_IGNORED = (RESULTS, "slurm", "summary.json", "group_*", "*_xfm.*")
+_IGNORED = (RESULTS, "slurm", "summary.json", "volumes.tsv", "group_*", "*_xfm.*")
 
 
 def check_tree(tree: Path, output: Path) -> None:
