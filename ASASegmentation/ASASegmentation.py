@@ -76,6 +76,7 @@ class ASASegmentationWidget(ScriptedLoadableModuleWidget):
             self.logic.getParameterNode,
             dialogs,
             SlicerInstaller(),
+            slicer.app.userSettings(),
         )
 
     def enter(self) -> None:

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from asa.modalities.matching import Candidate, identified_modality
 from ASASegmentationLib.parameters import Parameters
+from ASASlicerLib.names import shortened
 from ASASlicerLib.proposal.propose import Survey, propose_nodes, usable_volumes
 from ASASlicerLib.steps import Steps, finish
 
@@ -44,7 +45,7 @@ class InputsSection:
                 selector.setCurrentNode(parameters.volume(modality.key))
         volumes, text = parameters.volumes(), ""
         if any(parameters.is_suggested(key) for key in volumes):
-            text = _("Suggested automatically; please check.")
+            text = _("Suggested; please check.")
         elif not volumes and self._candidates:
             text = _("No suitable volume found.")
         self._ui.proposalLabel.setText(text)
@@ -91,7 +92,7 @@ class InputsSection:
             unknown = model.description.unknown_without.get(modality.key, ()) if model is not None else ()
             if spare:
                 text = _("{volume} is loaded but not used as {modality}.")
-                sentences.append(text.format(volume=spare[0], modality=_(modality.title)))
+                sentences.append(text.format(volume=shortened(spare[0]), modality=_(modality.title)))
             elif unknown:
                 sentences.append(_("No {modality} volume is selected.").format(modality=_(modality.title)))
             if unknown:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from asa.events import Event, Progress
+from asa.events import Progress
 from asa.tasks import Task
 from ASASegmentationLib.parameters import Settings
 from ASASegmentationLib.results.result import LABELS, Result, read_result, segment_specs
@@ -16,8 +15,6 @@ from ASASlicerLib.engine_job import EngineJob
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.steps import Steps
 from ASASlicerLib.volumes import Snapshot
-
-_SEGMENTED = 0.93  # share of the whole that segmenting takes where surfaces are made afterwards
 
 
 class Job(EngineJob[Result]):
@@ -64,6 +61,7 @@ class Job(EngineJob[Result]):
         """
         if self._settings.surfaces:
             yield from self._make_surfaces()
+        self.progress = Progress("adding", 1.0)
         return (yield from read_result(self.folder / "result", self._task, self._moved()))
 
     def _program(self, module: str, request: Mapping[str, object]) -> list[str]:
@@ -73,9 +71,10 @@ class Job(EngineJob[Result]):
 
     def _make_surfaces(self) -> Steps[None]:
         """Create the surfaces; the segmentation is valid without them."""
-        self.progress = Progress("surfaces", _SEGMENTED)
-        segments = {spec.id: spec.values for spec in segment_specs(self._task)}
-        request = {"labels": str(self.folder / "result" / LABELS), "segments": segments}
+        self.progress = Progress("surfaces", 1.0)
+        folder = self.folder / "result"
+        segments = [{"labels": str(folder / LABELS), "values": spec.values} for spec in segment_specs(self._task)]
+        request = {"folder": str(folder), "segments": segments}
         try:
             code = yield from self.run(self._program("ASASegmentationLib.segments.surfaces", request))
         except OSError as error:
@@ -83,8 +82,3 @@ class Job(EngineJob[Result]):
             return
         if code != 0:
             self.log.append(f"Surfaces: exit code {code}")
-
-    def _take(self, event: Event) -> None:
-        super()._take(event)
-        if isinstance(event, Progress) and self._settings.surfaces:
-            self.progress = replace(self.progress, fraction=_SEGMENTED * self.progress.fraction)

@@ -17,6 +17,7 @@ from ASASegmentationLib.results.result import Result
 from ASASegmentationLib.segments import edits
 from ASASegmentationLib.segments.edits import State
 from ASASegmentationLib.segments.retained_rows import retained_rows
+from ASASegmentationLib.segments.surface_job import SurfaceMaker
 from ASASlicerLib import volumes
 from ASASlicerLib.engine_job import CleanUp, JobState
 from ASASlicerLib.process import ProcessRunner
@@ -30,7 +31,8 @@ Ask = Callable[[str], bool]
 class Outcome:
     """Result of a finished job: the node, its scan, and the names of segments that keep the user's edits.
 
-    `hidden` are the names of earlier results on the same scan that were visible before.
+    `hidden` are the names of earlier results on the same scan that were visible before. `focus` is a point, in RAS mm,
+    that the slice views should show.
     """
 
     node: slicer.vtkMRMLSegmentationNode
@@ -38,6 +40,7 @@ class Outcome:
     kept: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     overview: bytes = field(default=b"", repr=False)
+    focus: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class _Origin:
 
 
 class SegmentationLogic:
-    """Runs one job at a time.
+    """Runs one job at a time; `surfaces` creates surfaces that are missing.
 
     `runner` starts the process, `ask` asks the user a yes-no question. Call `poll` about twenty times a second while
     the logic is `busy`; it never blocks.
@@ -67,6 +70,7 @@ class SegmentationLogic:
     def __init__(self, mrml_scene: slicer.vtkMRMLScene, runner: ProcessRunner, ask: Ask) -> None:
         self.changed, self.progressed, self.logged = Signal(), Signal(), Signal()
         self.finished, self.failed, self.cancelled = Signal(), Signal(), Signal()
+        self.surfaces = SurfaceMaker(runner)
         self._scene = mrml_scene
         self._runner = runner
         self._ask = ask
@@ -75,12 +79,14 @@ class SegmentationLogic:
         self._ended = CleanUp()
         self._origin: _Origin | None = None
         self._logged = 0  # number of log lines already reported
-        self._undo: Callable[[], None] | None = None
+        self._undo: Callable[[], Steps[None]] | None = None
+        self._undoing: Steps[bool] | None = None
         self._closing = mrml_scene.AddObserver(mrml_scene.StartCloseEvent, lambda *_: self._on_scene_closing())
 
     def close(self) -> None:
         """End a running job and stop observing the scene; clean-up takes at most one second."""
         self.cancel()
+        self.surfaces.close()
         self._scene.RemoveObserver(self._closing)
         self._ended.finish()
 
@@ -92,12 +98,12 @@ class SegmentationLogic:
     @property
     def busy(self) -> bool:
         """Whether work remains, including clean-up."""
-        return self.running or bool(self._ended)
+        return self.running or bool(self._ended) or self.surfaces.busy or self._undoing is not None
 
     @property
     def can_undo(self) -> bool:
         """Whether there is a last segmentation to undo, and no job is running."""
-        return self._undo is not None and not self.running
+        return self._undo is not None and not self.running and self._undoing is None
 
     def problem(self, parameters: Parameters) -> str:
         """Return why segmentation cannot start, as a sentence, or "" if it can."""
@@ -109,7 +115,7 @@ class SegmentationLogic:
         Raises:
             ValueError: there is a `problem`; the message is its sentence.
         """
-        if self.running:
+        if self.running or self._undoing is not None:
             raise ValueError(_("A segmentation is already running."))
         if reason := self.problem(parameters):
             raise ValueError(reason)
@@ -153,9 +159,13 @@ class SegmentationLogic:
 
     def poll(self) -> None:
         """Process the job's progress, and its results once it is done."""
-        if self._ended:
-            self._ended.advance()
-            self.changed()  # tells listeners when nothing remains to poll for
+        ending = bool(self._ended) or self.surfaces.busy
+        self._ended.advance()
+        self.surfaces.poll()
+        if self._undoing is not None:
+            self._continue_undo(self._undoing)
+        elif ending and not self.busy:
+            self.changed()  # nothing remains to poll for
         if self._arrival is not None:
             self._arrive(self._arrival)
         elif self._job is not None:
@@ -192,11 +202,21 @@ class SegmentationLogic:
             self.failed(job.error)
 
     def undo(self) -> None:
-        """Remove the last result from the scene."""
+        """Begin to remove the last result from the scene; a small one is gone at once."""
         if self._undo is not None:
-            self._undo()
-            self._undo = None
+            self._undoing, self._undo = _reaching_end(self._undo()), None
+            self._continue_undo(self._undoing)
+
+    def _continue_undo(self, undoing: Steps[bool]) -> None:
+        try:
+            done = advance(undoing)
+        except Exception:  # whatever the scene raises, the panel must not wait forever
+            self._undoing = None
             self.changed()
+            raise
+        if done:
+            self._undoing = None
+        self.changed()
 
     def _end(self, job: Job) -> None:
         self._job = None
@@ -204,8 +224,9 @@ class SegmentationLogic:
         self.changed()
 
     def _on_scene_closing(self) -> None:
-        self._undo = None
+        self._undo = self._undoing = None
         self.cancel()
+        self.surfaces.cancel()
         if self._arrival is not None:
             self._arrival = None
             self.changed()
@@ -233,14 +254,14 @@ class SegmentationLogic:
         if node is None:
             node = yield from scene.new_segmentation(self._scene, result, volume, f"{name} {result.task.name}")
             node_id = node.GetID()
-            self._undo = lambda: self._remove(node_id)
+            self._undo = _step(partial(self._remove, node_id))
         else:
-            restore = _both(scene.remember(node), record.remember(node))
+            restore = _both(_step(scene.remember(node)), _step(record.remember(node)))
             kept = yield from self._update(node, result)
             self._undo = _both(self._undo, restore)
             names = tuple(_name(node, key) or result.segments[key].GetName() for key in kept)
         hidden = scene.hide_others(node)
-        self._undo = _both(self._undo, partial(self._show, [other.GetID() for other in hidden]))
+        self._undo = _both(self._undo, _step(partial(self._show, [other.GetID() for other in hidden])))
         scene.set_warnings(node, result.doubts, result.warnings)
         scene.set_rows(node, result.volumes)
         scene.set_volume_table(node, retained_rows(result.volumes, result.task, kept))
@@ -249,8 +270,9 @@ class SegmentationLogic:
         for extra in result.extra:
             yield True
             added = scene.add_extra_volume(self._scene, extra, volume, f"{name} {extra.name}").GetID()
-            self._undo = _both(self._undo, partial(self._remove, added))
-        return Outcome(node, volume, names, tuple(other.GetName() for other in hidden), result.overview)
+            self._undo = _both(self._undo, _step(partial(self._remove, added)))
+        focus = yield from scene.lesion_centre(node, result.task)
+        return Outcome(node, volume, names, tuple(other.GetName() for other in hidden), result.overview, focus)
 
     def _attach(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> None:
         """Store with a segmentation what its correction needs."""
@@ -267,8 +289,7 @@ class SegmentationLogic:
         """
         found = {}
         for key in result.segments:
-            found[key] = edits.inspect(node, key)
-            yield True
+            found[key] = yield from edits.inspect(node, key)
         foreign = [key for key in found if found[key].state is State.FOREIGN]
         replace_foreign = bool(foreign) and self._ask(
             _(
@@ -297,13 +318,26 @@ class SegmentationLogic:
             self._scene.RemoveNode(node)
 
 
-def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:
-    def call() -> None:
+def _both(first: Callable[[], Steps[None]] | None, second: Callable[[], Steps[None]]) -> Callable[[], Steps[None]]:
+    def steps() -> Steps[None]:
         if first is not None:
-            first()
-        second()
+            yield from first()
+        yield from second()
 
-    return call
+    return steps
+
+
+def _reaching_end(steps: Steps[None]) -> Steps[bool]:
+    yield from steps
+    return True
+
+
+def _step(work: Callable[[], None]) -> Callable[[], Steps[None]]:
+    def steps() -> Steps[None]:
+        work()
+        yield True
+
+    return steps
 
 
 def _name(node: slicer.vtkMRMLSegmentationNode, key: str) -> str:

@@ -7,28 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from asa.events import Progress
 from asa.models import CARD, broken_models, list_models
-from asa.tasks import TASKS
+from ASASegmentationLib import sample_data
 from ASASegmentationLib.inputs_section import InputsSection
 from ASASegmentationLib.logic import Outcome, SegmentationLogic
 from ASASegmentationLib.parameters import Parameters
+from ASASegmentationLib.progress_section import ProgressSection
 from ASASegmentationLib.results import scene
 from ASASegmentationLib.results_section import ResultsSection
-from ASASegmentationLib.wording import model_notes, progress_text
+from ASASegmentationLib.settings_section import SettingsSection
+from ASASegmentationLib.wording import model_notes
 from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.names import shortened
+from ASASlicerLib.scrolling import bring_into_view
 from ASASlicerLib.signals import Signal
 from ASASlicerLib.steps import Steps, advance, finish
+from ASASlicerLib.store import Store
 
 _POLL_MS = 50
 _PROPOSE_AFTER_MS = 300  # volumes get their voxels after they are added, and scenes load and close node by node
-_STEPS = 1000
 
 
 class Panel:
@@ -36,6 +38,7 @@ class Panel:
 
     `ui` holds the named widgets of ASASegmentation.ui. `parameter_node` returns the module's parameter node,
     which changes when the scene is closed. `plan` lists missing packages, `installer` installs them.
+    `store` holds the user's settings.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Panel:
         parameter_node: Any,
         dialogs: Dialogs,
         installer: dependencies.Installer,
+        store: Store,
         plan: Callable[[Path | None], dependencies.Plan] = dependencies.plan,
     ) -> None:
         self.ui = ui
@@ -61,15 +65,17 @@ class Panel:
         self._segmented: dict[str, str] = {}  # ids of the volumes of the last job
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
-        self._timer.connect("timeout()", logic.poll)
+        self._timer.connect("timeout()", self._poll)
         self._propose_timer = qt.QTimer()
         self._propose_timer.setSingleShot(True)
         self._propose_timer.setInterval(_PROPOSE_AFTER_MS)
         self._propose_timer.connect("timeout()", self._on_nodes_changed)
         self._renewal: Steps[bool] | None = None  # suggestions being renewed
-        self._inputs = InputsSection(ui)
-        self.results = ResultsSection(ui, dialogs)
-        self._fill_choices()
+        self._inputs, self._choices = InputsSection(ui), SettingsSection(ui)
+        self._progress = ProgressSection(ui, store)
+        self.results = ResultsSection(ui, dialogs, logic.surfaces)
+        for selector in (*self._inputs.selectors, ui.outputSelector):
+            selector.setMRMLScene(slicer.mrmlScene)
         self._connect()
         self._observations = self._observe()
         self._observed_node = self._observe_node()
@@ -93,40 +99,22 @@ class Panel:
 
     # --- setting up
 
-    def _fill_choices(self) -> None:
-        ui = self.ui
-        for row, task in enumerate(TASKS.values()):
-            title = _(task.title)
-            ui.taskComboBox.addItem(title.split(" (")[0], task.name)  # the text in brackets would be cut off
-            ui.taskComboBox.setItemData(row, title, qt.Qt.ToolTipRole)
-        devices = {"auto": _("Automatic"), "cpu": _("Processor (CPU)"), "cuda": _("Graphics card (GPU)")}
-        for value, title in devices.items():
-            ui.deviceComboBox.addItem(title, value)
-        for value, title in {"nested": _("Nested regions"), "separate": _("Separate parts")}.items():
-            ui.viewComboBox.addItem(title, value)
-        ui.wheelsPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs  # a property without a setter callable from Python
-        ui.progressBar.setRange(0, _STEPS)
-        for selector in (*self._inputs.selectors, ui.outputSelector):
-            selector.setMRMLScene(slicer.mrmlScene)
-
     def _connect(self) -> None:
         ui = self.ui
-        for box in (ui.taskComboBox, ui.modelComboBox, ui.deviceComboBox, ui.referenceComboBox, ui.ttaComboBox):
-            box.connect("currentIndexChanged(int)", self._on_changed)
-        ui.thresholdSpinBox.connect("valueChanged(double)", self._on_changed)
-        for box in (ui.alignCheckBox, ui.posteriorCheckBox):
-            box.connect("toggled(bool)", self._on_changed)
+        self._choices.connect(self._on_changed)
         for selector in (*self._inputs.selectors, ui.outputSelector):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
         ui.proposeButton.connect("clicked()", self._suggest_again)
         ui.cardButton.connect("clicked()", self._show_card)
+        ui.sampleButton.connect("clicked()", self._load_sample)
         ui.segmentButton.connect("clicked()", self.toggle)
         ui.undoButton.connect("clicked()", self._undo)
         ui.surfacesCheckBox.connect("toggled(bool)", self._on_surfaces)
         logic = self.logic
         self._listeners: list[tuple[Signal, Callable[..., object]]] = [
             (logic.changed, self._refresh),
-            (logic.progressed, self._on_progress),
+            (logic.surfaces.changed, self._refresh),
+            (logic.progressed, self._progress.take),
             (logic.logged, self._on_log),
             (logic.finished, self._on_finished),
             (logic.failed, self._on_failed),
@@ -173,72 +161,24 @@ class Panel:
         if self._showing:
             return
         self._showing = True
-        ui, settings = self.ui, self._parameters.settings
-        _select(ui.taskComboBox, settings.task)
         self._inputs.show(self._parameters)
-        self._show_models(settings.task, settings.model)
-        self._show_references(settings.reference)
-        ui.thresholdSpinBox.setValue(settings.threshold)
-        ui.surfacesCheckBox.setChecked(settings.surfaces)
-        ui.outputSelector.setCurrentNode(self._parameters.segmentation)
-        _select(ui.deviceComboBox, settings.device)
-        ui.alignCheckBox.setChecked(settings.align)
-        self._show_tta(settings.tta)
-        ui.posteriorCheckBox.setChecked(settings.posterior)
+        self._choices.show(self._parameters)
+        self.ui.outputSelector.setCurrentNode(self._parameters.segmentation)
         self._showing = False
         self._refresh()
-
-    def _show_models(self, task: str, chosen: str) -> None:
-        models = list_models(task)
-        box = self.ui.modelComboBox
-        box.clear()
-        for model in models:
-            box.addItem(f"{model.name} {model.description.version}", model.name)
-        _select(box, chosen)
-        self.ui.cardButton.setEnabled(bool(models))
-
-    def _show_references(self, chosen: str) -> None:
-        modalities = self._parameters.modalities
-        box = self.ui.referenceComboBox
-        box.clear()
-        for key, title in {"": _("Automatic"), **{m.key: _(m.title) for m in modalities}}.items():
-            box.addItem(title, key)
-        _select(box, chosen)
-        for control in (box, self.ui.referenceLabel):
-            control.setVisible(len(modalities) > 1)
-
-    def _show_tta(self, chosen: str) -> None:
-        model, box = self._parameters.model, self.ui.ttaComboBox
-        default = _("Model default (on)") if model is not None and model.description.tta else _("Model default (off)")
-        box.clear()
-        for value, title in {"model": default, "on": _("On"), "off": _("Off")}.items():
-            box.addItem(title, value)
-        _select(box, chosen)
 
     def _on_changed(self, *_args: object) -> None:
         """Write all widgets to the parameter node."""
         if self._showing:
             return
-        ui, before = self.ui, self._parameters.settings
-        task = str(ui.taskComboBox.itemData(ui.taskComboBox.currentIndex))
-        model = ui.modelComboBox.itemData(ui.modelComboBox.currentIndex)
-        settings = replace(
-            before,
-            task=task,
-            model=str(model or "") if task == before.task else "",
-            device=str(ui.deviceComboBox.itemData(ui.deviceComboBox.currentIndex)),
-            align=ui.alignCheckBox.isChecked(),
-            tta=str(ui.ttaComboBox.itemData(ui.ttaComboBox.currentIndex)),
-            posterior=ui.posteriorCheckBox.isChecked(),
-            threshold=ui.thresholdSpinBox.value,
-            reference=str(ui.referenceComboBox.itemData(ui.referenceComboBox.currentIndex) or ""),
-        )
+        before = self._parameters.settings
+        settings = self._choices.read(before)
         node = self._parameters.node
         modified = node.StartModify()
-        if task == before.task:  # otherwise the rows still belong to the previous task
+        if settings.task == before.task:  # otherwise the rows still belong to the previous task
             self._inputs.store(self._parameters)
         self._parameters.settings = settings
-        output = ui.outputSelector.currentNode()
+        output = self.ui.outputSelector.currentNode()
         if output is not None and output is not self._parameters.segmentation:
             self._parameters.result = output
         self._parameters.segmentation = output
@@ -261,6 +201,11 @@ class Panel:
         for section in (ui.inputsSection, ui.advancedSection):
             section.setEnabled(not running)
         ui.progressBar.setVisible(running)
+        sample = sample_data.SAMPLES.get(self._parameters.settings.task)
+        ui.sampleButton.setVisible(sample is not None and not running and _is_empty())
+        if sample is not None:
+            tip = _("Download a public scan for this task ({megabytes} MB) from GitHub and load it.")
+            ui.sampleButton.setToolTip(tip.format(megabytes=sample.megabytes))
         self._timer.start() if self.logic.busy else self._timer.stop()
         if not running:
             ui.statusLabel.setText(self._failure or reason or self._summary())
@@ -275,23 +220,30 @@ class Panel:
             problems = [model.problem for model in broken_models()]
             return " ".join([_("No model for this task is installed."), *problems])
         reason = self.logic.problem(self._parameters)
-        if reason and slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None:
+        if reason and _is_empty():
             wanted = ", ".join(_(modality.title) for modality in self._parameters.modalities)
-            return _("Load a scan first ({modalities}).").format(modalities=wanted)
+            text = _(
+                "Load a scan first ({modalities}): drop its files or its DICOM folder on Slicer, or load the sample."
+            )
+            return text.format(modalities=wanted)
         return reason
 
     def _summary(self) -> str:
         if self._outcome is None or self._segmented != self._volume_ids():
             ready = self._inputs.notes(self._parameters) or [_("Ready.")]
+            ready.append(self._progress.expectation(self._parameters))
             model = self._parameters.model
             others = model_notes(model) if model is not None else []
             return "\n".join(filter(None, [*ready, *others, dependencies.gpu_unused()]))
-        lines = [_("Done: {segmentation}.").format(segmentation=self._outcome.node.GetName())]
+        lines = [_("Done: {segmentation}.").format(segmentation=shortened(self._outcome.node.GetName()))]
         if self._outcome.kept:
-            lines.append(_("Your edits were kept: {segments}.").format(segments=", ".join(self._outcome.kept)))
+            lines.append(
+                _("Your edits were kept: {segments}.").format(segments=", ".join(map(shortened, self._outcome.kept)))
+            )
         if self._outcome.hidden:
             text = _("Hidden, because it shows the same scan: {segmentations}.")
-            lines.append(text.format(segmentations=", ".join(self._outcome.hidden)))
+            lines.append(text.format(segmentations=", ".join(map(shortened, self._outcome.hidden))))
+        lines.append(_("Next: check the outlines in all slices, correct them, then export."))
         return "\n".join(lines)
 
     def _volume_ids(self) -> dict[str, str]:
@@ -301,6 +253,13 @@ class Panel:
         """Return the segmentation shown in the results section: the last result or selected one, or else the newest."""
         shown = self._parameters.result or self._parameters.segmentation
         return shown or next(reversed(scene.segmentations(slicer.mrmlScene)), None)
+
+    def _load_sample(self) -> None:
+        try:
+            with self._dialogs.busy():
+                sample_data.load(self._parameters.settings.task)
+        except sample_data.SampleError as reason:
+            self._on_failed(str(reason))
 
     # --- suggestions
 
@@ -343,33 +302,35 @@ class Panel:
         self.ui.logText.setPlainText("")
         self._outcome, self._failure = None, ""
         self._segmented = self._volume_ids()
-        self.ui.progressBar.setValue(0)
-        self.ui.statusLabel.setText(progress_text(Progress("preparing", 0.0)))
+        self._progress.start(self._parameters)
         try:
             self.logic.start(self._parameters)
         except ValueError as reason:
             self._on_failed(str(reason))
 
-    # --- signals of the logic
+    def _poll(self) -> None:
+        self.logic.poll()
+        if self.logic.running:
+            self._progress.show()
 
-    def _on_progress(self, progress: Progress) -> None:
-        self.ui.progressBar.setValue(int(_STEPS * progress.fraction))
-        self.ui.statusLabel.setText(progress_text(progress))
+    # --- signals of the logic
 
     def _on_log(self, line: str) -> None:
         self.ui.logText.appendPlainText(str(line))
 
     def _on_finished(self, outcome: Outcome) -> None:
         self._outcome = outcome
+        self._progress.finish()
         self._parameters.result = outcome.node
         self._refresh()
         if outcome.volume is not None:
-            scene.present(outcome.volume)
+            scene.present(outcome.volume, outcome.focus)
 
     def _on_failed(self, message: str) -> None:
         self._failure = message
         self._refresh()
         self._on_log(message)
+        bring_into_view(self.ui.statusLabel)
 
     def _on_cancelled(self) -> None:
         self._failure = _("Cancelled; the scene is unchanged.")
@@ -395,6 +356,6 @@ class Panel:
                 self._dialogs.show_text(model.name, (model.path / CARD).read_text(encoding="utf-8"))
 
 
-def _select(box: Any, value: str) -> None:
-    index = box.findData(value)
-    box.setCurrentIndex(index if index >= 0 else 0)
+def _is_empty() -> bool:
+    """Whether no image is loaded."""
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None

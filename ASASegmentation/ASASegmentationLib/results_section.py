@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from ASASegmentationLib.correct_section import CorrectSection
 from ASASegmentationLib.results import export, scene
 from ASASegmentationLib.segments.edits import users_own
 from ASASegmentationLib.segments.retained_rows import retained_rows
+from ASASegmentationLib.segments.surface_job import SurfaceMaker
 from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.signals import Signal
 from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.table import fill_table, fit_height, fold_columns
 
@@ -31,8 +33,9 @@ _MEASURE_AFTER_MS = 500  # a stroke of the Segment Editor changes a segmentation
 class ResultsSection:
     """`ui` holds the named widgets of ASASegmentation.ui. The table follows the user's edits."""
 
-    def __init__(self, ui: Any, dialogs: Dialogs) -> None:
+    def __init__(self, ui: Any, dialogs: Dialogs, surfaces: SurfaceMaker) -> None:
         self._ui = ui
+        self._surfaces = surfaces
         self._dialogs = dialogs
         self.correct = CorrectSection(ui)
         self._node: slicer.vtkMRMLSegmentationNode | None = None
@@ -44,6 +47,15 @@ class ResultsSection:
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.connect("timeout()", self._measure)
+        for value, title in {"nested": _("Nested regions"), "separate": _("Separate parts")}.items():
+            ui.viewComboBox.addItem(title, value)
+        self._listeners: list[tuple[Signal, Callable[..., object]]] = [
+            (surfaces.changed, self._show_surface_state),
+            (surfaces.failed, self._on_surfaces_failed),
+        ]
+        for signal, listener in self._listeners:
+            signal.connect(listener)
+        self._show_surface_state()
         ui.viewComboBox.connect("currentIndexChanged(int)", self._show_view)
         ui.exportButton.connect("clicked()", self._export)
         # its first column takes the room that is left, and so tells of each change of the width
@@ -52,6 +64,8 @@ class ResultsSection:
     def close(self) -> None:
         """Stop following the segmentation."""
         self._timer.stop()
+        for signal, listener in self._listeners:
+            signal.disconnect(listener)
         self._observe(None)
         self.correct.close()
 
@@ -141,14 +155,23 @@ class ResultsSection:
         ui.warningText.setText("\n".join(f"• {_sentence(line)}" for line in lines))
 
     def show_surfaces(self, shown: bool) -> None:
-        """Show or hide the surfaces of the segmentation."""
+        """Show the surfaces of the segmentation, which creates missing ones in the background, or hide them."""
         if self._node is None:
             return
         if shown:
-            with self._dialogs.busy():
-                scene.show_surfaces(self._node)
+            self._surfaces.start(self._node)
         else:
+            self._surfaces.cancel()
             self._node.GetDisplayNode().SetVisibility3D(False)
+
+    def _show_surface_state(self) -> None:
+        running = self._surfaces.running
+        self._ui.surfacesLabel.setVisible(running)
+        self._ui.surfacesLabel.setText(_("Creating surfaces…"))
+
+    def _on_surfaces_failed(self, reason: str) -> None:
+        self._ui.surfacesLabel.setVisible(True)
+        self._ui.surfacesLabel.setText(reason)
 
     def _show_view(self, *_args: object) -> None:
         if self._node is not None and (task := TASKS.get(scene.task_name(self._node))) is not None:

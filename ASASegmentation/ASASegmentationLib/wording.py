@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from slicer.i18n import tr as _
 
-from asa.events import Progress
 from asa.models import ModelFolder, better_models, hidden_models, list_models
+from ASASegmentationLib.durations import Estimate
 
 
-def progress_text(progress: Progress) -> str:
-    """Return the current stage and the remaining time."""
+def progress_text(estimate: Estimate) -> str:
+    """Return the current stage, the elapsed and the remaining time."""
     stages = {
         "preparing": _("Preparing"),
         "reading": _("Reading the scan"),
@@ -18,16 +20,19 @@ def progress_text(progress: Progress) -> str:
         "labelling": _("Labelling"),
         "writing": _("Measuring"),
         "surfaces": _("Creating surfaces"),
+        "adding": _("Adding the result to the scene"),
     }
-    return f"{stages.get(progress.stage, progress.stage)}… {_remaining(progress.remaining_s)}".rstrip()
+    times = [_("{time} elapsed").format(time=duration(estimate.elapsed_s))]
+    if estimate.remaining_s is not None:
+        times.append(_("about {time} left").format(time=duration(estimate.remaining_s)))
+    return f"{stages[estimate.stage]}… {', '.join(times)}"
 
 
-def _remaining(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return _("less than a minute left")
-    return _("about {minutes} min left").format(minutes=round(seconds / 60))
+def duration(seconds: float) -> str:
+    """Return a duration in seconds, or in minutes from one and a half minutes on."""
+    if seconds < 90:
+        return _("{seconds} s").format(seconds=math.ceil(seconds))
+    return _("{minutes} min").format(minutes=round(seconds / 60))
 
 
 def model_notes(model: ModelFolder) -> list[str]:

@@ -38,7 +38,7 @@ class Package:
 
 # Without upper bounds: the application determines the versions of numpy, scipy and SimpleITK.
 PACKAGES = (
-    Package(TORCH, "torch>=2.4", 1000),
+    Package(TORCH, "torch>=2.2", 1000),
     Package("nibabel", "nibabel>=5.2", 10),
     Package("safetensors", "safetensors>=0.4.3", 2),
     Package("scipy", "scipy>=1.11", 120),

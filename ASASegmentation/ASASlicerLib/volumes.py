@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from asa.tasks import Modality
+from ASASlicerLib.names import shortened
 from ASASlicerLib.nifti import write_nifti
 from ASASlicerLib.steps import Steps
 
@@ -78,7 +79,7 @@ def problem(modalities: Sequence[Modality], volumes: Mapping[str, slicer.vtkMRML
             return f"{titles[key]}: {reason}"
         if volume.GetID() in seen:
             return _("{volume} is selected for both {first} and {second}.").format(
-                volume=volume.GetName(), first=seen[volume.GetID()], second=titles[key]
+                volume=shortened(volume.GetName()), first=seen[volume.GetID()], second=titles[key]
             )
         seen[volume.GetID()] = titles[key]
     return ""
@@ -113,7 +114,7 @@ def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
             "{volume} is under a non-linear transform, which would make volume measurements invalid. Harden "
             "or remove the transform first."
         )
-    return reason.format(volume=volume.GetName())
+    return reason.format(volume=shortened(volume.GetName()))
 
 
 def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:

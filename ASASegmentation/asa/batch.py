@@ -252,7 +252,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     measured: dict[str, dict[str, object]] = {}
     columns: dict[str, None] = {}
     for outcome in outcomes:
-        rows = outcome.finished.report["volumes"] if outcome.finished else []
+        rows = outcome.finished.report.get("volumes", []) if outcome.finished else []
         cells = measured[outcome.case.name] = {}
         for row in rows:
             name = re.sub(r"\W+", "_", str(row["name"]))

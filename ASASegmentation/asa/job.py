@@ -43,7 +43,6 @@ Segment = Callable[[SegmentRequest, "Progress | None"], "SegmentResult"]
 LABEL_MAP, SEGMENTS, OVERLAY = "segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png"
 TABLE, VOLUMES, _UNCERTAINTY = "volumes.csv", "volumes.json", "uncertainty.nii.gz"
 _UNUSED = "The model '{}' does not use the {} image."
-_SEGMENTING = 0.92  # fraction of the total time; the rest is writing
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ def run(
         return Finished(folder, report, reused=True)
 
     def make(staging: Path, show: Progress) -> dict[str, Any]:
-        result = (segment or _engine())(request, lambda stage, done: show(stage, _SEGMENTING * done))
-        show("writing", _SEGMENTING)
+        result = (segment or _engine())(request, lambda stage, done: show(stage, events.SEGMENTING * done))
+        show("writing", events.SEGMENTING)
         return _write(staging, request, result, settings, inputs, segmentation_file)
 
     return make_result(folder, make, reason, progress)

@@ -10,6 +10,8 @@ from typing import Any
 
 import slicer
 
+from ASASlicerLib.steps import Steps
+
 PLOTS, FOUR = 8601, 8602  # layout ids; those of Slicer are below 500
 # Part of the ids of the nodes, which a saved scene lists with spaces between them.
 PLOT_VIEWS = ("ASA_Loss", "ASA_Scores", "ASA_Rate", "ASA_Speed")
@@ -30,13 +32,20 @@ def register(scene: slicer.vtkMRMLScene) -> None:
             node.SetViewArrangement(layout)
 
 
-def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartNode]) -> None:
-    """Show as many charts as there are plot views."""
-    for name, chart in zip(PLOT_VIEWS, charts, strict=False):
+def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartNode]) -> Steps[bool]:
+    """Show as many charts as there are plot views, one after the other: drawing all at once blocks the window."""
+    wanted = list(zip(PLOT_VIEWS, charts, strict=False))
+    for name, chart in wanted:
         view = _view(scene, "vtkMRMLPlotViewNode", name)
         view.SetLayoutLabel(_title(name))
-        view.SetPlotChartNodeID(chart.GetID())
+        if view.GetPlotChartNodeID() != chart.GetID():
+            view.SetPlotChartNodeID(None)
     _arrange(scene, PLOTS, _plot_items())
+    for name, chart in wanted:
+        yield False  # the views are drawn in between
+        if chart.GetScene() is not None:  # removed meanwhile
+            _view(scene, "vtkMRMLPlotViewNode", name).SetPlotChartNodeID(chart.GetID())
+    return True
 
 
 def show_four(scene: slicer.vtkMRMLScene) -> None:

@@ -5,26 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ASASlicerLib.engine_job import CleanUp, EngineJob
 from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.signals import Signal
+from ASASlicerLib.store import Store
 from ASATrainingLib.runs.control import RunControl
 from ASATrainingLib.runs.run_folder import RunFolder, read_run, read_state
 
 _RUNS = "ASATraining/runs"
 _REMEMBERED = 50
-
-
-class Store(Protocol):
-    """Persistent settings: the subset of QSettings that is used."""
-
-    def value(self, key: str) -> Any:
-        """Return a stored value; None if there is none."""
-
-    def setValue(self, key: str, value: Any) -> None:
-        """Store a value."""
 
 
 class TrainingLogic:

@@ -59,7 +59,7 @@ def _tabs() -> dict[Any, str]:
         DataTab: _("Data"),
         RunTab: _("Run"),
         WatchTab: _("Watch"),
-        InspectTab: _("Inspect model"),
+        InspectTab: _("Inspect"),  # short, for all five to fit a narrow dock
         PublishTab: _("Publish"),
     }
 

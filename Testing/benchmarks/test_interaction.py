@@ -48,12 +48,13 @@ def test_the_page_tells_clicks_and_means() -> None:
     def record(system: str, *dice: float) -> Record:
         return Record(
             task="tumour", case="a", segment="WT", start="model", marks="own", system=system, dice=list(dice),
-            seconds=[0.5] * (len(dice) - 1), processor_s=[0.25] * (len(dice) - 1), peak_gib=1.0,
+            seconds=[0.5] * (len(dice) - 1), processor_s=[0.25] * (len(dice) - 1), peak_gib=1.0, commit="1a2b3c4",
         )  # fmt: skip
 
     ours, peer = record("ASA", 0.7, 0.88, 0.93), record("peer", 0.7, 0.71, 0.72)
     assert [clicks_to(ours, goal) for goal in (0.85, 0.90)] == [1, 2]
     assert clicks_to(peer, 0.9) == 3
     text = page([ours, peer], "command")
+    assert "Measured at 1a2b3c4, on" in text
     assert "## tumour, WT, from the model’s result, own marks" in text
     assert "| ASA | 1 | 0.700 | 0.880 | 0.930 | +0.230 | 1.0 | 2.0 | 0.25 (0.50) | 0.25 (0.50) | 1.00 |" in text

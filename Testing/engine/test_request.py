@@ -66,11 +66,13 @@ def test_what_no_model_can_do_is_refused(changes: dict[str, Any], sentence: str)
 
 def test_the_command_and_the_batch_script_have_the_words_of_the_request() -> None:
     of_command = set(inspect.signature(segment.command).parameters)
-    assert of_command - FIELDS == {"output", "t1", "t1gd", "t2", "flair", "overwrite"} and of_command >= FIELDS
+    assert (
+        of_command - FIELDS == {"output", "t1", "t1gd", "t2", "flair", "series", "overwrite"} and of_command >= FIELDS
+    )
     spec = importlib.util.spec_from_file_location("segment_batch", SCRIPT)
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     of_script = set(vars(script.arguments(["--input", "a.nii", "--output", "out"])))
-    assert of_script - FIELDS == {"input", "output", "overwrite"}
+    assert of_script - FIELDS == {"input", "output", "series", "overwrite"}
     assert FIELDS - of_script == {"images", "reference"}

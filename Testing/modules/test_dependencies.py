@@ -28,7 +28,7 @@ def use_torch_utilities(monkeypatch: pytest.MonkeyPatch, installed: object) -> N
     module = ModuleType("PyTorchUtils")
 
     def install_torch(ask: bool, backend: str | None, version: str) -> object:
-        assert (ask, backend, version) == (False, None, ">=2.4")
+        assert (ask, backend, version) == (False, None, ">=2.2")
         return installed
 
     module.PyTorchUtilsLogic = lambda: SimpleNamespace(installTorch=install_torch)  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def test_missing_looks_without_importing() -> None:
 
 
 def test_a_version_that_is_too_old_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for version, enough in (("2.3.1", False), ("2.4.0+cu121", True), ("2.10.0", True), ("1.13.1", False)):
+    for version, enough in (("2.1.2", False), ("2.2.0+cu121", True), ("2.10.0", True), ("1.13.1", False)):
         monkeypatch.setattr(dependencies.importlib.metadata, "version", lambda name, version=version: version)
         assert dependencies.installed(PACKAGES[0]) is enough, version
 
@@ -61,7 +61,7 @@ def test_torch_comes_from_its_extension_the_rest_from_pip(pip: list[Any], monkey
 
 def test_without_internet_all_comes_from_the_folder(pip: list[Any], tmp_path: Path) -> None:
     SlicerInstaller().install(PACKAGES[:1], tmp_path)
-    assert pip == [["--no-index", "--find-links", str(tmp_path), "torch>=2.4"]]
+    assert pip == [["--no-index", "--find-links", str(tmp_path), "torch>=2.2"]]
 
 
 def test_older_slicer_has_pip_in_util(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 
+from ASASlicerLib.steps import finish
 from ASATrainingLib import layouts
 from ASATrainingLib.inspect.points import Points
 from ASATrainingLib.watch.plots import Plots
@@ -52,7 +53,7 @@ def test_four_slice_views(scene: Any, logic: Any) -> None:
 
 def test_plot_views(scene: Any, logic: Any) -> None:
     charts = [scene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"chart {n}") for n in range(5)]
-    layouts.show_plots(scene, charts)
+    finish(layouts.show_plots(scene, charts))
     assert scene.GetFirstNodeByClass("vtkMRMLLayoutNode").GetViewArrangement() == layouts.PLOTS
     assert views(logic) == list(layouts.PLOT_VIEWS)
     shown = [scene.GetSingletonNode(name, "vtkMRMLPlotViewNode").GetPlotChartNode() for name in layouts.PLOT_VIEWS]

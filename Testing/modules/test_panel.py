@@ -12,10 +12,15 @@ from ASASegmentationLib import tests
 from ASASegmentationLib.tests.test_bad_input import TestBadInput  # noqa: F401
 from ASASegmentationLib.tests.test_before import TestBeforeSegmenting  # noqa: F401
 from ASASegmentationLib.tests.test_correct import TestCorrect  # noqa: F401
+from ASASegmentationLib.tests.test_dicom import TestDicom  # noqa: F401
 from ASASegmentationLib.tests.test_edits import TestEdits  # noqa: F401
+from ASASegmentationLib.tests.test_first_minutes import TestFirstMinutes, TestMissingSurfaces  # noqa: F401
+from ASASegmentationLib.tests.test_offline import TestOfflinePackages  # noqa: F401
 from ASASegmentationLib.tests.test_panel import TestSegmenting  # noqa: F401
+from ASASegmentationLib.tests.test_progress import TestDurations, TestProgress  # noqa: F401
 from ASASegmentationLib.tests.test_record import TestRecord  # noqa: F401
 from ASASegmentationLib.tests.test_suggestions import TestSuggestions  # noqa: F401
+from ASASegmentationLib.tests.test_widths import TestWidths  # noqa: F401
 
 
 def test_the_module_file_runs_them_and_fails_when_they_do() -> None:

@@ -1,4 +1,4 @@
-"""The sample head is registered when the application has started, not before, and with its checksum."""
+"""The samples are registered when the application has started, not before, and with their checksums."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import Any
 import driving
 import pytest
 import slicer
+
+from asa.modalities.matching import named_modality
+from asa.tasks import TASKS
+from ASASegmentationLib.sample_data import SAMPLES
 
 
 def test_registered_after_start_with_a_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,10 +27,21 @@ def test_registered_after_start_with_a_checksum(monkeypatch: pytest.MonkeyPatch)
     module = driving.open_module("ASASegmentation")
     assert registered == []
     slicer.app.complete_startup()
-    (source,) = registered
-    assert re.fullmatch(r"SHA256:[0-9a-f]{64}", source["checksums"])
-    assert source["uris"].endswith(source["checksums"].removeprefix("SHA256:"))
+    assert {source["sampleName"] for source in registered} == {"MRHead_T1", "Glioma", "MS_lesions"}
+    for source in registered:
+        assert len({len(source[part]) for part in ("uris", "fileNames", "nodeNames", "checksums")}) == 1
+        assert all(re.fullmatch(r"SHA256:[0-9a-f]{64}", checksum) for checksum in source["checksums"])
+        # what an address leads to cannot change: it names a commit or the checksum
+        assert all(re.search(r"/(raw|SHA256)/[0-9a-f]{40,64}\b", address) for address in source["uris"])
     module.close()
+
+
+def test_each_task_has_a_sample_whose_series_are_suggested_by_their_names() -> None:
+    assert set(SAMPLES) == set(TASKS)
+    for name, sample in SAMPLES.items():
+        found = [named_modality(volume) for _address, volume, _checksum in sample.files]
+        assert set(found) <= {modality.key for modality in TASKS[name].modalities}
+        assert len(set(found)) == len(found)
 
 
 def test_an_application_without_sample_data(monkeypatch: pytest.MonkeyPatch) -> None:

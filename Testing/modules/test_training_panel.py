@@ -25,6 +25,7 @@ from ASATrainingLib.tests.test_run import TestControlling, TestForm, TestRunCont
 from ASATrainingLib.tests.test_run_folder import TestRunFolder  # noqa: F401
 from ASATrainingLib.tests.test_scene_cases import TestSceneCases, add_label_map, add_segmentation  # noqa: F401
 from ASATrainingLib.tests.test_watch import TestTensorBoard, TestWatching  # noqa: F401
+from ASATrainingLib.tests.test_widths import TestErrorsInView, TestWidths  # noqa: F401
 
 
 def test_the_module_file_opens_and_names_its_tests() -> None:

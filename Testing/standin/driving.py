@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import slicer
 import standin_application
@@ -32,17 +32,29 @@ def report(what: str, busy_s: float) -> None:
     sys.stderr.write(f"\nGUI thread busy for {1000 * busy_s:.0f} ms at most: {what}\n")
 
 
-def wait_for(condition: Callable[[], object], seconds: float) -> float:
+class Drawing(Protocol):
+    """Views that are drawn while Qt works."""
+
+    drawing_s: float
+
+
+def wait_for(condition: Callable[[], object], seconds: float, views: Drawing | None = None) -> float:
     """Lets Qt work until something is the case; returns the longest that one round kept the GUI thread busy, in s.
 
-    Counted is the processor time of this thread, so that other programs on the machine do not count.
+    Counted is the processor time of this thread, so that other programs on the machine do not count; without that for
+    drawing `views`.
     Raises AssertionError after `seconds`.
     """
     longest, deadline = 0.0, time.monotonic() + seconds
     while not condition():
-        started = time.thread_time()
-        slicer.app.processEvents()
-        longest = max(longest, time.thread_time() - started)
+        longest = max(longest, busy(slicer.app.processEvents, views))
         assert time.monotonic() < deadline, "The condition was not met in time."
         time.sleep(0.005)
     return longest
+
+
+def busy(work: Callable[[], object], views: Drawing | None = None) -> float:
+    """Does something and returns how long that kept the GUI thread busy, in s, without drawing `views`."""
+    started, drawn = time.thread_time(), views.drawing_s if views is not None else 0.0
+    work()
+    return time.thread_time() - started - ((views.drawing_s if views is not None else 0.0) - drawn)

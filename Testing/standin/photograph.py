@@ -1,9 +1,10 @@
 """Photographs the module for README and the catalogue: the panel in each state, light and dark, and the views.
 
-    python Testing/standin/photograph.py HEAD.nii.gz [FOLDER]
+    python Testing/standin/photograph.py [--before] HEAD.nii.gz [FOLDER]
 
 HEAD is a T1; FOLDER defaults to Resources/Screenshots. Takes as long as three segmentations: of the head, of the same
-again into a segmentation that a user has changed, and of every third slice of it, which the engine warns of.
+again into a segmentation that a user has changed, and of every third slice of it, which the engine warns of. With
+`--before` only the states before a segmentation are taken.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def in_both_themes(widget: Any, path: Path) -> None:
     light = qt.QApplication.palette()
     for suffix, palette in (("", light), ("_dark", dark_palette())):
         qt.QApplication.setPalette(palette)
-        slicer.app.processEvents()
+        for _round in range(2):  # a table that has grown moves what is below it in the second
+            slicer.app.processEvents()
         widget.grab().save(f"{path}{suffix}.png")
     qt.QApplication.setPalette(light)
 
@@ -79,8 +81,8 @@ def views(volume: Any, at: Any = None) -> Image.Image:
     return image
 
 
-def main(head: Path, folder: Path) -> None:
-    """Takes all pictures."""
+def main(head: Path, folder: Path, *, before: bool) -> None:
+    """Takes all pictures, or those `before` a segmentation."""
     folder.mkdir(parents=True, exist_ok=True)
     module = driving.open_module("ASASegmentation")
     panel = module.widgetRepresentation().self().panel
@@ -97,6 +99,13 @@ def main(head: Path, folder: Path) -> None:
     panel.ui.modalitySelector2.setCurrentNode(volume)  # for T2 too
     camera.take("panel_6_refused")
     panel.ui.taskComboBox.setCurrentIndex(panel.ui.taskComboBox.findData("tissue"))
+    if not before:
+        segmented(panel, camera, folder, head, volume)
+    module.close()
+
+
+def segmented(panel: Any, camera: Photographer, folder: Path, head: Path, volume: Any) -> None:
+    """The states while the engine works and after that."""
     panel.ui.segmentButton.click()
     driving.wait_for(lambda: panel.ui.progressBar.value > 400 or not panel.logic.running, 900)
     camera.take("panel_3_running")
@@ -110,7 +119,6 @@ def main(head: Path, folder: Path) -> None:
     panel.ui.segmentButton.click()
     driving.wait_for(lambda: not panel.logic.running, 900)
     camera.take("panel_5_warning")
-    module.close()
 
 
 def first_click(folder: Path) -> None:
@@ -187,4 +195,9 @@ def every_third_slice(head: Path) -> Any:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else driving.REPOSITORY / "Resources/Screenshots")
+    words = [word for word in sys.argv[1:] if word != "--before"]
+    main(
+        Path(words[0]),
+        Path(words[1]) if len(words) > 1 else driving.REPOSITORY / "Resources/Screenshots",
+        before="--before" in sys.argv,
+    )

@@ -61,6 +61,7 @@ def watch(panel: Any, camera: Photographer, folder: Path) -> None:
     tab = show_tab(panel, "Watch")
     driving.wait_for(lambda: tab.plots.nodes() and not tab._dirty, 300)
     tab.show_plots()
+    driving.wait_for(lambda: tab._plotting is None, 60)
     camera.take("training_watch")
     nodes = tab.plots.nodes()
     charts = [nodes[key] for key in _CHARTS if key in nodes]

@@ -83,6 +83,7 @@ class Application:
         self.temporaryPath = tempfile.gettempdir()
         self.logic = slicer.vtkSlicerApplicationLogic()
         self._on_startup: list[Callable[[], object]] = []
+        self._paused = 0
 
     def connect(self, signal: str, slot: Callable[[], object]) -> bool:
         """Modules wait for the end of the start only."""
@@ -113,6 +114,17 @@ class Application:
 
     def mrmlScene(self) -> Any:
         return slicer.mrmlScene
+
+    def pauseRender(self) -> None:
+        self._paused += 1
+
+    def resumeRender(self) -> None:
+        assert self._paused > 0
+        self._paused -= 1
+
+    def isRenderPaused(self) -> bool:
+        """Whether views are not drawn: as often as it was paused it must be resumed."""
+        return self._paused > 0
 
     def layoutManager(self) -> None:
         """There is no main window, as under --no-main-window."""

@@ -14,8 +14,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-_SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLMarkupsDisplayableManager")
-_VIEW_MANAGERS = (
+SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLMarkupsDisplayableManager")
+VIEW_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
     "vtkMRMLModelDisplayableManager",
@@ -100,7 +100,7 @@ def slice_picture(
     `composite` is the slice composite node of a view that shows more than the volume. `at`: a point in RAS mm that the
     slice goes through; None takes the middle.
     """
-    window, renderer, _interactor = _window(size)
+    window, renderer, _interactor = off_screen_window(size)
     logic = slicer.vtkMRMLSliceLogic()
     logic.SetMRMLScene(slicer.mrmlScene)
     logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
@@ -125,7 +125,7 @@ def slice_picture(
     actor.GetProperty().SetDisplayLocationToBackground()
     renderer.AddActor2D(actor)
     factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-    _group = _managers(_SLICE_MANAGERS, factory, node, renderer)
+    _group = managers(SLICE_MANAGERS, factory, node, renderer)
     logic.FitSliceToBackground(*size)
     if at is not None:
         node.JumpSliceByOffsetting(*map(float, at))
@@ -139,7 +139,7 @@ def slice_picture(
 
 def view_picture(size: tuple[int, int], direction: tuple[float, float, float] = (-0.8, 0.75, 0.4)) -> np.ndarray:
     """The 3-D view of the scene from a direction (right, anterior, superior): (height, width, 3), 8 bit."""
-    window, renderer, interactor = _window(size)
+    window, renderer, interactor = off_screen_window(size)
     interactor.SetInteractorStyle(vtk.vtkInteractorStyleTrackballCamera())
     node = slicer.vtkMRMLViewNode()
     node.SetSingletonTag("Picture")
@@ -156,7 +156,7 @@ def view_picture(size: tuple[int, int], direction: tuple[float, float, float] = 
     camera.SetLayoutName("Picture")
     slicer.mrmlScene.AddNode(camera)
     factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
-    _group = _managers(_VIEW_MANAGERS, factory, node, renderer)
+    _group = managers(VIEW_MANAGERS, factory, node, renderer)
     renderer.ResetCamera()
     active = renderer.GetActiveCamera()
     focus, distance = np.array(active.GetFocalPoint()), active.GetDistance()
@@ -210,7 +210,7 @@ def plot_picture(chart: Any, size: tuple[int, int], dark: bool = False) -> np.nd
     return _pixels(view.GetRenderWindow())
 
 
-def _managers(names: tuple[str, ...], factory: Any, node: Any, renderer: Any) -> Any:
+def managers(names: tuple[str, ...], factory: Any, node: Any, renderer: Any) -> Any:
     """A group of displayable managers; whoever draws must keep it."""
     group = slicer.vtkMRMLDisplayableManagerGroup()
     group.SetRenderer(renderer)
@@ -245,7 +245,7 @@ def _name_edges(renderer: Any, node: Any) -> None:
             renderer.AddActor2D(actor)
 
 
-def _window(size: tuple[int, int]) -> tuple[Any, Any, Any]:
+def off_screen_window(size: tuple[int, int]) -> tuple[Any, Any, Any]:
     window = vtk.vtkRenderWindow()
     window.SetOffScreenRendering(1)
     window.SetMultiSamples(8)

@@ -107,8 +107,7 @@ def write_segments(subject: Subject, folder: Path, name: str) -> Steps[dict[str,
         segment = segmentation.GetSegment(key)
         if segment is None:
             continue
-        one = voxels(segment)
-        yield True
+        one = yield from voxels(segment)
         path = folder / f"{name}_{number}.npy"
         np.save(path, one.mask.astype(np.uint8))
         found[part] = {"file": str(path), "ijk_to_ras": one.ijk_to_ras.tolist()}

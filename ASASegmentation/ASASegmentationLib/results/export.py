@@ -57,14 +57,8 @@ def _export_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> No
         raise OSError("The segmentation could not be written.")
 
 
-def _scan(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    scan: slicer.vtkMRMLScalarVolumeNode | None = node.GetNodeReference(role)
-    return scan
-
-
 def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    volume = _scan(node)
+    volume = scene.scan_of(node)
     if volume is None:
         raise ExportError(_("DICOM export needs the scan in the scene."))
     try:
@@ -76,7 +70,7 @@ def _export_dicom(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
 
 
 def _export_label_map(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    task, volume = TASKS.get(scene.task_name(node)), _scan(node)
+    task, volume = TASKS.get(scene.task_name(node)), scene.scan_of(node)
     if task is None or volume is None:
         raise ExportError(_("Label map export needs a segmentation created by ASA and its scan in the scene."))
     labels = np.zeros(volumes.array_of(volume).shape, np.uint8)

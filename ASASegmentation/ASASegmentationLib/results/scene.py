@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from asa.tasks import Task
 from ASASegmentationLib.results.result import ExtraVolume, Result
 from ASASegmentationLib.segments import edits
+from ASASegmentationLib.segments.surface_job import reveal
 from ASASlicerLib.hierarchy import place_beside
 from ASASlicerLib.steps import Steps
 
@@ -41,6 +42,8 @@ def new_segmentation(
     if volume is not None:
         attach(node, volume)
     show(node, result.task)
+    if edits.has_surfaces(node):
+        yield from reveal(node)
     return node
 
 
@@ -54,6 +57,7 @@ def attach(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNod
 def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) -> None:
     """Show outlines with a light fill; for nested tasks either the regions or the separate labels."""
     display = node.GetDisplayNode()
+    modified = display.StartModify()  # every change of it updates all views
     display.SetVisibility(True)
     display.SetOpacity2DFill(0.15)
     display.SetOpacity2DOutline(1.0)
@@ -70,6 +74,7 @@ def show(node: slicer.vtkMRMLSegmentationNode, task: Task, nested: bool = True) 
             # Transparent outer regions keep the inner ones visible in 3-D.
             outer = task.nested and nested and key in regions and key != task.regions[-1].name
             display.SetSegmentOpacity3D(key, 0.35 if outer else 1.0)
+    display.EndModify(modified)
 
 
 def shows_nested(node: slicer.vtkMRMLSegmentationNode, task: Task) -> bool:
@@ -80,20 +85,47 @@ def shows_nested(node: slicer.vtkMRMLSegmentationNode, task: Task) -> bool:
     return display is None or not any(display.GetSegmentVisibility(key) for key in there)
 
 
-def show_surfaces(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Show the 3-D surfaces, creating missing ones, which takes seconds."""
-    node.CreateClosedSurfaceRepresentation()
-    node.GetDisplayNode().SetVisibility3D(True)
+def present(volume: slicer.vtkMRMLVolumeNode, focus: Sequence[float] | None) -> None:
+    """Show a scan in the slice views, unless it is shown already, and the head in the 3-D views.
+
+    `focus` is a point in RAS mm that the slices are moved to. A layout without any slice view is exchanged.
+    """
+    if slicer.app.layoutManager() is not None:
+        layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+        if layout is not None and not any(view.IsViewVisibleInLayout() for view in slices):
+            layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+        views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        if {view.GetBackgroundVolumeID() for view in views} != {volume.GetID()}:
+            slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        slicer.util.resetThreeDViews()
+    if focus is not None:
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *focus)
 
 
-def present(volume: slicer.vtkMRMLVolumeNode) -> None:
-    """Show a scan in the slice views, unless it is shown already, and reset the 3-D views."""
-    if slicer.app.layoutManager() is None:  # no main window
-        return
-    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    if {view.GetBackgroundVolumeID() for view in views} != {volume.GetID()}:
-        slicer.util.setSliceViewerLayers(background=volume, fit=True)
-    slicer.util.resetThreeDViews()
+def lesion_centre(node: slicer.vtkMRMLSegmentationNode, task: Task) -> Steps[tuple[float, float, float] | None]:
+    """Return a point, in RAS mm, in the slices that show most of a lesion; None for tasks that label the brain."""
+    if any(label.in_brain for label in task.labels):
+        return None
+    key = task.regions[0].name if task.nested else task.labels[0].name
+    segment = node.GetSegmentation().GetSegment(key)
+    if segment is None:
+        return None
+    found = yield from edits.voxels(segment)
+    if found.mask.size == 0:
+        return None
+    axes = ((1, 2), (0, 2), (0, 1))
+    index = [int(np.argmax(found.mask.sum(axis=others))) for others in axes]
+    world = [0.0, 0.0, 0.0]
+    node.TransformPointToWorld([float(x) for x in (found.ijk_to_ras @ [*index, 1.0])[:3]], world)
+    return world[0], world[1], world[2]
+
+
+def scan_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Return the scan that a segmentation was made of; None if it is not in the scene."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    scan: slicer.vtkMRMLScalarVolumeNode | None = node.GetNodeReference(role)
+    return scan
 
 
 def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
@@ -119,11 +151,10 @@ def remember(node: slicer.vtkMRMLSegmentationNode) -> Callable[[], None]:
 
 def hide_others(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLSegmentationNode]:
     """Hide the other visible segmentations that ASA created on the same scan, and return them."""
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    scan = node.GetNodeReference(role)
+    scan = scan_of(node)
     if scan is None:
         return []
-    same = [one for one in segmentations(node.GetScene()) if one is not node and one.GetNodeReference(role) is scan]
+    same = [one for one in segmentations(node.GetScene()) if one is not node and scan_of(one) is scan]
     shown = [one for one in same if one.GetDisplayNode() is not None and one.GetDisplayNode().GetVisibility()]
     for other in shown:
         other.GetDisplayNode().SetVisibility(False)

@@ -18,7 +18,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ASASegmentationLib.segments.build import BINARY_LABELMAP, add_built_segments, label_image
 from ASASegmentationLib.segments.surfaces import CLOSED_SURFACE
-from ASASlicerLib.steps import Steps, finish
+from ASASlicerLib.steps import Steps, slabs
 
 _FINGERPRINT_TAG = "ASA.fingerprint"
 _MADE_ATTRIBUTE = "ASA.segments"
@@ -54,8 +54,16 @@ class Voxels:
         return digest.hexdigest()[:32]
 
 
-def voxels(segment: slicer.vtkSegment) -> Voxels:
-    """The voxels of a segment that has a binary label map."""
+def voxels(segment: slicer.vtkSegment) -> Steps[Voxels]:
+    """Return the voxels of a segment that has a binary label map; begins again if they change meanwhile."""
+    while True:
+        found = yield from _unless_changed(segment)
+        if found is not None:
+            return found
+
+
+def _unless_changed(segment: slicer.vtkSegment) -> Steps[Voxels | None]:
+    """Return the voxels of a segment; None if they changed meanwhile. No view of VTK's memory is kept between steps."""
     image = segment.GetRepresentation(BINARY_LABELMAP)
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -63,26 +71,41 @@ def voxels(segment: slicer.vtkSegment) -> Voxels:
     scalars = image.GetPointData().GetScalars()
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         return Voxels(np.zeros((0, 0, 0), bool), affine)
-    mask = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]) == segment.GetLabelValue()
-    box = []
-    for axis in range(3):  # each cut leaves less to look through for the next
-        occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        if occupied.size == 0:
-            return Voxels(np.zeros((0, 0, 0), bool), affine)
-        box.append(int(occupied[0]))
-        cut = [slice(None)] * 3
-        cut[axis] = slice(int(occupied[0]), int(occupied[-1]) + 1)
-        mask = mask[tuple(cut)]
-    start = [image.GetExtent()[2 * axis] + box[2 - axis] for axis in range(3)]
+    version, shape = version_of(segment), image.GetDimensions()[::-1]
+    mask: np.ndarray = np.empty(shape, bool)
+    occupied = [np.zeros(size, bool) for size in shape]
+    for slab in slabs(shape, scalars.GetElementComponentSize()):
+        if version_of(segment) != version:
+            return None
+        np.equal(vtk_to_numpy(scalars).reshape(shape)[slab], segment.GetLabelValue(), out=mask[slab])
+        plane = np.logical_or.reduce(mask[slab], axis=0)
+        occupied[0][slab] = mask[slab].any(axis=(1, 2))
+        occupied[1] |= plane.any(axis=1)
+        occupied[2] |= plane.any(axis=0)
+        yield True
+    if not occupied[0].any():
+        return Voxels(np.zeros((0, 0, 0), bool), affine)
+    ends = [np.flatnonzero(axis)[[0, -1]] for axis in occupied]
+    mask = mask[tuple(slice(int(first), int(last) + 1) for first, last in ends)]
+    start = [image.GetExtent()[2 * axis] + int(ends[2 - axis][0]) for axis in range(3)]
     affine[:3, 3] += affine[:3, :3] @ start
     return Voxels(mask.T, affine)
+
+
+def version_of(segment: slicer.vtkSegment | None) -> tuple[int, ...]:
+    """Return numbers that change with the voxels of a segment; () if it has none."""
+    image = segment.GetRepresentation(BINARY_LABELMAP) if segment is not None else None
+    if segment is None or image is None:
+        return ()
+    scalars = image.GetPointData().GetScalars()
+    times = (image.GetMTime(), scalars.GetMTime() if scalars is not None else 0)
+    return (*times, int(segment.GetLabelValue()), *image.GetExtent())
 
 
 def mark_as_made(segments: Mapping[str, slicer.vtkSegment]) -> Steps[None]:
     """Tag new segments with their fingerprints. Does not access a scene."""
     for segment in segments.values():
-        found = voxels(segment)
-        yield True
+        found = yield from voxels(segment)
         segment.SetTag(_FINGERPRINT_TAG, found.fingerprint)
         yield True
 
@@ -95,13 +118,13 @@ class SegmentStatus:
     voxels: Voxels | None = None
 
 
-def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> SegmentStatus:
-    """Return the status of the segment with the given id."""
+def inspect(node: slicer.vtkMRMLSegmentationNode, key: str) -> Steps[SegmentStatus]:
+    """Return the status of the segment with the given id, in steps."""
     segment = node.GetSegmentation().GetSegment(key)
     if segment is None:
         made = (node.GetAttribute(_MADE_ATTRIBUTE) or "").split("\n")
         return SegmentStatus(State.REMOVED if key in made else State.ABSENT)
-    found = voxels(segment)
+    found = yield from voxels(segment)
     if not segment.HasTag(_FINGERPRINT_TAG):
         return SegmentStatus(State.FOREIGN, found)
     same = segment_tag(segment, _FINGERPRINT_TAG) == found.fingerprint
@@ -120,7 +143,7 @@ def users_own(node: slicer.vtkMRMLSegmentationNode, keys: Iterable[str]) -> Step
     """
     found = {}
     for key in keys:
-        status = inspect(node, key)
+        status = yield from inspect(node, key)
         if status.state in (State.EDITED, State.REMOVED, State.FOREIGN):
             found[key] = status.voxels
         yield True
@@ -142,11 +165,11 @@ class Replaced:
     voxels: Voxels
     surface: vtk.vtkPolyData | None
 
-    def rebuilt(self) -> slicer.vtkSegment:
-        """Return a new segment with the stored voxels, surface and metadata."""
+    def rebuilt(self) -> Steps[slicer.vtkSegment]:
+        """Return a new segment with the stored voxels, surface and metadata, in steps."""
         segment = _metadata(self.metadata)
         segment.SetLabelValue(1)
-        image = finish(label_image(self.voxels.mask.astype(np.uint8), self.voxels.ijk_to_ras))
+        image = yield from label_image(self.voxels.mask.view(np.uint8), self.voxels.ijk_to_ras)
         segment.AddRepresentation(BINARY_LABELMAP, image)
         if self.surface is not None:
             segment.AddRepresentation(CLOSED_SURFACE, self.surface)
@@ -162,12 +185,15 @@ class Undo:
     replaced: dict[str, Replaced] = field(default_factory=dict)
     made_before: str = ""
 
-    def __call__(self) -> None:
+    def __call__(self) -> Steps[None]:
+        """Undo the update, in steps."""
         order = _order(self.node)
         for key in self.added:
             self.node.GetSegmentation().RemoveSegment(key)
+            yield True
         for key, old in self.replaced.items():
-            _put(self.node, key, old.rebuilt())
+            _put(self.node, key, (yield from old.rebuilt()))
+            yield True
         _restore_order(self.node, order)
         self.node.SetAttribute(_MADE_ATTRIBUTE, self.made_before)
 

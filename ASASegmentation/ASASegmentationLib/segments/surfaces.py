@@ -2,10 +2,11 @@
 
     python -m ASASegmentationLib.segments.surfaces request.json
 
-The request is an object with `labels`, the NIfTI label map of the result, and `segments`: id -> list of label values.
-Next to the label map it writes surface_<n>_points.npy and further arrays for each segment n with voxels. Slicer would
-create surfaces in its GUI thread, where a cortex takes seconds. These use the same settings (default smoothing, no
-decimation), so that a segment looks the same after an edit, when Slicer recreates its surface. Needs numpy and vtk.
+The request is an object with `folder` and `segments`, a list of objects with `labels`, a NIfTI label map, and `values`,
+a list of label values. For each segment n with voxels, surface_<n>_points.npy and further arrays are written to the
+folder. Slicer would create surfaces in its GUI thread, where a cortex takes seconds. These use the same settings
+(default smoothing, no decimation), so that a segment looks the same after an edit, when Slicer recreates its surface.
+Needs numpy and vtk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -138,12 +140,12 @@ def poly_data(surface: Surface) -> Steps[vtk.vtkPolyData]:
 def main(request_path: str) -> None:
     """Run one request file."""
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
-    path = Path(request["labels"])
-    labels, affine = finish(read_nifti(path))
-    for number, values in enumerate(request["segments"].values()):
-        surface = make_surface(np.isin(labels, values), affine)
+    read = lru_cache(maxsize=1)(lambda path: finish(read_nifti(Path(path))))
+    for number, segment in enumerate(request["segments"]):
+        labels, affine = read(segment["labels"])
+        surface = make_surface(np.isin(labels, segment["values"]), affine)
         if surface is not None:
-            surface.save(path.parent, number)
+            surface.save(Path(request["folder"]), number)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -21,7 +22,7 @@ from ASASegmentationLib.parameters import Parameters
 from ASASegmentationLib.results import scene
 from ASASegmentationLib.segments.build import BINARY_LABELMAP
 from ASASegmentationLib.tests.fakes import FakeRunner
-from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, add_head, nothing_missing
+from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, MemoryStore, add_head, nothing_missing
 from ASASlicerLib.tests.scene import parameter_node, wait_for
 
 UI_FILE = Path(__file__).parents[2] / "Resources" / "UI" / "ASASegmentation.ui"
@@ -45,7 +46,9 @@ class PanelTestCase(unittest.TestCase):
         patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
         patch.start()
         self.addCleanup(patch.stop)
-        self.runner, self.dialogs, self.installer = FakeRunner(), FakeDialogs(), FakeInstaller()
+        self.runner, self.dialogs = FakeRunner(), FakeDialogs()
+        self.installer: Any = FakeInstaller()
+        self.store = MemoryStore()
         self.plan = nothing_missing
         self.open()
 
@@ -55,7 +58,7 @@ class PanelTestCase(unittest.TestCase):
         logic = SegmentationLogic(slicer.mrmlScene, self.runner, self.dialogs.ask)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.panel = Panel(
-            self.ui, logic, parameter_node, self.dialogs, self.installer, lambda wheels: self.plan(wheels)
+            self.ui, logic, parameter_node, self.dialogs, self.installer, self.store, lambda wheels: self.plan(wheels)
         )
         self.widget.show()
 
@@ -92,6 +95,11 @@ class PanelTestCase(unittest.TestCase):
         return slicer.mrmlScene.GetNthNodeByClass(
             slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") - 1, "vtkMRMLSegmentationNode"
         )
+
+    def undo(self) -> None:
+        """Clicks Undo and waits until all is as it was."""
+        self.ui.undoButton.click()
+        wait_for(lambda: not self.panel.logic.busy)
 
     def table(self, node: slicer.vtkMRMLSegmentationNode) -> tuple[list[str], list[list[str]]]:
         """Headings and rows of the table of volumes of a segmentation."""

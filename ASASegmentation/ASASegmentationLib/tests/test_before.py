@@ -124,10 +124,11 @@ class TestBeforeSegmenting(PanelTestCase):
             (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no tensor
         self.panel.show_parameters()
         self.assertEqual(self.parameters.model.name, "test-tissue")
-        self.assertIn("Ready.\nzz-mine reports a higher Dice than test-tissue", self.ui.statusLabel.text)
+        self.assertIn("Ready.", self.ui.statusLabel.text)
+        self.assertIn("zz-mine reports a higher Dice than test-tissue", self.ui.statusLabel.text)
         self.ui.modelComboBox.setCurrentIndex(self.ui.modelComboBox.findData("zz-mine"))
         self.assertEqual(self.parameters.model.name, "zz-mine")
-        self.assertEqual(self.ui.statusLabel.text, "Ready.")
+        self.assertNotIn("zz-mine", self.ui.statusLabel.text)
 
     def test_missing_packages_are_explained_once_and_installed(self) -> None:
         self.add_proposed()

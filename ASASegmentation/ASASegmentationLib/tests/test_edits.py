@@ -52,7 +52,7 @@ class TestEdits(PanelTestCase):
         self.ui.outputSelector.setCurrentNode(self.node)
         self.segment()
         self.assertEqual(self.stray_labels(self.node), set())
-        self.ui.undoButton.click()
+        self.undo()
         self.assertEqual(self.stray_labels(self.node), set())
 
     def test_an_update_and_its_undo_keep_how_a_segment_is_shown(self) -> None:
@@ -69,7 +69,7 @@ class TestEdits(PanelTestCase):
         segment().SetTag("Note", "mine")
         segment().SetTag("Segmentation.Status", "completed")
         self.ui.outputSelector.setCurrentNode(self.node)
-        for act in (self.segment, self.ui.undoButton.click):
+        for act in (self.segment, self.undo):
             act()
             for name, value in properties.items():
                 self.assertEqual(getattr(display, f"GetSegment{name}")("WM"), value, name)
@@ -92,7 +92,7 @@ class TestEdits(PanelTestCase):
         self.segment()
         self.assertTrue((self.array(self.node, "WM") != before).any())
         self.assertNotEqual(self.table(self.node), table)
-        self.ui.undoButton.click()
+        self.undo()
         self.assertEqual(self.table(self.node), table)
         self.assertIn("Of the first run", self.ui.warningText.text)
         np.testing.assert_array_equal(self.array(self.node, "WM") != 0, before != 0)
@@ -102,7 +102,7 @@ class TestEdits(PanelTestCase):
     def test_undo_takes_a_new_segmentation_back(self) -> None:
         nodes = self.count("vtkMRMLSegmentationNode")
         self.segment()
-        self.ui.undoButton.click()
+        self.undo()
         self.assertEqual(self.count("vtkMRMLSegmentationNode"), nodes)
 
     def test_segments_of_others_are_asked_about(self) -> None:
@@ -121,7 +121,7 @@ class TestEdits(PanelTestCase):
         self.dialogs.answer = True
         self.segment()
         self.assertTrue((self.array(other, "GM") != self.edited).any())
-        self.ui.undoButton.click()
+        self.undo()
         np.testing.assert_array_equal(self.array(other, "GM") != 0, self.edited != 0)
 
     def test_the_table_follows_the_segment_editor(self) -> None:
@@ -160,7 +160,7 @@ class TestEdits(PanelTestCase):
         display = self.node.GetDisplayNode()
         self.assertFalse(display.GetVisibility())
         self.assertIn(f"Hidden, because it shows the same scan: {self.node.GetName()}.", self.ui.statusLabel.text)
-        self.ui.undoButton.click()
+        self.undo()
         self.assertTrue(display.GetVisibility())
 
     def test_a_reopened_scene_shows_its_result(self) -> None:

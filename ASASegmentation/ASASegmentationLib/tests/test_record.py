@@ -34,7 +34,7 @@ class TestRecord(PanelTestCase):
         self.add_proposed()
         self.segment()
         self.assertEqual(self.count("vtkMRMLTextNode"), 1)
-        self.ui.undoButton.click()
+        self.undo()
         self.assertEqual(self.count("vtkMRMLTextNode"), 0)
 
     def test_an_update_replaces_it_and_its_undo_brings_it_back(self) -> None:
@@ -48,7 +48,7 @@ class TestRecord(PanelTestCase):
         self.segment()
         self.assertEqual(record.record_of(node), before)
         self.assertEqual(self.count("vtkMRMLTextNode"), 1)
-        self.ui.undoButton.click()
+        self.undo()
         self.assertEqual(record.record_of(node), b"nothing")
 
     def test_a_record_that_is_gone_or_damaged_is_none(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -87,21 +88,38 @@ class FakeInstaller:
         self.installed += packages
 
 
+class MemoryStore:
+    """Settings that last as long as the test."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def value(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def setValue(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
 def nothing_missing(wheels: Path | None) -> Plan:
     """Return a plan without missing packages."""
     return Plan((), False, wheels, "")
 
 
-def add_head(name: str, ijk_to_ras: np.ndarray | None = None) -> slicer.vtkMRMLScalarVolumeNode:
-    """A volume in the scene: a ball of four nested shells that grow brighter inwards, as in a T1; 2 mm voxels."""
+def head_array() -> np.ndarray:
+    """Return a ball of four nested shells that grow brighter inwards, as in a T1: (K, J, I), 16 bit."""
     k, j, i = np.mgrid[:40, :48, :44]
     radius = np.sqrt(((i - 21) / 18) ** 2 + ((j - 23) / 20) ** 2 + ((k - 19) / 16) ** 2)
-    array = np.select([radius < 0.4, radius < 0.6, radius < 0.8, radius < 1.0], [250, 180, 120, 60], 0).astype(np.int16)
+    return np.select([radius < 0.4, radius < 0.6, radius < 0.8, radius < 1.0], [250, 180, 120, 60], 0).astype(np.int16)
+
+
+def add_head(name: str, ijk_to_ras: np.ndarray | None = None) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume in the scene with `head_array`; 2 mm voxels."""
     volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     matrix = vtk.vtkMatrix4x4()
     affine = np.diag([-2.0, -2.0, 2.0, 1.0]) if ijk_to_ras is None else ijk_to_ras
     matrix.DeepCopy(affine.ravel())
     volume.SetIJKToRASMatrix(matrix)
-    slicer.util.updateVolumeFromArray(volume, array)
+    slicer.util.updateVolumeFromArray(volume, head_array())
     volume.CreateDefaultDisplayNodes()
     return volume

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from asa.devices import choose_device, keep_freed_memory, set_threads
 from asa.errors import InputError
+from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.confidence import region_reasons
 from asa.inference.identity import check_one_patient
@@ -58,8 +59,6 @@ from asa.volume import Grid, read_scan, standardise
 from asa.volume.checks import acquisition_warnings
 
 Progress = Callable[[str, float], None]
-# fraction of the total time elapsed when a stage begins
-STAGES = {"reading": 0.0, "aligning": 0.05, "network": 0.45, "labelling": 0.8, "done": 1.0}
 
 
 class _Clock:
@@ -92,7 +91,7 @@ def segment(
 
     Args:
         request: the images, the task, and the settings.
-        progress: called with the name of the stage, a key of :data:`STAGES`, and the fraction done.
+        progress: called with the name of the stage, a key of :data:`asa.events.STAGES`, and the fraction done.
         alignment: of the head with the brain frame, where it is known, as of two visits that must be treated alike;
             None: it is found.
 

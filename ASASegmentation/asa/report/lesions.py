@@ -76,6 +76,8 @@ def find_lesions(request: SegmentRequest, result: SegmentResult) -> tuple[Lesion
     Raises:
         InputError: an image cannot be read again, or it shows no brain.
     """
+    from asa.inference.stripping import TissueModel  # late: it imports torch
+
     mask = np.isin(result.labels.array, TASKS[request.task].lesions)
     if not mask.any():
         return ()
@@ -84,8 +86,6 @@ def find_lesions(request: SegmentRequest, result: SegmentResult) -> tuple[Lesion
         scan = read_scan(request.images["t1"])
         matrix = np.array(result.series["t1"]["frame_to_scan"], dtype=np.float64)
         alignment = Alignment(matrix, alignment.method, alignment.quality)
-    from asa.inference.stripping import TissueModel  # late: it imports torch
-
     tissue = TissueModel(device=request.device).labels(to_frame(scan, alignment))
     on_grid = from_frame(tissue, result.alignment, result.labels.grid, order=0).array
     return describe_lesions(result.labels.with_array(mask), on_grid, result.alignment)

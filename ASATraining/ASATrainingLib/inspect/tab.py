@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from asa.events import Progress
 from ASASlicerLib.dialogs import Dialogs
+from ASASlicerLib.scrolling import bring_into_view
 from ASASlicerLib.table import fill_table
 from ASATrainingLib import layouts
 from ASATrainingLib.inspect.inspection import Inspection, InspectionRequest
@@ -324,6 +325,8 @@ class InspectTab:
     def _say(self, sentence: str) -> None:
         self._note = sentence
         self._refresh()
+        if sentence:
+            bring_into_view(self.ui.statusLabel)
 
     # --- what the inspections report
 

@@ -12,6 +12,9 @@ from ASATrainingLib.run.setting import Setting
 
 _WRONG = "QLineEdit { border: 1px solid #d9453d; color: #d9453d; background: transparent; }"
 _ROW_PX = 26
+_NAME, _VALUE, _UNIT = range(3)  # columns
+_LEAST_VALUE = "128, 128, 128 w"  # as long a value is always read in full, with the button of a list beside it
+_PADDING_PX = 16
 
 
 class SettingsForm:
@@ -22,7 +25,10 @@ class SettingsForm:
         self._changed = changed
         self._settings: tuple[Setting, ...] = ()
         self._controls: dict[str, Any] = {}
-        self._showing = False
+        self._showing = self._fitting = False
+        table.setTextElideMode(qt.Qt.ElideLeft)  # the last part of a name distinguishes it
+        # the value takes the room that is left, and so tells of each change of the width
+        table.horizontalHeader().connect("sectionResized(int,int,int)", self._on_resized)
 
     def show(self, settings: Sequence[Setting], values: Mapping[str, Any]) -> None:
         """Show one row per setting; settings without a value are empty."""
@@ -34,16 +40,16 @@ class SettingsForm:
         table.setRowCount(len(settings))
         table.setHorizontalHeaderLabels([_("Setting"), _("Value"), _("Unit")])
         for row, setting in enumerate(settings):
-            table.setItem(row, 0, self._cell(setting.key, setting))
-            table.setItem(row, 2, self._cell(setting.unit, setting))
+            table.setItem(row, _NAME, self._cell(setting.key, setting))
+            table.setItem(row, _UNIT, self._cell(setting.unit, setting))
             control = self._control(setting)
-            table.setCellWidget(row, 1, control)
+            table.setCellWidget(row, _VALUE, control)
             table.setRowHeight(row, _ROW_PX)
             self._controls[setting.key] = control
         header = table.horizontalHeader()
-        for column, mode in enumerate((qt.QHeaderView.ResizeToContents, qt.QHeaderView.Stretch)):
+        modes = (qt.QHeaderView.Interactive, qt.QHeaderView.Stretch, qt.QHeaderView.ResizeToContents)
+        for column, mode in enumerate(modes):
             header.setSectionResizeMode(column, mode)
-        header.setSectionResizeMode(2, qt.QHeaderView.ResizeToContents)
         self._showing = False
         self.set_values(values)
 
@@ -52,6 +58,25 @@ class SettingsForm:
         wrong = {setting.key for setting in self._settings if self._fault(setting)}
         for row, setting in enumerate(self._settings):
             self._table.setRowHidden(row, keys is not None and setting.key not in keys and setting.key not in wrong)
+        self._fit()
+
+    def _on_resized(self, column: int, *_sizes: int) -> None:
+        if column == _VALUE and not self._fitting:
+            self._fit()
+
+    def _fit(self) -> None:
+        """Give the values room in a narrow table: without the units, then with shortened names; tooltips have both."""
+        table, metrics = self._table, self._table.fontMetrics()
+        shown = [setting for row, setting in enumerate(self._settings) if not table.isRowHidden(row)]
+        if not shown:
+            return
+        self._fitting = True
+        names = max(metrics.horizontalAdvance(setting.key) for setting in shown) + _PADDING_PX
+        units = max(metrics.horizontalAdvance(setting.unit) for setting in shown) + _PADDING_PX
+        room = table.viewport().width - metrics.horizontalAdvance(_LEAST_VALUE) - _PADDING_PX
+        table.setColumnHidden(_UNIT, names + units > room)
+        table.setColumnWidth(_NAME, max(_PADDING_PX, min(names, room)))
+        self._fitting = False
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Set the given values and keep the others."""
@@ -130,4 +155,6 @@ def _write(control: Any, setting: Setting, text: str) -> None:
 
 def _tip(setting: Setting) -> str:
     sentence = setting.help[:1].upper() + setting.help[1:]
-    return "\n".join(filter(None, (sentence.rstrip(".") + "." if sentence else "", setting.bounds.capitalize())))
+    unit = _("Unit: {unit}.").format(unit=setting.unit) if setting.unit else ""
+    parts = (setting.key, sentence.rstrip(".") + "." if sentence else "", setting.bounds.capitalize(), unit)
+    return "\n".join(filter(None, parts))

@@ -125,7 +125,7 @@ class RunTab:
             return
         self._settings = {row["key"]: Setting.from_row(row) for row in form["rows"]}
         self._showing = True
-        titles = {"starter": _("Starter: one computer"), "paper": _("As published")}
+        titles = {"starter": _("Starter"), "paper": _("As published")}
         self.ui.presetComboBox.clear()
         for name in form["presets"]:
             self.ui.presetComboBox.addItem(titles.get(name, name), name)
@@ -249,8 +249,9 @@ class RunTab:
         self._taken_by = {device["name"]: len(device["runs"]) for device in devices}
         self._showing = True
         box.clear()
-        for device in devices:
+        for row, device in enumerate(devices):
             box.addItem(device_text(device), device["name"])
+            box.setItemData(row, device_text(device), qt.Qt.ToolTipRole)  # too long for a narrow panel
         box.setCurrentIndex(max(0, box.findData(chosen)))
         self._showing = False
         self._refresh()

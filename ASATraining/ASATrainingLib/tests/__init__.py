@@ -18,9 +18,10 @@ def suite() -> unittest.TestSuite:
         test_run_folder,
         test_scene_cases,
         test_watch,
+        test_widths,
     )
 
     load = unittest.defaultTestLoader.loadTestsFromModule
     modules = [test_panel, test_run_folder, test_data, test_scene_cases, test_run, test_events, test_watch]
-    modules += [test_inspect, test_inspect_volume, test_publish]
+    modules += [test_inspect, test_inspect_volume, test_publish, test_widths]
     return unittest.TestSuite([load(module) for module in modules])

@@ -15,7 +15,7 @@ from typing import Any
 
 import slicer
 
-from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, nothing_missing
+from ASASlicerLib.tests.fakes import FakeDialogs, FakeInstaller, MemoryStore, nothing_missing
 from ASASlicerLib.tests.scene import parameter_node
 from ASATrainingLib.logic import TrainingLogic
 from ASATrainingLib.panel import Panel
@@ -23,19 +23,6 @@ from ASATrainingLib.runs.control import RunControl
 from ASATrainingLib.tests.fakes import FakeEngine, FakeLauncher
 
 FORMS = Path(__file__).parents[2] / "Resources" / "UI"
-
-
-class MemoryStore:
-    """Settings that last as long as the test."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def value(self, key: str) -> Any:
-        return self.values.get(key)
-
-    def setValue(self, key: str, value: Any) -> None:
-        self.values[key] = value
 
 
 def write_run(folder: Path, kind: str = "pretraining", version: int = 1, **settings: Any) -> Path:

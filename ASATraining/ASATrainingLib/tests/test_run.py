@@ -10,6 +10,8 @@ import unittest
 from typing import Any
 from unittest import mock
 
+import slicer
+
 from ASASlicerLib.process import python_executable
 from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.run.setting import Setting, nested
@@ -113,6 +115,21 @@ class TestForm(RunTestCase):
         self.controls.allCheckBox.click()
         self.assertEqual(hidden(), [])
         self.assertIn("Share of patches", table.item(1, 0).toolTip())
+
+    def test_values_are_read_in_full_in_a_narrow_panel(self) -> None:
+        self.ui.tabWidget.setCurrentIndex(1)
+        self.widget.resize(350, 760)
+        self.controls.allCheckBox.setChecked(True)
+        slicer.app.processEvents()
+        table, metrics = self.controls.settingsTable, self.controls.settingsTable.fontMetrics()
+        self.assertEqual(self.widget.width, 350)
+        self.assertGreater(table.columnWidth(1), metrics.horizontalAdvance("128, 128, 128"))
+        self.assertLessEqual(table.columnWidth(0) + table.columnWidth(1), table.viewport().width)
+        self.assertTrue(table.isColumnHidden(2))
+        self.assertIn("Unit: voxels.", table.item(2, 0).toolTip())
+        self.widget.resize(900, 760)
+        slicer.app.processEvents()
+        self.assertFalse(table.isColumnHidden(2))
 
     def test_fine_tuning_starts_from_a_known_run(self) -> None:
         self.logic.open_run(write_run(self.folder / "pretrained"))

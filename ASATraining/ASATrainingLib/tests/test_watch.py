@@ -120,6 +120,7 @@ class TestWatching(PanelTestCase):
     def test_plots_are_arranged(self) -> None:
         self.watch(lines=event_lines(1000))
         self.tab.ui.plotsButton.click()
+        wait_for(lambda: self.tab._plotting is None)
         views = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode") for name in PLOT_VIEWS]
         self.assertEqual([view.GetPlotChartNode().GetTitle() for view in views],
                          ["Loss", "Learning rate", "Throughput", "Remaining time"])  # fmt: skip

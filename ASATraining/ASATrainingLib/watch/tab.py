@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from asa.runs.layout import CONSOLE, EVENTS, LOG
 from ASASlicerLib.dialogs import Dialogs
 from ASASlicerLib.process import LAUNCHER_MESSAGE
+from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.table import fill_table
 from ASATrainingLib import layouts
 from ASATrainingLib.logic import TrainingLogic
@@ -59,6 +60,7 @@ class WatchTab:
         self._board = TensorBoard(logic.runner, open_address, self._say)
         self._board_note = ""
         self._left = False  # while showing the plots
+        self._plotting: Steps[bool] | None = None  # charts being put into their views
         self._run: RunFolder | None = None
         self._reader: EventReader | None = None
         self._curves = Curves()
@@ -117,6 +119,10 @@ class WatchTab:
 
     def poll(self) -> None:
         """Read more events and draw changes."""
+        if self._plotting is not None:
+            self._plotting = None if advance(self._plotting) else self._plotting
+            self._timer.setInterval(_CATCH_UP_MS)
+            return
         if not self._widget.isVisible():
             self._timer.setInterval(_POLL_MS)
             return
@@ -148,10 +154,14 @@ class WatchTab:
     def show_plots(self) -> None:
         """Show plot views with the charts of the run, the most important first."""
         nodes = self.plots.nodes()
-        layouts.show_plots(slicer.mrmlScene, [nodes[key] for key in _PLOT_ORDER if key in nodes])
+        charts = [nodes[key] for key in _PLOT_ORDER if key in nodes]
+        self._plotting = layouts.show_plots(slicer.mrmlScene, charts)
+        advance(self._plotting)  # the layout at once, the charts one by one
+        self._timer.setInterval(_CATCH_UP_MS)
 
     def leave(self) -> None:
         """Give the user's layout back."""
+        self._plotting = None
         self._left = layouts.give_back(slicer.mrmlScene, layouts.PLOTS)
 
     def enter(self) -> None:

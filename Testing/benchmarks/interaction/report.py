@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -23,6 +24,7 @@ class Record(TypedDict):
         seconds: of each click, elapsed.
         processor_s: of each click, processor time of the process.
         peak_gib: largest resident memory of the process so far.
+        commit: of the code that was measured.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Record(TypedDict):
     seconds: list[float]
     processor_s: list[float]
     peak_gib: float
+    commit: str
 
 
 def clicks_to(record: Record, goal: float) -> int:
@@ -57,9 +60,8 @@ clicks are balls of 2 mm, and of a start they take what is 3 mm inside or outsid
 one image (FLAIR; for the core T1Gd), the others all. The random walker works on voxels of 2 mm.
 
 The smallest gain is that of the case that gained least from all clicks. Clicks to a Dice count a case that never gets
-there as one click more than were made. Times are processor time of a
-whole click, and elapsed time in brackets (the machine had other work). Peak memory is that of the whole process, images
-and the benchmark included.
+there as one click more than were made. Times are processor time of a whole click, and elapsed time in brackets (the
+machine had other work). Peak memory is that of the whole process, images and the benchmark included.
 """
     lines = [text]
     groups = sorted({(r["task"], r["segment"], r["start"], r["marks"]) for r in records})
@@ -83,5 +85,7 @@ and the benchmark included.
             rows.append([system, len(own), *map(float, dice), least, *(f"{goal:.1f}" for goal in goals), *times, peak])
         lines.append(markdown(header, rows))
         lines.append(f"Cases: {', '.join(cases)}.\n")
+    commits = ", ".join(sorted({record["commit"] for record in records}))
+    lines.append(f"Measured at {commits}, on {os.cpu_count()} logical processors.\n")
     lines.append(provenance("numpy", "scipy", "scikit-image", "slicer-core") + ".\n")
     return "\n".join(lines)

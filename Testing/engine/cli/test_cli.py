@@ -113,7 +113,7 @@ def test_a_batch_skips_goes_on_and_sums_up(run: Run, tmp_path: Path) -> None:
     code, table, err = run("segment", *images, tmp_path / "broken.nii.gz", "-o", out)
     assert code == 1
     assert "3 of 4 segmented" in table
-    assert {path.name for path in out.iterdir()} == {"head0", "head1", "head2", "summary.json"}
+    assert {path.name for path in out.iterdir()} == {"head0", "head1", "head2", "summary.json", "volumes.tsv"}
     cases = json.loads((out / "summary.json").read_text())["cases"]
     assert [case["status"] for case in cases] == ["reused", "reused", "done", "failed"]
     assert cases[3]["exit_code"] == InputError.exit_code and "broken" in cases[3]["error"]
@@ -156,7 +156,7 @@ def test_a_folder_of_images(run: Run, tmp_path: Path) -> None:
     make_image(tmp_path / "in" / "b.nii")
     (tmp_path / "in" / "notes.txt").write_text("no image")
     assert run("segment", tmp_path / "in", "-o", tmp_path / "out")[0] == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "b", "summary.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "b", "summary.json", "volumes.tsv"}
 
 
 def test_omitted_subjects_are_listed(run: Run, tmp_path: Path) -> None:

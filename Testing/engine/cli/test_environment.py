@@ -230,7 +230,7 @@ def test_a_line_break_in_a_name_stays_within_its_line(
     with pytest.raises(SystemExit):
         cli.main(["segment", str(folder), "-o", str(tmp_path / "out")])
     err = capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"two_lines", "summary.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"two_lines", "summary.json", "volumes.tsv"}
     starts = [line.split(":")[0] for line in err.splitlines()]
     assert starts == ["bad_Error", "two_lines", "Error"], err
     with pytest.raises(SystemExit):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
-from asa.devices import choose_device
+from asa.devices import choose_device, to_array
 from asa.errors import InputError, ModelError, ResourceError
 from asa.files import sha256
 from asa.geometry import FRAME
@@ -106,7 +106,7 @@ def test_windows_agree_with_one_pass(model, monkeypatch):
     torch.manual_seed(0)
     network = Predictor(open_model(model), torch.device("cpu"))
     network.bf16 = False
-    image = torch.randn(1, *FRAME.shape).numpy()
+    image = to_array(torch.randn(1, *FRAME.shape))
     whole = network.posterior(image)
     monkeypatch.setattr(predictor, "fits", lambda *_: False)
     parts: list[float] = []

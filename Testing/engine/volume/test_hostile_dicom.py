@@ -120,14 +120,13 @@ def test_a_small_file_that_claims_a_large_compressed_image_is_not_unpacked(tmp_p
         read_volume(tmp_path)
 
 
-def test_sequences_nested_without_end(tmp_path: Path) -> None:
-    item = pydicom.Dataset()
-    for _ in range(300):
-        outer = pydicom.Dataset()
-        outer.SharedFunctionalGroupsSequence = [item]
-        item = outer
+@pytest.mark.parametrize("depth", [50, 5000])
+def test_sequences_nested_without_end(tmp_path: Path, depth: int) -> None:
+    """Sequences and items of undefined length, one within the other, which readers must follow at once."""
+    level = bytes.fromhex("00522992") + b"SQ" + bytes.fromhex("0000fffffffffeff00e0ffffffff")
+    pixels = bytes.fromhex("e07f1000") + b"OW"
     for file in dicom_files.write_series(tmp_path, noise(6, 5, 4)):
-        dataset = pydicom.dcmread(file)
-        dataset.SharedFunctionalGroupsSequence = item.SharedFunctionalGroupsSequence
-        dataset.save_as(file)
+        content = file.read_bytes()
+        assert content.count(pixels) == 1
+        file.write_bytes(content.replace(pixels, depth * level + pixels))
     attempt(tmp_path)
