@@ -52,7 +52,8 @@ def in_both_themes(widget: Any, path: Path) -> None:
     light = qt.QApplication.palette()
     for suffix, palette in (("", light), ("_dark", dark_palette())):
         qt.QApplication.setPalette(palette)
-        slicer.app.processEvents()
+        for _round in range(2):  # a table that has grown moves what is below it in the second
+            slicer.app.processEvents()
         widget.grab().save(f"{path}{suffix}.png")
     qt.QApplication.setPalette(light)
 

@@ -240,7 +240,10 @@ def _regression(
     gram = (weighted.T @ design).astype(np.float64)
     # A tissue outside the field of view has no brightness.
     gram += 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    return np.asarray(np.linalg.solve(gram, weighted.T @ values), dtype=np.float64)
+    products = np.asarray(weighted.T @ values, dtype=np.float64)
+    if not gram.any():  # nothing of the scan is reached
+        return np.zeros_like(products)
+    return np.asarray(np.linalg.solve(gram, products), dtype=np.float64)
 
 
 def _deviation(matrix: Affine) -> npt.NDArray[np.float64]:

@@ -14,6 +14,7 @@ from scipy import ndimage
 from Testing.engine.atlas_heads import head, true_matrix
 
 from asa.geometry import FRAME, Alignment, align_to_frame, resample, template_brain, to_frame
+from asa.geometry.fit import _regression
 from asa.geometry.search import Foreground, estimate, rotation_matrix
 from asa.volume import Grid, Volume, read_volume
 
@@ -162,3 +163,9 @@ def test_a_clinical_head_is_found_tilted_too(data_root: Path) -> None:
     tilt[:3, 3] = centre - tilt[:3, :3] @ centre
     tilted = align_to_frame(resample(scan, scan.grid, matrix=np.linalg.inv(tilt)))
     assert error_mm(tilted.matrix, tilt @ found[0].matrix) < 3
+
+
+def test_where_nothing_is_reached_there_is_no_brightness() -> None:
+    design, values = np.eye(4, 3, dtype=np.float32), np.ones(4, np.float32)
+    assert np.array_equal(_regression(design, np.zeros(4), values), np.zeros(3))
+    np.testing.assert_allclose(_regression(design, np.ones(4), values), np.ones(3), rtol=1e-3)
