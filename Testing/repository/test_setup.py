@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,11 @@ def test_missing_system_libraries_are_named_in_one_line(bare_machine: str) -> No
 
 def test_past_the_time_of_ci_no_slow_test_is_begun() -> None:
     slow = REPOSITORY / "Testing" / "engine" / "training" / "finetuning" / "test_overfit.py"
-    every_seven = (sys.executable, "-m", "pytest", "-q", "-rs", "--rootdir", REPOSITORY, "-p", "no:cacheprovider", slow)
-    done = run(*every_seven, **{**os.environ, "ASA_TEST_MINUTES": "0"})
+    every_one = (sys.executable, "-m", "pytest", "-q", "-rs", "--rootdir", REPOSITORY, "-p", "no:cacheprovider", slow)
+    done = run(*every_one, **{**os.environ, "ASA_TEST_MINUTES": "0"})
     assert done.returncode == 0, done.stdout
-    assert "7 skipped" in done.stdout and "passed" not in done.stdout and "not begun after 0 minutes" in done.stdout
+    assert (
+        re.search(r"^[1-9]\d* skipped in", done.stdout, re.MULTILINE)
+        and "passed" not in done.stdout
+        and "not begun after 0 minutes" in done.stdout
+    )

@@ -148,8 +148,8 @@ def test_extras_are_those_of_the_package() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     names = {"yaml": "pyyaml", "skimage": "scikit-image", "slicer": "slicer-core", "pydantic_core": "pydantic"}
     for package, extra in program.EXTRAS.items():
-        (line,) = re.findall(rf"^{extra} = (\[.*\])$", text, re.MULTILINE)
-        assert f'"{names.get(package, package)}>' in line, package
+        (wanted,) = re.findall(rf"^{extra} = (\[[^\]]*\])$", text, re.MULTILINE)
+        assert f'"{names.get(package, package)}>' in wanted, package
 
 
 @pytest.mark.parametrize(

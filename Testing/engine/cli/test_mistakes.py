@@ -33,7 +33,10 @@ def mistake(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
         (b"- a\n", "lines of the form NAME: VALUE"),
         (b"store: [\n", "no valid YAML in line 2: expected the node content"),
         (b"\xff\xfe\xfa", "not a text file"),
-        (b"store: x\noptimisation: {optimiser: adam}\n", "optimisation.optimiser: Input should be 'adamw' or 'sgd'"),
+        (
+            b"store: x\noptimisation: {optimiser: lion}\n",
+            "optimisation.optimiser: Input should be 'adamw', 'adam' or 'sgd'",
+        ),
     ],
     ids=["unknown", "missing", "a list", "no YAML", "no text", "value"],
 )

@@ -181,7 +181,7 @@ def test_encoder_starts_from_pretraining_with_an_inflated_embedding(store, encod
     assert all(p.requires_grad for p in network.ups.parameters())
     with pytest.raises(InputError, match="unetr"):
         make_network(settings(store, init=str(encoder_run), network="unetr"), spec)
-    with pytest.raises(ModelError, match=r"4 blocks .* needs 8 blocks"):
+    with pytest.raises(ModelError, match=r"4 blocks .* needs 9 blocks or more"):
         make_network(settings(store, init=str(encoder_run), size="paper"), NetworkSpec("asa", 4, 4))
 
 
