@@ -83,6 +83,7 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
             button.setCheckable(True)
             button.setAutoExclusive(True)
             button.setMinimumWidth(_NARROWEST)
+            button.setMinimumHeight(button.sizeHint.height())  # wrapped texts around it would squeeze it otherwise
             button.setToolTip(_("Key {key}").format(key=tool[0].upper()))
             button.setFocusPolicy(qt.Qt.NoFocus)  # keys go to the view
             button.connect("clicked()", lambda tool=tool: self._choose(tool))

@@ -114,7 +114,7 @@ def main(cases: Path, case: str, result: Path, folder: Path) -> None:
         took, used = time.perf_counter() - started, time.thread_time() - used
         if number == 1:
             picture(volumes, place, folder / f"correct_{number}_preview.png")
-            module.widgetRepresentation().resize(350, 1160)
+            module.widgetRepresentation().resize(350, 1220)
             camera.take("panel_9_correct")
         effect.accept()
         applied = driving.wait_for(lambda: not effect.correction.busy, 900)
