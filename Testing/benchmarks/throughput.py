@@ -65,7 +65,7 @@ def page(rows: list[tuple[int, int, list[float]]], heads: int, peak: float, load
         f"The largest process had {peak:.1f} GiB at its peak.",
         "",
         f"{COHORT:,} heads at the best rate: {hours:,.0f} processor hours; an array of 100 jobs of 4 processors",
-        f"would take {hours / 400:,.0f} hours. This is arithmetic, not a measurement: it leaves out queues, slow disks",
+        f"would take {hours / 400:,.1f} hours. This is arithmetic, not a measurement: it leaves out queues, slow disks",
         "and scans that are larger than these.",
         "",
     ]
