@@ -124,7 +124,11 @@ class VolumeBlock(nn.Module):
     """Pre-norm attention and perceptron (ratio 4), each around a shortcut.
 
     Args:
-        dim, heads, window, shifted, skip: as in :class:`VolumeAttention`.
+        dim: as in :class:`VolumeAttention`.
+        heads: the same.
+        window: the same.
+        shifted: the same.
+        skip: the same.
         drop_path: share of training samples for which a branch is left out.
     """
 
