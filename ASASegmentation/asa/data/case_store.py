@@ -320,7 +320,7 @@ def _prepare(
         chosen = places if len(places) <= KEPT_VOXELS else rng.choice(places, KEPT_VOXELS, replace=False)
         kept.append(np.insert(chosen, 0, value, axis=1).astype(np.int16))
     volume_mm3 = np.count_nonzero(known) * truth.grid.voxel_volume_ml * 1000
-    scaled = volume_mm3 / abs(float(np.linalg.det(alignment.matrix[:3, :3])))
+    scaled = volume_mm3 / alignment.volume_scale
     foreground = np.concatenate(kept) if kept else np.zeros((0, 4), np.int16)
     arrays: dict[str, npt.NDArray[Any]] = {"images": image, "labels": labels, "foreground": foreground}
     for kind, array in arrays.items():

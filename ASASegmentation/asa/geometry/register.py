@@ -55,6 +55,11 @@ class Alignment:
     turn: Turn = field(default_factory=lambda: np.eye(3))
 
     @property
+    def volume_scale(self) -> float:
+        """Volume in the scan of a unit of volume of the brain frame."""
+        return abs(float(np.linalg.det(self.matrix[:3, :3])))
+
+    @property
     def is_turned(self) -> bool:
         """Whether the head lies otherwise than its header says."""
         return not np.array_equal(self.turn, np.eye(3))

@@ -91,7 +91,7 @@ class Anatomy:
         left, right = (float(np.count_nonzero(half)) for half in (inside[..., :middle], inside[..., middle:]))
         _, deep = _deep_places()
         return Anatomy(
-            brain_ml=brain * _voxel_ml(alignment),
+            brain_ml=brain * _THIN_FRAME.voxel_volume_ml * alignment.volume_scale,
             extent_mm=_extent(inside, alignment),
             ventricles=ventricles / max(brain, 1),
             grey_per_white=grey / max(white, 1),
@@ -168,7 +168,8 @@ def hole_ml(scan: Volume, alignment: Alignment) -> float:
     if not bright.size:
         return 0.0
     parts, count = ndimage.label(deep & (framed < DARK * float(np.median(bright))))
-    return float(np.bincount(parts.ravel())[1:].max()) * _voxel_ml(alignment) if count else 0.0
+    largest = float(np.bincount(parts.ravel())[1:].max()) if count else 0.0
+    return largest * _THIN_FRAME.voxel_volume_ml * alignment.volume_scale
 
 
 @lru_cache(maxsize=1)
@@ -176,11 +177,6 @@ def _deep_places() -> tuple[Mask, Mask]:
     """Where an aligned head has brain away from its rim, and deep white matter; at every ``STEP``-th voxel."""
     deep: Mask = ndimage.distance_transform_edt(template_brain()[_THIN], sampling=STEP) > RIM_MM
     return deep, template_white_matter()[_THIN]
-
-
-def _voxel_ml(alignment: Alignment) -> float:
-    """Volume in the scan of one voxel that is looked at, in mL."""
-    return STEP**3 * abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
 
 
 def wrapped_axes(scan: Volume) -> list[int]:

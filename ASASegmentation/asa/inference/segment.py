@@ -145,8 +145,8 @@ def segment(
         if model.description.regions:
             seen = known_regions(model, task, set(used), always=False)
             known = [one.name for one, can_be_seen in zip(task.regions, seen, strict=True) if can_be_seen]
-            voxel_ml, least = frame_voxel_ml(series.alignment), model.description.doubtful_below
-            doubts += region_reasons(answer, posterior, task, voxel_ml, known, least)
+            voxel_ml = FRAME.voxel_volume_ml * series.alignment.volume_scale
+            doubts += region_reasons(answer, posterior, task, voxel_ml, known, model.description.doubtful_below)
         if labels_brain:
             doubts += anatomy_reasons(Anatomy.of(posterior, task, series.alignment))
     with clock.stage("labelling") as part:
@@ -290,8 +290,8 @@ def postprocess(
         if threshold is not None:
             rules = replace(rules, thresholds=dict.fromkeys((region.name for region in task.regions), threshold))
         bright = given_channels(model, image).get("flair")
-        inside = (image != 0).any(0)
-        return postprocess_regions(posterior, task, rules, frame_voxel_ml(alignment), inside, bright)
+        voxel_ml, inside = FRAME.voxel_volume_ml * alignment.volume_scale, (image != 0).any(0)
+        return postprocess_regions(posterior, task, rules, voxel_ml, inside, bright)
     for moved in described.moved_classes:
         posterior = move_class(posterior, moved)
     if any(one.in_brain for one in task.labels):  # a brain is one component, lesions are many
@@ -299,11 +299,6 @@ def postprocess(
     for rule in described.intensity_rules:
         posterior = refine_by_intensity(posterior, image[0], rule)
     return posterior
-
-
-def frame_voxel_ml(alignment: Alignment) -> float:
-    """Return the volume in a scan, in mL, of a voxel of 1 mm of the brain frame."""
-    return abs(float(np.linalg.det(alignment.matrix[:3, :3]))) / 1000
 
 
 def label(

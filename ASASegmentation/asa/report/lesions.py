@@ -37,7 +37,6 @@ from asa.volume import Grid, Volume, read_scan
 if TYPE_CHECKING:
     from asa.inference import SegmentResult
 
-LOCATIONS = ("periventricular", "juxtacortical", "deep", "infratentorial")
 VENTRICLE_MM, CORTEX_MM = 3.0, 4.0
 _CONNECTIVITY = ndimage.generate_binary_structure(3, 3)  # 26 neighbours
 _FAR_MM = 999.0  # where there is nothing to be far from
@@ -49,7 +48,7 @@ class Lesion:
 
     Attributes:
         number: from 1, by volume.
-        location: one of :data:`LOCATIONS`.
+        location: periventricular, juxtacortical, deep or infratentorial.
         volume_ml: in mL.
         ventricle_mm: least distance from the ventricles, mm.
         cortex_mm: least distance from the cortex, mm.
