@@ -11,7 +11,6 @@ public and has the topic `3d-slicer-extension`.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import json
 import os
@@ -23,6 +22,8 @@ import tempfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+from Testing.scripts import load_script
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMIT = "07f1d1b2781c7dd9f6e2a9f5521b3ed43631724c"
 ENTRY = REPOSITORY / "ASASegmentation.json"
@@ -30,12 +31,7 @@ ENTRY = REPOSITORY / "ASASegmentation.json"
 
 def publisher() -> ModuleType:
     """Resources/Scripts/public_repository.py as a module."""
-    path = REPOSITORY / "Resources" / "Scripts" / "public_repository.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("public_repository")
 
 
 def answer(url: str, index: Path, public: Path) -> SimpleNamespace:

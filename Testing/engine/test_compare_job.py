@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from Testing.engine.atlas_heads import head, true_matrix
+from Testing.scripts import load_script
 
 from asa import cli, compare_job
 from asa.compare_job import CompareRequest, compare, registration_doubts
@@ -168,10 +168,6 @@ def test_the_command_and_the_script_compare(
     assert code == 0 and "Warning: Look at it." in err
     assert "Grey matter: 700.0 -> 690.0 mL, -10.0 mL (-1.4 %), noise 0.5 %: decrease" in out
     assert "Lesions: 1 new, 0 enlarging" in out
-    script = repository / "Resources" / "Scripts" / "compare_visits.py"
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("compare_visits")
     assert module.main(["--t1", str(visits[0]), str(visits[1]), "--output", str(tmp_path / "out")]) == 0
     assert asked[0] == asked[1] and "Look at it." in capsys.readouterr().err

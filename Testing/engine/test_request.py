@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
+from Testing.scripts import load_script
 
 from asa.cli import segment
 from asa.errors import InputError
 from asa.request import SegmentRequest
 
 FIELDS = {field.name for field in dataclasses.fields(SegmentRequest)}
-SCRIPT = Path(__file__).resolve().parents[2] / "Resources" / "Scripts" / "segment_batch.py"
 
 
 @pytest.mark.parametrize("tta", [None, True, False])
@@ -68,10 +67,7 @@ def test_the_command_and_the_batch_script_have_the_words_of_the_request() -> Non
     of_command = set(inspect.signature(segment.command).parameters)
     own = {"output", "t1", "t1gd", "t2", "flair", "series", "overwrite", "jobs", "slurm"}
     assert of_command - FIELDS == own and of_command >= FIELDS
-    spec = importlib.util.spec_from_file_location("segment_batch", SCRIPT)
-    assert spec and spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("segment_batch")
     of_script = set(vars(script.arguments(["--input", "a.nii", "--output", "out"])))
     assert of_script - FIELDS == {"input", "output", "series", "overwrite"}
     assert FIELDS - of_script == {"images", "reference"}

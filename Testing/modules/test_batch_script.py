@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from Testing.scripts import load_script
 
 from asa.errors import Cancelled
 
@@ -21,11 +21,7 @@ SCRIPT = REPOSITORY / "Resources" / "Scripts" / "segment_batch.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("segment_batch", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("segment_batch")
 
 
 def run_recorded(script: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[Any]) -> tuple[int, dict[str, Path]]:

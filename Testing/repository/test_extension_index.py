@@ -5,7 +5,6 @@ The index's own checker runs with `python -m Testing.extension_index`; these are
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -14,6 +13,7 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
+from Testing.scripts import load_script
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = REPOSITORY / "ASASegmentation.json"
@@ -105,11 +105,8 @@ def git(folder: Path, *words: str) -> str:
 @pytest.fixture
 def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script that makes the public repository, over a small repository with two commits and two models."""
+    module = load_script("public_repository")
     path = REPOSITORY / "Resources" / "Scripts" / "public_repository.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     source = tmp_path / "source"
     files = {
         "CMakeLists.txt": "# >>> modules\nset(MODULES\n)\n# <<< modules\n",

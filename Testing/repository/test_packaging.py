@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -12,9 +11,9 @@ import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from Testing.scripts import load_script
 
 from asa import errors
 
@@ -63,16 +62,7 @@ endfunction()
 """
 
 
-def script(name: str) -> ModuleType:
-    """One of Resources/Scripts, as a module."""
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "Resources" / "Scripts" / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-LISTS = script("update_cmake_lists")
+LISTS = load_script("update_cmake_lists")
 MODULES: list[Path] = LISTS.modules()
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from Testing.scripts import load_script
 
-SCRIPT = Path(__file__).parents[2] / "Resources" / "Scripts" / "sbom.py"
 EXTRAS = ("dicom", "train", "slurm", "slicer-core", "sample", "bench", "docs", "test")
 
 
 @pytest.fixture(scope="module")
 def sbom() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sbom", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("sbom")
 
 
 def test_no_package_is_under_a_copyleft_licence(sbom: ModuleType) -> None:
