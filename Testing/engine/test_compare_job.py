@@ -149,7 +149,6 @@ def test_wrong_calls(run: Callable[..., tuple[int, str, str]], visits: tuple[Pat
 def test_the_command_and_the_script_compare(
     run: Callable[..., tuple[int, str, str]],
     visits: tuple[Path, Path],
-    repository: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -28,6 +28,12 @@ def expected_dice(probability: Map, found: npt.NDArray[np.bool_]) -> float:
     return 2 * float(probability[found].sum(dtype=np.float64)) / total if total else 1.0
 
 
+def believed(probability: Map) -> Map:
+    """Return a probability without the small values far from the region; see :data:`LEAST_PROBABILITY`."""
+    kept: Map = np.where(probability > LEAST_PROBABILITY, probability, 0)
+    return kept
+
+
 def region_reasons(
     posterior: Map, labelled: Map, task: Task, voxel_ml: float, known: Collection[str], doubtful_below: float
 ) -> Iterator[str]:
@@ -42,7 +48,7 @@ def region_reasons(
         doubtful_below: expected Dice below which an outline is doubtful.
     """
     for probability, final, region in zip(posterior, labelled, task.regions, strict=True):
-        shown, found = np.where(probability > LEAST_PROBABILITY, probability, 0), final > 0.5
+        shown, found = believed(probability), final > 0.5
         expected_ml = voxel_ml * float(shown.sum(dtype=np.float64))
         if region.name not in known or max(expected_ml, voxel_ml * np.count_nonzero(found)) < LEAST_ML:
             continue

@@ -24,7 +24,7 @@ from Testing.benchmarks.tables import markdown
 from asa.data.case_store import CaseStore
 from asa.devices import native_bf16
 from asa.geometry import FRAME
-from asa.inference.confidence import LEAST_ML, LEAST_PROBABILITY, expected_dice
+from asa.inference.confidence import LEAST_ML, believed, expected_dice
 from asa.metrics import dice
 from asa.metrics.calibration import fit_temperature
 from asa.nn import Segmenter
@@ -51,7 +51,7 @@ def doubts(cases: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], temperature
     estimates = []
     for calibrated, truths in cases:
         for probability, truth in zip(calibrated, truths, strict=True):
-            shown = np.where(probability > LEAST_PROBABILITY, probability, 0)
+            shown = believed(probability)
             found = shown > 0.5
             if max(shown.sum(), found.sum()) * FRAME.voxel_volume_ml >= LEAST_ML:
                 estimates.append((expected_dice(shown, found), dice(found, truth)))

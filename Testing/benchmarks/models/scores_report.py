@@ -6,20 +6,15 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
+from Testing.benchmarks.lesions.report import name
 from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.metrics import summarise
 from asa.tasks import TASKS
 
 Record = dict[str, Any]
-TITLES = {"t1": "T1", "t1gd": "T1Gd", "t2": "T2", "flair": "FLAIR"}
 # A region smaller than this has no mean Dice: a voxel more or less decides it. Empty references are counted apart.
 LEAST_ML = {"ET": 1.0}
-
-
-def name(given: Sequence[str]) -> str:
-    """A set of modalities as a person reads it."""
-    return " + ".join(TITLES[key] for key in given)
 
 
 def line(record: Record) -> str:
