@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from asa import cli
+
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -21,3 +26,23 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, stand_in in module.modules().items():
         monkeypatch.setitem(sys.modules, name, stand_in)
     return module
+
+
+@pytest.fixture
+def no_segmentation_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out segmentation.seg.nrrd: it has tests of its own, and starting its writer takes a second each time."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find_spec(name))
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command ``asa`` in this process; returns exit code, standard output and standard error."""
+
+    def asa(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return asa

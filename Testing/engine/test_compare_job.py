@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -121,14 +122,8 @@ def test_visits_of_different_kinds(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run(engine: list[Any], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def asa(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main(["compare", *(str(argument) for argument in arguments)])
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return asa
+def run(engine: list[Any], command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return partial(command, "compare")
 
 
 def test_wrong_calls(run: Callable[..., tuple[int, str, str]], visits: tuple[Path, Path], tmp_path: Path) -> None:

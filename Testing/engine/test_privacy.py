@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 import socket
 from pathlib import Path
@@ -37,15 +36,13 @@ def marked(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(no_segmentation_file: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without connections, and without the segmentation file, which has its own tests."""
 
     def forbidden(*_: object, **__: object) -> Any:
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket, "socket", forbidden)
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find_spec(name))
 
 
 def marks_in(said: dict[str, bytes]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -29,11 +28,7 @@ from asa.volume import Volume, read_volume, write_volume
 Write = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
-def no_segmentation_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has tests of its own, and starting its writer takes a second each time."""
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find_spec(name))
+pytestmark = pytest.mark.usefixtures("no_segmentation_file")
 
 
 LEFT_HANDED = np.diag([-4.0, 4.0, 6.0, 1.0])
