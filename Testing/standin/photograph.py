@@ -97,7 +97,7 @@ def main(head: Path, folder: Path, *, before: bool) -> None:
     panel.ui.advancedSection.collapsed = True
     panel.ui.taskComboBox.setCurrentIndex(panel.ui.taskComboBox.findData("tumour"))
     panel.ui.modalitySelector2.setCurrentNode(volume)  # for T2 too
-    camera.take("panel_6_refused")
+    camera.take("panel_6_incomplete")
     panel.ui.taskComboBox.setCurrentIndex(panel.ui.taskComboBox.findData("tissue"))
     if not before:
         segmented(panel, camera, folder, head, volume)
