@@ -159,7 +159,7 @@ class MixedCrops:
 
     def __init__(
         self,
-        heads: DiseasedHeads,
+        heads: DiseasedHeads | None,
         real: RealCrops | None,
         settings: LesionSettings,
         first_seed: int,
@@ -183,9 +183,11 @@ class MixedCrops:
         real = self.real
         if self.healthy is not None and (real is None or chance(rng, self.settings.healthy_share)):
             real = self.healthy
-        if chance(rng, self.settings.real_share) and real is not None:
+        drawn = chance(rng, self.settings.real_share)
+        if real is not None and (drawn or self.heads is None):
             image, labels, origin, _ = real.sample(index)
         else:
+            assert self.heads is not None
             image, labels, origin = self.heads.sample(self.first_seed + index)
         image = cut_off(rng, image, self.settings.cut)
         return show_some(rng, image, self.settings.missing), labels.long(), origin

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from asa.data.augment import AugmentSettings
+from asa.nn.position import Scheme
 from asa.training.settings import Optimisation, PathStr, Schedule, Settings
 
 
@@ -14,7 +15,10 @@ class LesionSettings(Settings):
     """Everything a run of a lesion model needs; lengths in voxels of 1 mm."""
 
     task: Literal["tumour", "wmh"]
-    label_maps: PathStr = Field(description="folder of labelled heads (*.nii.gz, FreeSurfer numbers), for training")
+    label_maps: PathStr = Field(
+        "",
+        description="folder of labelled heads (*.nii.gz, FreeSurfer numbers) to train on; empty: real cases alone",
+    )
     store: PathStr = Field("", description="real cases: store made by 'asa prepare finetune --size frame'; empty: none")
     healthy_store: PathStr = Field(
         "", description="real cases of another disease, prepared likewise; their labelled lesions are cut out"
@@ -29,6 +33,7 @@ class LesionSettings(Settings):
     )
     implant_share: float = Field(0.0, ge=0, le=1, description="share of real samples to which more disease is added")
     preset: Literal["starter", "brain"] = Field("starter", description="sizes of the asa network")
+    position: Scheme = Field("symmetric", description="position encoding of the asa network")
     network: str = Field("asa", description="asa, or another of the registry to compare with: segresnet, dynunet, ...")
     size: Literal["paper", "small"] = Field("small", description="size of a network to compare with")
     crop: tuple[int, int, int] = (64, 80, 64)

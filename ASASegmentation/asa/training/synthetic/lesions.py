@@ -68,21 +68,20 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         InputError: the label maps, the store or the split cannot be used.
         ModelError: what the run starts from does not fit.
     """
-    heads = open_heads(Path(settings.label_maps), folder, world)
     task = TASKS[settings.task]
     modalities = [m.key for m in task.modalities]
-    split = len(heads) - settings.held_out
-    disease = DISEASES[settings.task]
+    if not settings.label_maps and not (settings.store and settings.real_share == 1):
+        raise InputError("Without label_maps a run needs a store and real_share: 1.")
     torch.manual_seed(settings.optimisation.seed)
     network, description = make_network(settings, len(modalities), len(task.regions))
     real, healthy = real_sources(settings)
     first_seed = sample_seed(settings.optimisation.seed, 0)
-    synthetic = DiseasedHeads(
-        heads[:split], FRAME.shape, settings.crop, disease(), modalities, centred=settings.centred
-    )
+    synthetic, aside = synthetic_sources(settings, folder, world)
     source = MixedCrops(synthetic, real, settings, first_seed, healthy)
     counts = {"real cases": real, "healthy cases": healthy}
-    data = {"heads": len(heads)} | {name: len(crops.numbers) if crops else 0 for name, crops in counts.items()}
+    data = {"heads": sum(len(part.places) for part in (synthetic, aside) if part is not None)} | {
+        name: len(crops.numbers) if crops else 0 for name, crops in counts.items()
+    }
     data["corrected"] = real is not None and real.store.corrected
     data["standardised"] = real is not None and real.store.standardised
     resolved = settings.model_dump(mode="json")
@@ -94,12 +93,9 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
         store = open_store(settings.store, modalities)
         held_back = training_cases(settings.split, settings.fold, store, "validation")
         validate = lambda net: frame_dice(net, store, held_back, task, world.device)  # noqa: E731
-    elif settings.held_out:
-        heads_aside = DiseasedHeads(
-            heads[split:], FRAME.shape, settings.crop, disease(), modalities, centred=settings.centred
-        )
-        aside = MixedCrops(heads_aside, None, settings, 1 << 61)
-        validate = lambda net: crop_dice(net, aside, settings.validation_crops, settings.task)  # noqa: E731
+    elif aside:
+        crops = MixedCrops(aside, None, settings, 1 << 61)
+        validate = lambda net: crop_dice(net, crops, settings.validation_crops, settings.task)  # noqa: E731
     objective = LesionObjective(
         network, task, frozen_norm=settings.frozen_norm, positive_weight=settings.positive_weight
     )
@@ -123,6 +119,26 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
     return trainer.fit()
 
 
+def synthetic_sources(
+    settings: LesionSettings, folder: Path, world: World
+) -> tuple[DiseasedHeads | None, DiseasedHeads | None]:
+    """Return what draws synthetic samples to train on, and from the heads held out; None without heads.
+
+    Raises:
+        InputError: the label maps cannot be used.
+    """
+    if not settings.label_maps:
+        return None, None
+    heads = open_heads(Path(settings.label_maps), folder, world)
+    disease, split = DISEASES[settings.task], len(heads) - settings.held_out
+    modalities = [m.key for m in TASKS[settings.task].modalities]
+    training, held_out = (
+        DiseasedHeads(some, FRAME.shape, settings.crop, disease(), modalities, centred=settings.centred)
+        for some in (heads[:split], heads[split:])
+    )
+    return training, held_out if settings.held_out else None
+
+
 def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple[Network, dict[str, Any]]:
     """Return the network with fresh weights, and the JSON that rebuilds it.
 
@@ -133,7 +149,9 @@ def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple
     if settings.network != "asa":
         spec = NetworkSpec(settings.network, channels, outputs, settings.crop, settings.size)
         return build_network(spec), spec.to_dict()
-    config = segmenter_preset(settings.preset, in_channels=channels, classes=outputs, subpixel=True)
+    config = segmenter_preset(
+        settings.preset, in_channels=channels, classes=outputs, subpixel=True, position=settings.position
+    )
     network = build_segmenter(config)
     for head in network.heads:  # lesions are rare: begin with a probability of 0.05, as focal loss does
         nn.init.constant_(head.bias, -3.0)  # type: ignore[arg-type]

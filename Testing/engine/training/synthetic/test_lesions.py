@@ -315,3 +315,13 @@ def test_a_store_of_other_channels_is_refused(heads, store, tmp_path):
     np.save(run / "heads.npy", heads)
     with pytest.raises(InputError, match="must contain t1, t1gd, t2, flair"):
         train_lesions(settings(tmp_path, task="tumour", store=str(store.folder)), run, WORLD)
+
+
+def test_real_cases_alone_need_no_label_maps(store, tmp_path):
+    alone = settings(tmp_path, store=str(store.folder), label_maps="", init="", real_share=1, position="sinusoid")
+    assert train_lesions(alone, tmp_path / "run", WORLD) == "finished"
+    _, record = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    assert record["network"]["encoder"]["position"] == "sinusoid"
+    with pytest.raises(InputError, match="Without label_maps a run needs a store and real_share: 1"):
+        train_lesions(alone.model_copy(update={"real_share": 0.5}), tmp_path / "other", WORLD)
+    assert not (tmp_path / "other").exists()
