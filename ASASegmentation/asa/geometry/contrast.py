@@ -16,17 +16,20 @@ class TissueContrast:
 
     explained: 0…1, the part of the variance of grey levels within the brain that the atlas' tissues explain. It is
         low for everything that has the outline of a brain but not its inside.
+    variety: spread of what tissues and a smooth bias field do not explain. It is close to 0 in a bottle of water, and
+        large in a brain even if a tumour levels the means of its tissues.
     """
 
     white: float
     grey: float
     fluid: float
     explained: float
+    variety: float
 
 
 def tissue_contrast(volume: Volume, alignment: Alignment) -> TissueContrast:
     """Measured by the same fit as the alignment, within the brain only, with a smooth bias field taken out."""
     step, blur, _ = FINE
     fit = Fit(ScanLevel.of(working_copy(volume), blur, None), atlas_level(step, blur, 0.0, stripped=True))
-    brightness, explained = fit.brightness(alignment.matrix), fit.explained(alignment.matrix)
-    return TissueContrast(float(brightness[0]), float(brightness[1]), float(brightness[2]), explained)
+    (white, grey, fluid, *_), explained, variety = fit.appearance(alignment.matrix)
+    return TissueContrast(float(white), float(grey), float(fluid), explained, variety)

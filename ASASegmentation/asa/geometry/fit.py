@@ -37,6 +37,8 @@ INDEPENDENT_MM3 = 9.0**3
 ENOUGH = 0.02
 # Shading is a polynomial of second degree in this unit.
 SHADING_MM = 80.0
+# Standard deviation of a normal distribution over its median absolute deviation.
+MAD_TO_SD = 1.4826
 CENTRE = np.array([0.0, -17.0, 5.0])
 
 # Which increments a stage may use: translations and rotations, three scales, shears.
@@ -157,9 +159,17 @@ class Fit:
         """Correlation ratio 0…1: the part of the scan's variance that the tissues explain."""
         return self._evaluate(matrix).explained
 
-    def brightness(self, matrix: Affine) -> npt.NDArray[np.float64]:
-        """(K,) grey level of each tissue of the atlas, at the centre of the brain."""
-        return self._evaluate(matrix).brightness
+    def appearance(self, matrix: Affine) -> tuple[npt.NDArray[np.float64], float, float]:
+        """Return what the scan looks like through the atlas, in the scan's unit.
+
+        Returns:
+            The (K,) grey levels of the atlas' tissues at the centre of the brain; as :meth:`explained`; and the robust
+            standard deviation of what tissues and shading leave over, 0 if nothing is seen.
+        """
+        state = self._evaluate(matrix)
+        left = state.residual[state.seen > 0]
+        spread = MAD_TO_SD * float(np.median(np.abs(left - np.median(left)))) if left.size else 0.0
+        return state.brightness, state.explained, spread
 
     def seen(self, matrix: Affine) -> float:
         """Return the part of the atlas' points that lies in the field of view."""

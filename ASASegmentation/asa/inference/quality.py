@@ -34,9 +34,9 @@ Mask = npt.NDArray[np.bool_]
 # Part of the variance within the brain that tissues explain. Measured: 0.25 and more; a knee 0.12, a bottle 0.05. Below
 # the second it is doubted; and refused where the alignment is doubted too (shells of an onion: 0.16).
 NO_BRAIN, HARDLY_BRAIN = 0.15, 0.2
-# Spread of the brightness of white matter, grey matter and fluid over their mean, below which all are one substance: of
-# a sphere of water 0.015, of heads in any contrast several tenths.
-UNIFORM = 0.06
+# Spread of the brightness of white matter, grey matter and fluid, and what they leave unexplained, over their mean:
+# below both all is one substance: of a sphere of water 0.015 and 0.010, of a FLAIR with a large glioma 0.036 and 0.073.
+UNIFORM, ONE_SUBSTANCE = 0.06, 0.03
 # Brightness of white matter and of fluid less that of grey matter, over the mean of white and grey: how clear an order
 # of tissues must be. Small ventricles say little of fluid, oedema brightens white matter in T2.
 CLEAR_WHITE, CLEAR_FLUID = 0.06, 0.3
@@ -74,7 +74,8 @@ def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
     """
     contrast = tissue_contrast(scan, alignment)
     tissues = (contrast.white, contrast.grey, contrast.fluid)
-    uniform = max(tissues) - min(tissues) < UNIFORM * max(sum(tissues) / 3, 1e-6)
+    mean = max(sum(tissues) / 3, 1e-6)
+    uniform = max(tissues) - min(tissues) < UNIFORM * mean and contrast.variety < ONE_SUBSTANCE * mean
     least = HARDLY_BRAIN if alignment.quality < DOUBTED_QUALITY else NO_BRAIN
     if alignment.method == "estimate" or contrast.explained < least or uniform:
         raise InputError(

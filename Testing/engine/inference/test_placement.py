@@ -138,14 +138,20 @@ def test_two_people_are_refused(patient: dict[str, Volume]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "is_head"),
-    [((1.0, 0.65, 0.2), True), ((0.55, 0.75, 0.1), True), ((0.35, 0.5, 1.0), True), ((0.97, 0.95, 0.96), False)],
+    ("levels", "variety", "is_head"),
+    [
+        ((1.0, 0.65, 0.2), 0.01, True),
+        ((0.55, 0.75, 0.1), 0.01, True),
+        ((0.35, 0.5, 1.0), 0.01, True),
+        ((0.97, 0.95, 0.96), 0.01, False),
+        ((0.556, 0.576, 0.559), 0.041, True),  # a FLAIR in which a large tumour levels the means
+    ],
 )
 def test_what_is_one_substance_is_no_brain(
-    monkeypatch: pytest.MonkeyPatch, levels: tuple[float, float, float], is_head: bool
+    monkeypatch: pytest.MonkeyPatch, levels: tuple[float, float, float], variety: float, is_head: bool
 ) -> None:
     """The outline of a ball explains a part of its grey levels; that there is one level inside tells."""
-    contrast = TissueContrast(*levels, explained=0.3)
+    contrast = TissueContrast(*levels, explained=0.3, variety=variety)
     monkeypatch.setattr("asa.inference.quality.tissue_contrast", lambda *_: contrast)
     scan = Volume(np.zeros((2, 2, 2), np.float32), Grid((2, 2, 2), np.eye(4)))
     place = Alignment(np.eye(4), "affine", 0.7)
