@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -59,9 +60,10 @@ class Budget:
         left = (1 - RESERVE) * 60 * self.minutes - (now - self._started) - self._validation_s
         planned = min(steps, step + int(left / max(each, 1e-9)))
         if planned < LEAST_STEPS:
-            needed = (LEAST_STEPS * each + self._validation_s) / 60 / (1 - RESERVE)
+            lacking = self._validation_s + max(0, LEAST_STEPS - step) * each
+            needed = (now - self._started + lacking) / 60 / (1 - RESERVE)
             raise InputError(
                 f"A budget of {self.minutes:g} minutes is too short: a step takes {each:.2g} s and a validation "
-                f"{self._validation_s:.2g} s here. Allow at least {needed:.1g} minutes."
+                f"{self._validation_s:.2g} s here. Allow at least {math.ceil(10 * needed) / 10:g} minutes."
             )
         return planned
