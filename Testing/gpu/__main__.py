@@ -215,7 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for everything that is written; must not exist")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--minutes", type=float, help="for the trainings together; default 4, on a processor 8")
+    parser.add_argument("--minutes", type=float, help="for the trainings together; default 4, on a processor 8, idle")
     options = parser.parse_args()
     small = options.device == "cpu"
     choose_device(options.device)
