@@ -109,19 +109,14 @@ def case_by_case(records: Sequence[Record], task: str) -> str:
 
 def table(records: Sequence[Record], task: str, part: str) -> str:
     """The whole page."""
-    seconds = {
-        system: fmean(r["seconds"] for r in records if r["system"] == system and "seconds" in r)
-        for system in dict.fromkeys(record["system"] for record in records)
-    }
     small = " and ".join(f"{region} of less than {least:g} mL" for region, least in LEAST_ML.items())
-    times = ", ".join(f"{system} {value:.0f}" for system, value in seconds.items())
     parts = [
         f"# Task `{task}`: the {part} part of its split",
         (
             "Whole segmentations, scored on the grid of the reference labels. Regions that a reference lacks (and "
             f"{small}) are excluded from the means and stand below; a refused case counts as 0. Interval: percentile "
             f"bootstrap over the cases. `python -m Testing.benchmarks.models.scores`; "
-            f"{provenance('torch')}. Seconds of one thread, mean: {times}."
+            f"{provenance('torch')}."
         ),
         compared(records, task),
         "## Case by case",
