@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from Testing.benchmarks.heads import RESULTS, data_root, find_heads
 from Testing.benchmarks.speed.forward import NETWORKS
-from Testing.benchmarks.speed.measure import Usage, run
+from Testing.benchmarks.speed.measure import OURS, Usage, run
 from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.geometry import resample
@@ -58,7 +58,7 @@ def measure_heads(
     cube_of_256(image)
     usages: dict[str, list[Usage]] = {}
     for _ in range(rounds):
-        whole = run(segment_command(image, folder / "result", model, threads), threads)
+        whole = run(segment_command(image, folder / "result", model, threads), threads, OURS)
         timings = json.loads((folder / "result" / "report.json").read_text(encoding="utf-8"))["timings_s"]
         usages.setdefault(WHOLE, []).append(whole)
         alone = Usage(sum(timings[stage] for stage in STAGES_ALONE), whole.peak_gib, "")
