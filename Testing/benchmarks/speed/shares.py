@@ -30,9 +30,9 @@ from Testing.benchmarks.tables import Cell, markdown, provenance
 
 # Step -> functions of the engine that do it: module, and name within it.
 STEPS: dict[str, tuple[str, ...]] = {
-    "read": ("volume.reading:read_scan",),
+    "read": ("inference.head:read_scans",),
     "checksums": ("files:sha256",),
-    "load the network": ("inference.segment:_predictor",),
+    "load PyTorch and the network": ("inference.segment:_load",),
     "orientation": ("geometry.orientation:find_turn",),
     "registration": ("geometry.register:align_to_frame",),
     "registration of further series": ("geometry.rigid:register_rigid", "geometry.rigid:agreement"),
@@ -50,13 +50,16 @@ STEPS: dict[str, tuple[str, ...]] = {
     "brain mask": ("inference.segment:find_brain",),
     "normalisation": ("inference.segment:input_channels",),
     "N4": ("preprocessing.normalise:correct_bias",),
-    "network": ("inference.predictor:Predictor.posterior",),
+    "network": ("inference.subsets:average_over_subsets",),
     "rules": ("inference.segment:postprocess",),
     "posterior to the grid": ("inference.segment:label", "inference.placement:brain_on"),
     "volumes": ("report.volumes:measure",),
     "picture": ("report.overlay:write_overlay",),
     "label map": ("volume.writing:write_volume",),
-    "seg.nrrd": ("report.segmentation:write_segmentation_file",),
+    "seg.nrrd, its process": (
+        "report.segmentation:SegmentationWriter.__enter__",
+        "report.segmentation:SegmentationWriter._finish",
+    ),
     "fsync": ("files:_flush_to_disk",),
 }
 IMPORTS, REST, BESIDE = "start and imports", "all else", " (beside)"

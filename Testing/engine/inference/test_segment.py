@@ -83,6 +83,22 @@ def test_labels_lie_on_the_scans_own_grid(model, scan):
     assert result.alignment.method == "identity"
 
 
+def test_a_head_is_read_and_placed_once(model, scan, monkeypatch):
+    request = SegmentRequest({"t1": scan}, model=str(model), align="none", device="cpu")
+    first = segment(request)
+
+    def unexpected(*_args, **_options):
+        raise AssertionError
+
+    monkeypatch.setattr("asa.inference.head.read_scan", unexpected)
+    monkeypatch.setattr("asa.inference.head.place_series", unexpected)
+    again = segment(request, head=first.head)
+    assert np.array_equal(again.labels.array, first.labels.array)
+    assert again.warnings == first.warnings and again.series == first.series
+    with pytest.raises(AssertionError):  # a head of other images
+        segment(request, head=dataclasses.replace(first.head, scans={}))
+
+
 def test_label_classes_puts_classes_where_they_are_in_millimetres():
     posterior = np.zeros((3, *FRAME.shape), np.float32)
     posterior[0] = 1
