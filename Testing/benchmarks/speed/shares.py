@@ -1,6 +1,6 @@
 """Where the time and the memory of a whole `asa segment` go.
 
-    python -m Testing.benchmarks.speed.shares [--case CASE ...] [--rounds N] [--threads N] [--model FOLDER] [--write]
+    python -m Testing.benchmarks.speed.shares [--case CASE ...] [--rounds N] [--threads N] [--model FOLDER]
 
 Each case runs in processes of its own, round after round. The table gives for each step the median of its wall time,
 of the processor time of all threads and child processes meanwhile, and the largest resident memory of the process
@@ -20,13 +20,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from Testing.benchmarks.heads import RESULTS, data_root
+from Testing.benchmarks.heads import cube_of_256, data_root
 from Testing.benchmarks.speed.measure import OURS, run
-from Testing.benchmarks.tables import Cell, markdown, provenance
+from Testing.benchmarks.tables import Cell, markdown
 
 # Step -> functions of the engine that do it: module, and name within it.
 STEPS: dict[str, tuple[str, ...]] = {
@@ -215,6 +215,20 @@ def table(rounds: list[dict[str, list[float]]]) -> str:
     return markdown(header, rows, digits=2)
 
 
+def measured_tables(cases: Iterable[str], *, threads: int, rounds: int, model: str | None = None) -> dict[str, str]:
+    """Run cases in turns; case -> its table as Markdown."""
+    steps: dict[str, list[dict[str, list[float]]]] = {case: [] for case in cases}
+    with tempfile.TemporaryDirectory() as folder:
+        cube_of_256(Path(folder) / "head.nii.gz")
+        for _ in range(rounds):
+            for case, measured in steps.items():
+                paths = [data_root() / part if "/" in part else Path(folder) / part for part in CASES[case]]
+                words = zip(CASES[case], paths, strict=True)
+                arguments = [str(path) if part.endswith(".gz") else part for part, path in words]
+                measured.append(measure([*arguments, *(["--model", model] if model else [])], threads))
+    return {case: table(measured) for case, measured in steps.items()}
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     if sys.argv[1:2] == ["--child"]:
@@ -228,26 +242,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", help="model folder or name; default: the installed one of the task")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}/shares.md")
     options = parser.parse_args()
-    from Testing.benchmarks.speed.__main__ import cube_of_256
-
-    cases = options.case or list(CASES)
-    steps: dict[str, list[dict[str, list[float]]]] = {case: [] for case in cases}
-    with tempfile.TemporaryDirectory() as folder:
-        cube_of_256(Path(folder) / "head.nii.gz")
-        for _ in range(options.rounds):
-            for case in cases:
-                paths = [data_root() / part if "/" in part else Path(folder) / part for part in CASES[case]]
-                words = zip(CASES[case], paths, strict=True)
-                arguments = [str(path) if part.endswith(".gz") else part for part, path in words]
-                arguments += ["--model", options.model] if options.model else []
-                steps[case].append(measure(arguments, options.threads))
-    text = "# Shares of a segmentation\n\n" + "\n".join(f"## {case}\n\n{table(steps[case])}" for case in cases)
-    text += f"\n{options.threads} threads, {options.rounds} rounds; {provenance('torch', 'numpy', 'scipy')}.\n"
-    print(text)
-    if options.write:
-        (RESULTS / "shares.md").write_text(text, encoding="utf-8")
+    tables = measured_tables(options.case or CASES, threads=options.threads, rounds=options.rounds, model=options.model)
+    print("\n".join(f"## {case}\n\n{text}" for case, text in tables.items()))
 
 
 if __name__ == "__main__":

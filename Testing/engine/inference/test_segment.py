@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,11 @@ def test_labels_lie_on_the_scans_own_grid(model, scan):
     assert fractions == sorted(fractions) and {s for s, _ in stages} == {"reading", "aligning", "network", "labelling"}
     assert set(result.timings) == {"reading", "aligning", "network", "labelling"}
     assert result.alignment.method == "identity"
+
+
+def test_pytorch_is_not_needed_to_read_and_align():
+    check = "import sys, asa.inference; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_a_head_is_read_and_placed_once(model, scan, monkeypatch):
