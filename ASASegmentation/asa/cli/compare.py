@@ -51,8 +51,9 @@ def command(
 
         asa compare --task wmh --flair flair1.nii.gz flair2.nii.gz --t1 t1a.nii.gz t1b.nii.gz -o change
     """
-    from asa.compare_job import CompareRequest, compare, sentence
+    from asa.compare_job import CompareRequest, compare
     from asa.longitudinal.lesions import STATES
+    from asa.longitudinal.tables import sentence
     from asa.longitudinal.volumes import Change
     from asa.models import find_model
     from asa.request import SegmentRequest
