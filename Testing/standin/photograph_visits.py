@@ -31,14 +31,14 @@ def main(earlier: Path, later: Path, folder: Path) -> None:
         getattr(panel.ui, f"modalitySelector{row}").setCurrentNode(volumes["second"] if flair else None)
         getattr(ui, f"earlier{row}Selector").setCurrentNode(volumes["first"] if flair else None)
     driving.wait_for(lambda: ui.compareButton.enabled, 20)
-    camera.take("panel_9_visits")
+    camera.take("panel_10_visits")
     ui.compareButton.click()
     busy = driving.wait_for(lambda: not panel.visits.logic.running, 7200)
     driving.report("two visits", busy)
     for _round in range(2):  # as high as it is in a scrolled panel
         slicer.app.processEvents()
         widget.resize(widget.width, max(widget.height, widget.heightForWidth(widget.width)))
-    camera.take("panel_10_change")
+    camera.take("panel_11_change")
     shown = panel.visits.shown
     if shown is None:
         raise SystemExit(f"no comparison: {ui.compareStatusLabel.text}\n{panel.ui.logText.plainText}")
