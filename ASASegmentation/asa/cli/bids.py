@@ -42,7 +42,7 @@ def command(
         bool, typer.Option("--mni", help="Also write images, labels and the transform in MNI space.")
     ] = False,
     model: Annotated[str | None, typer.Option(help="Name or folder of a model.", rich_help_panel=_HOW)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.", rich_help_panel=_HOW)] = "auto",
     threads: Annotated[
         int | None,
         typer.Option("--threads", "--n_cpus", min=1, help="CPU threads; all by default.", rich_help_panel=_HOW),
@@ -124,9 +124,9 @@ def command(
     else:
         ended = batch.run_cases(cases, partial(each, request=request))
     outcomes = batch.in_order(announced(console, ended), cases)
-    batch.write_summary(output / batch.SUMMARY, outcomes)
     for remark in remarks(outcomes):
         typer.echo(remark)
+    batch.write_summary(output / batch.SUMMARY, outcomes)  # last: it fails where the disk is full
     typer.echo(f"Derivatives: {output.resolve()}")
     if failed := sum(outcome.status == "failed" for outcome in outcomes):
         typer.echo(f"Error: {failed} of {len(cases)} sessions failed; see above.", err=True)

@@ -61,7 +61,7 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="Name or folder of a model; see 'asa models'.", rich_help_panel=_HOW)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.", rich_help_panel=_HOW)] = "auto",
     tta: Annotated[
         bool | None,
         typer.Option(
@@ -241,11 +241,11 @@ def command(
             outcomes = batch.in_order(announced(console, ended), cases)
             failed = sum(outcome.status == "failed" for outcome in outcomes)
     if not single:
-        batch.write_summary(output / batch.SUMMARY, outcomes)
         table = Console()
         table.print(_table(outcomes, what))
         for remark in remarks(outcomes):
             table.print(remark, markup=False, highlight=False)
+        batch.write_summary(output / batch.SUMMARY, outcomes)  # last: it fails where the disk is full
     typer.echo(f"Results: {output.resolve()}")
     if failed:
         typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)
