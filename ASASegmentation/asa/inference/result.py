@@ -27,6 +27,7 @@ class SegmentResult:
         reference: modality key of ``image``.
         used: modality keys the network saw.
         series: modality key -> its placement, as in report.json.
+        device: where the network computed.
         trust: whether the result must be reviewed, and why.
         timings: seconds of each stage.
         warnings: sentences for the user.
@@ -41,6 +42,7 @@ class SegmentResult:
     reference: str
     used: tuple[str, ...]
     series: Mapping[str, Mapping[str, object]]
+    device: str
     trust: Trust
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from asa.devices import choose_device, keep_freed_memory, set_threads
+from asa.devices import choose_inference_device, keep_freed_memory, set_threads
 from asa.errors import InputError
 from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
@@ -81,7 +81,7 @@ class _Clock:
 @lru_cache(maxsize=1)
 def _predictor(path: Path, stamp: float, device: str) -> Predictor:
     """Return the predictor of a model, cached so that a batch loads it once; ``stamp`` detects changed weights."""
-    return Predictor(find_model(path), choose_device(device))
+    return Predictor(find_model(path), choose_inference_device(device), may_leave_gpu=device == "auto")
 
 
 def segment(
@@ -105,8 +105,7 @@ def segment(
     """
     keep_freed_memory()
     request.check()
-    if request.threads:
-        set_threads(request.threads)
+    set_threads(request.threads)
     clock = _Clock(progress)
     task, model = TASKS[request.task], find_model(request.model, request.task)
     used = model.channels(request.images)
@@ -115,9 +114,8 @@ def segment(
         paths = {key: Path(request.images[key]) for key in dict.fromkeys((*used, reference))}
         check_one_patient(paths)
         scans = {key: read_scan(path) for key, path in paths.items()}
-        device = str(choose_device(request.device))
         weights = model.path / "model.safetensors"
-        predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
+        predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, request.device)
     with clock.stage("aligning"):
         placement = place_series(scans, align=request.align == "auto", alignment=alignment)
         holes, small_holes = hole_findings(placement.series)
@@ -129,7 +127,7 @@ def segment(
         refuse_if_strict(request, doubts, model)
         labels_brain = any(one.in_brain for one in task.labels)
         needs_mask = not labels_brain or model.description.normalisation.within_brain
-        brain = find_brain(placement, paths, device) if needs_mask else None
+        brain = find_brain(placement, paths, request.device) if needs_mask else None
     with clock.stage("network") as part:
         channels = input_channels(model, placement, brain)
         if brain is not None:
@@ -137,6 +135,7 @@ def segment(
         image = np.stack([channels.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = model.description.tta if request.tta is None else request.tta
         posterior = average_over_subsets(predictor, image, model, task, tta=tta, progress=part)
+        notes += [predictor.note] if predictor.note else []
         if not model.description.regions:
             doubts += confidence_reasons(posterior)
         series = placement.series[reference]
@@ -166,6 +165,7 @@ def segment(
         reference=reference,
         used=used,
         series=placement.to_report(),
+        device=str(predictor.device),
         trust=Trust(tuple(doubts)),
         timings=clock.seconds,
         warnings=[*doubts, *notes, *acquisition_warnings(series.scan), *unknown_regions(model, task, used)],

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from asa.devices import choose_device
+from asa.devices import choose_inference_device
 from asa.errors import InputError
 from asa.geometry import Alignment
 from asa.inference.predictor import Predictor
@@ -57,4 +57,4 @@ class TissueModel:
 
 @lru_cache(maxsize=1)
 def _predictor(model: str | None, device: str) -> Predictor:
-    return Predictor(find_model(model, "tissue"), choose_device(device))
+    return Predictor(find_model(model, "tissue"), choose_inference_device(device), may_leave_gpu=device == "auto")
