@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from asa.cli._heads import announced, remarks, run_at_once
+from asa.cli._heads import Jobs, Slurm, announced, remarks, run_at_once
 from asa.errors import InputError
 from asa.tasks import TASKS
 
@@ -47,18 +47,8 @@ def command(
         int | None,
         typer.Option("--threads", "--n_cpus", min=1, help="CPU threads; all by default.", rich_help_panel=_HOW),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Sessions at once; with --slurm jobs of the array.", rich_help_panel=_HOW)
-    ] = 1,
-    slurm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SETTINGS",
-            help="Use a SLURM cluster, as in 'partition=long,cpus=4,hours=12', or 'default'.",
-            show_default=False,
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    slurm: Slurm = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse images that would give a doubtful result.", rich_help_panel=_HOW)
     ] = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asa.cli._heads import announced, remarks, run_at_once
+from asa.cli._heads import Jobs, Slurm, announced, remarks, run_at_once
 from asa.errors import InputError, one_line
 from asa.request import ALIGNMENTS, EXTRAS, REORIENTATIONS, parse_extras
 from asa.tasks import TASKS, Modality, Task
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _BY_MODALITY = "Images by modality (one head)"
 _HOW = "Settings"
-_MANY = "Many heads"
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -130,24 +129,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Heads at once, in processes that share the threads; fewer where memory is short. "
-            "With --slurm: jobs of the array.",
-            rich_help_panel=_MANY,
-        ),
-    ] = 1,
-    slurm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SETTINGS",
-            help="Segment on a SLURM cluster; SETTINGS as in 'partition=long,cpus=4,gpus=0,hours=12', or 'default'.",
-            show_default=False,
-            rich_help_panel=_MANY,
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    slurm: Slurm = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")] = False,
 ) -> None:
     """Segment one head or many.
