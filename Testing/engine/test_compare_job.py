@@ -148,7 +148,7 @@ def test_the_program_of_the_panel(
     assert (asked[0].first, asked[0].second) == ({"t1": visits[0]}, {"t1": visits[1]})
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["warning", "done"]
-    for content, said in (("{}", "cannot be read"), ('{"output": "x", "earlier": {}, "tsk": 1}', "tsk")):
+    for content, said in (("{}", "cannot be read"), ('{"output": "x", "earlier": {}, "images": {}, "tsk": 1}', "tsk")):
         file.write_text(content)
         assert compare_program.main([str(file)]) == 3
         assert said in capsys.readouterr().out

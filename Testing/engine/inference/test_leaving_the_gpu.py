@@ -47,7 +47,17 @@ def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     def move(self: Predictor, device: torch.device) -> None:
         self.device, self.bf16 = device, False
 
+    run = Predictor.run
+
+    def run_here(self: Predictor, x: torch.Tensor, origin: tuple[int, int, int]) -> torch.Tensor:
+        device, self.device = self.device, torch.device("cpu")
+        try:
+            return run(self, x, origin)
+        finally:
+            self.device = device
+
     monkeypatch.setattr(Predictor, "_move", move)
+    monkeypatch.setattr(Predictor, "run", run_here)
     monkeypatch.setattr("asa.inference.predictor.missing_kernels", lambda device: "")
     monkeypatch.setattr("asa.inference.predictor.free_memory", lambda device: float("inf"))
 
