@@ -139,13 +139,16 @@ def _lesions(work: Path) -> list[str]:
         "Patient P14 of MSLesSeg at three visits, FLAIR and T1, against the differences of the consensus masks",
         "(a lesion that neither overlaps nor touches one of the other visit, from 3 mm³). F1 counts lesions.",
         "",
-        "| visits | change | reference | found | right | detected | precision | recall | F1 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "Labelled: lesions of the reference of which the model labels a voxel at the visit that shows them; the rules",
+        "of the comparison can detect no other.",
+        "",
+        "| visits | change | reference | labelled | found | right | detected | precision | recall | F1 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
         for state in ("new", "gone"):
             row = one[state]
             shares = ["–" if row[key] is None else f"{row[key]:.2f}" for key in ("precision", "recall", "f1")]
-            counts = [str(row[key]) for key in ("reference", "found", "right", "detected")]
+            counts = [str(row[key]) for key in ("reference", "labelled", "found", "right", "detected")]
             lines.append(f"| {' → '.join(one['visits'])} | {state} | {' | '.join([*counts, *shares])} |")
     return [*lines, ""]
