@@ -128,7 +128,11 @@ def begin(output: Path, tree: Path, task: Task) -> None:
             raise OutputError(
                 f"{output} holds derivatives of the task '{made}'; choose another output folder for '{task.name}'."
             )
-    links = {"raw": Path(os.path.relpath(tree, output)).as_posix()}
+    try:
+        raw = Path(os.path.relpath(tree, output)).as_posix()
+    except ValueError:  # on Windows, where the two lie on different drives
+        raw = tree.resolve().as_uri()
+    links = {"raw": raw}
     described = {
         "Name": f"{task.title}, segmented by {_NAME}",
         "BIDSVersion": _BIDS_VERSION,
