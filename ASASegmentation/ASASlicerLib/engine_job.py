@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from slicer.i18n import tr as _
 
 from asa.events import Event, Failed, Progress, Reported, Warned, from_line
+from asa.temporary import private_folder
 from ASASlicerLib.process import LAUNCHER_MESSAGE, Process, ProcessRunner
 from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.volumes import ChangedError
@@ -47,7 +46,7 @@ class EngineJob(Generic[_T]):
         self.log: list[str] = []
         self.error = ""
         self.result: _T | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="asa-"))  # readable only by this user
+        self.folder = private_folder("job")
         self._runner = runner
         self._process: Process | None = None
         self._ended_at = 0.0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from asa.events import Reported, from_line
+from asa.temporary import private_folder
 from ASASlicerLib.process import Process, ProcessRunner, PythonRunner
 
 PROGRAM = ("-m", "asa.resident")
@@ -207,7 +207,7 @@ class ResidentRunner:
     def _started(self) -> ListeningProcess:
         if self._folder is not None:  # what a crashed engine left there
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="asa-engine-"))
+        self._folder = private_folder("engine")
         self.starts += 1
         return self._runner.open(PROGRAM, self._folder)
 

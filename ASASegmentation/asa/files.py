@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,9 +18,9 @@ from typing import IO, Any
 
 from asa.errors import OutputError
 from asa.interrupts import cleanup, deferred
+from asa.temporary import remove_abandoned, temporary_path
 
 _ATTEMPTS, _PAUSE_S = 20, 0.05
-_NAME_END = 40  # characters of a name that its temporary name keeps
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 if sys.platform == "win32":
@@ -58,19 +57,20 @@ def walk(tree: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same folder, moved onto ``path`` once the block ends without an error.
 
-    The temporary name ends like the final one, because writers choose their format by it; of a long name it has the
-    end only, as its length is limited. Missing parent folders are made. When the block fails or is interrupted, the
-    temporary file is removed and an existing ``path`` is untouched.
+    The temporary name ends like the final one, because writers choose their format by it. Missing parent folders are
+    made. When the block fails or is interrupted, the temporary file is removed and an existing ``path`` is untouched;
+    what a killed process left in the folder is removed by the next that writes there.
     Raises OutputError for any OSError on the way: disk full, read-only, no permission, a folder in the way.
     """
     final = Path(path)
-    temporary = final.with_name(f".{secrets.token_hex(4)}.{final.name[-_NAME_END:]}")
+    temporary = temporary_path(final)
     try:
         with cleanup() as stack:
             stack.callback(_remove, temporary)
             if final.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
             final.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(final.parent)
             yield temporary
             temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
             _flush_to_disk(temporary)

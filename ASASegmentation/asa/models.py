@@ -1,8 +1,8 @@
 """Model folders: weights (safetensors), model.json, CARD.md. Found without configuration in every kind of installation.
 
-:mod:`asa.model_description` says what stands in a model.json. A task's default is the shipped model: a user's own model
-is used where its name is given, whatever its scores. Folders in ``$ASA_MODELS`` come first, because setting it is such
-a choice.
+:mod:`asa.model_description` says what stands in a model.json. A task's default is the model that ships for it: another
+one is used where its name is given, wherever it lies and whatever its scores. Of two models of one name, that in a
+folder of ``$ASA_MODELS`` is taken.
 """
 
 from __future__ import annotations
@@ -113,24 +113,34 @@ def user_models() -> Path | None:
 
 def search_path() -> list[Path]:
     """Folders that may hold models, in order of precedence: $ASA_MODELS, those that ship, the user's own."""
-    package = Path(__file__).resolve().parent
     named = [Path(p) for p in os.environ.get("ASA_MODELS", "").split(os.pathsep) if p]
     own = user_models()
+    return [*named, *_shipped(), *([] if own is None else [own])]
+
+
+def _shipped() -> list[Path]:
+    """Folders of the models that ship."""
+    package = Path(__file__).resolve().parent
     # wheel: asa/Resources; Slicer package: asa lies beside Resources; checkout: Resources beside ASASegmentation/
-    shipped = [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
-    return [*named, *shipped, *([] if own is None else [own])]
+    return [base / "Resources" / "Models" for base in (package, package.parent, package.parent.parent)]
+
+
+def _ships(model: ModelFolder) -> bool:
+    """Whether a model ships, or has the name of one that does and is taken in its place."""
+    return any((place / model.name / DESCRIPTION).is_file() for place in _shipped())
 
 
 def list_models(task: str | None = None) -> list[ModelFolder]:
     """Return every usable model on the search path, the first of each name.
 
-    The first one of a task is its default. :func:`hidden_models` and :func:`broken_models` have the others.
+    The first one of a task is its default: one that ships, if any does. :func:`hidden_models` and
+    :func:`broken_models` have the others.
     """
     found: dict[str, ModelFolder] = {}
     for model in _survey():
         if isinstance(model, ModelFolder):
             found.setdefault(model.name, model)
-    return [model for model in found.values() if task in (None, model.task)]
+    return sorted((model for model in found.values() if task in (None, model.task)), key=lambda one: not _ships(one))
 
 
 def hidden_models() -> list[HiddenModel]:

@@ -49,6 +49,8 @@ def find_current(
 ) -> tuple[Report | None, str]:
     """Return the report of a folder that holds the result of these settings and inputs, every file as it was written.
 
+    What a run that was killed left hidden next to it is removed.
+
     Args:
         settings: what decides the result besides the images.
         inputs: modality -> SHA-256 of its image.
@@ -68,6 +70,7 @@ def find_current(
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         reason = f"its {REPORT} is damaged"
     if not reason:
+        _remove_leftovers(folder)
         return report, ""
     return None, f"The earlier result in {folder} was replaced, because {reason}."
 
@@ -166,6 +169,14 @@ def _edited(folder: Path, names: Iterable[str], recorded: Mapping[str, str]) -> 
                 new, number = f"{stem}.earlier{number}.{ending}", number + 1
             kept[name] = new
     return kept
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed after its result was complete left hidden in the folder."""
+    if any((folder / name).exists() for name in (_STAGING, _LOCK)):
+        with contextlib.suppress(OSError), exclusive_lock(folder / _LOCK) as ours:
+            if ours:
+                shutil.rmtree(folder / _STAGING, ignore_errors=True)
 
 
 def _finish_removal(folder: Path) -> None:

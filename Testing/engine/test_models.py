@@ -60,10 +60,17 @@ def test_a_name_of_another_task_hides_too(own: Path) -> None:
     assert [model.name for model in list_models("tissue")] == ["tissue"]
 
 
-def test_a_folder_in_the_environment_is_a_choice(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(tmp_path / "site", "ours", 0.5)
+def test_a_model_beside_the_shipped_one_is_used_when_asked_for(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = add(tmp_path / "site", "aaa", 0.99)
     monkeypatch.setenv("ASA_MODELS", str(tmp_path / "site"))
-    assert find_model(None, "tissue").name == "ours"
+    assert find_model(None, "tissue").name == "tissue"
+    assert find_model("aaa").path == path
+    newer = add(tmp_path / "site", "tissue", 0.99)
+    assert find_model(None, "tissue").path == newer, "to give it the name of the shipped one is to ask for it"
+    monkeypatch.setattr("asa.models._shipped", list)
+    assert find_model(None, "tissue").name == "aaa", "where none ships, the first is taken"
 
 
 def test_a_changed_description_is_read_again(own: Path) -> None:

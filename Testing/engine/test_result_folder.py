@@ -191,6 +191,21 @@ def test_killed_while_the_files_were_moved(fake: ModuleType, image: Path, tmp_pa
     assert {path.name for path in out.iterdir()} == set(files)
 
 
+def test_killed_after_the_result_was_complete(fake: ModuleType, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment(image, out)
+    before = contents(out)
+    (out / ".asa-partial").mkdir()
+    (out / ".asa-partial" / "overlay.png").write_bytes(b"half")
+    (out / ".asa-lock").touch()
+    assert segment(image, out, segment=unexpected).reused
+    assert contents(out) == before
+    (out / ".asa-partial").mkdir()
+    with result_folder.exclusive_lock(out / ".asa-lock") as ours:
+        assert ours and segment(image, out, segment=unexpected).reused
+        assert (out / ".asa-partial").exists(), "of a run that is at work"
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk", "ctrl-c"])
 def test_failing_while_the_files_are_moved_leaves_no_part(
     fake: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException

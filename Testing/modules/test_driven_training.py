@@ -19,12 +19,12 @@ import pytest
 import slicer
 import vtk
 
+from asa.liveness import process_alive
 from ASASlicerLib.nifti import write_nifti
 from ASASlicerLib.process import PythonRunner
 from ASASlicerLib.steps import finish
 from ASATrainingLib.logic import TrainingLogic
 from ASATrainingLib.runs.control import RunControl
-from ASATrainingLib.runs.liveness import process_alive
 from ASATrainingLib.runs.run_folder import Status, read_run
 from ASATrainingLib.tests.case import MemoryStore
 

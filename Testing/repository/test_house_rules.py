@@ -34,7 +34,8 @@ FLOORS: tuple[frozenset[str], ...] = (
             "interrupts",
         }
     )
-    | {"model_description", "request", "image_names", "events", "interrupts", "modalities", "dicom_export", "silence"},
+    | {"model_description", "request", "image_names", "events", "interrupts", "modalities", "dicom_export", "silence"}
+    | {"liveness", "temporary"},
     frozenset({"nn", "preprocessing", "refinement"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),
@@ -54,12 +55,12 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # standard library alone; everything else of it runs in a process of its own.
 LIBRARIES: dict[str, frozenset[str]] = {
     "ASASlicerLib": frozenset(
-        {"asa.tasks", "asa.events", "asa.modalities.matching", "asa.modalities.contrast"},
+        {"asa.tasks", "asa.events", "asa.temporary", "asa.modalities.matching", "asa.modalities.contrast"},
     ),
     "ASASegmentationLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.request", "asa.events"})
-    | {"asa.modalities.matching", "asa.modalities.contrast", "asa.dicom_export.segmentation"},
+    | {"asa.modalities.matching", "asa.modalities.contrast", "asa.dicom_export.segmentation", "asa.temporary"},
     "ASATrainingLib": frozenset({"ASASlicerLib", "asa.tasks", "asa.models", "asa.events"})
-    | {"asa.runs.abilities", "asa.runs.layout", "asa.runs.setting_row"},
+    | {"asa.runs.abilities", "asa.runs.layout", "asa.runs.setting_row", "asa.liveness", "asa.temporary"},
 }
 APPLICATION = {"slicer", "qt", "ctk", "vtk", "mrml", "vtkmodules", "PythonQt"}
 # Code under licences that this one cannot carry.

@@ -277,8 +277,6 @@ class Trials:
         found = problems(self.program, place, code, abrupt, self.reference)
         if any(not path.is_file() or sha256(path) != digest for path, digest in before.items()):
             found.append("inputs changed")
-        shutil.rmtree(place / "tmp")
-        (place / "tmp").mkdir()
         if code := run(self.program, place, lambda: None):
             found.append(f"the next run fails ({code}): {log_of(place).read_text(errors='replace')[-200:]}")
         elif (outcome := self.program.outcome(place / "out")) != self.reference:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from asa.events import Failed, Reported, from_line
+from asa.temporary import private_folder
 from ASASegmentationLib.refine import exchange, patches
 from ASASegmentationLib.refine.exchange import Mark
 from ASASegmentationLib.refine.patches import Patch, Preview
@@ -187,7 +187,7 @@ class Correction:
         if subject is None:
             return
         if self._opened is None:
-            self._folder = self._folder or Path(tempfile.mkdtemp(prefix="asa-refine-"))
+            self._folder = self._folder or private_folder("refine")
             self._images, self._clean = subject.image_stamp(), subject.stamp()
             self._opened = yield from exchange.write_opening(subject, self._folder)
             self._starts = self._runner.starts

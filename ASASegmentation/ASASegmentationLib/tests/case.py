@@ -43,9 +43,11 @@ class PanelTestCase(unittest.TestCase):
             (folder / "model.json").write_text(json.dumps(info), encoding="utf-8")
             (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no tensor
             (folder / "CARD.md").write_text("# A test model", encoding="utf-8")
-        patch = mock.patch.dict(os.environ, {"ASA_MODELS": models.name})
-        patch.start()
-        self.addCleanup(patch.stop)
+        # the models of the test are the defaults, although others ship
+        ours = mock.patch("asa.models._ships", lambda _model: False)
+        for patch in (mock.patch.dict(os.environ, {"ASA_MODELS": models.name}), ours):
+            patch.start()
+            self.addCleanup(patch.stop)
         self.runner, self.dialogs = FakeRunner(), FakeDialogs()
         self.installer: Any = FakeInstaller()
         self.store = MemoryStore()

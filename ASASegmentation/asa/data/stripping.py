@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import Alignment, to_frame
+from asa.temporary import temporary_folder
 from asa.volume import Volume, read_volume
 
 Mask = npt.NDArray[np.bool_]
@@ -82,8 +82,8 @@ class Command:
 
     def __call__(self, path: Path, framed: Volume, alignment: Alignment) -> Mask:
         """See :class:`Stripper`."""
-        with tempfile.TemporaryDirectory() as folder:
-            mask = Path(folder) / "mask.nii.gz"
+        with temporary_folder("strip") as folder:
+            mask = folder / "mask.nii.gz"
             words = [word.format(input=path.resolve(), mask=mask) for word in shlex.split(self.command)]
             try:
                 done = subprocess.run(

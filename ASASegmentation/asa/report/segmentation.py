@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from asa.errors import install_command
 from asa.files import atomic_path
 from asa.tasks import Label, Region, Task
+from asa.temporary import temporary_folder
 
 _TIMEOUT_S = 300
 _NO_SLICER_CORE = (
@@ -49,8 +49,8 @@ class _NotWritten(Exception):
 def _run(request: dict[str, object]) -> None:
     """Run the writer on one request. Raises _NotWritten."""
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.getenv("PYTHONPATH"))))
-    with tempfile.TemporaryDirectory() as folder:
-        request_file = Path(folder) / "request.json"
+    with temporary_folder("segments") as folder:
+        request_file = folder / "request.json"
         request_file.write_text(json.dumps(request), encoding="utf-8")
         command = [sys.executable, "-m", "ASASegmentationLib.segments.segmentation_file", str(request_file)]
         environment = {**os.environ, "PYTHONPATH": path}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from asa.devices import keep_freed_memory, peak_memory, wants_bf16
-from asa.errors import AsaError, InputError, ModelError
+from asa.errors import AsaError, InputError, ModelError, OutputError
 from asa.nn.objective import Batch as Batch
 from asa.nn.objective import Objective as Objective
 from asa.runs.folder import Run
@@ -102,27 +102,27 @@ class Trainer:
         weights = self.objective.network.state_dict() if self.optimisation.ema else {}
         self.average = {name: value.clone() for name, value in weights.items()}
 
-    # ---- checkpoints
-
-    def save(self, name: str, *, final: bool = False) -> None:
-        """Write checkpoint ``name``; a full disk is logged and survived, but for the last one of a run."""
+    def save(self, name: str, *, final: bool = False) -> bool:
+        """Write checkpoint ``name``; a full disk is logged and returns False, and is raised of a ``final`` one."""
         if not (self.world.main or self.sharded):
-            return
+            return True
         tensors = {f"model.{k}": v for k, v in self.objective.state_dict().items()}
         tensors |= {f"{checkpoint.AVERAGE}{k}": v for k, v in self.average.items()}
         if name == "last":
             tensors |= checkpoint.optimiser_tensors(self.optimiser)
         tensors = {k: whole(v) for k, v in tensors.items()}  # every process gives its part
         if not self.world.main:
-            return
-        record: dict[str, Any] = {"step": self.step, "best": self.best, "stale": self.stale, "planned": self.planned}
-        record |= {"judged": self.validated_step, "network": self.describe}
+            return True
+        record: dict[str, Any] = {"network": self.describe, "step": self.step, "judged": self.validated_step}
+        record |= {"best": self.best, "stale": self.stale, "planned": self.planned}
         try:
             checkpoint.save(self.run.checkpoint_path(name), tensors, record)
         except AsaError as error:
             if final:
                 raise
             self.run.log(f"Checkpoint not written, training continues: {error}")
+            return False
+        return True
 
     def resume(self) -> bool:
         """Continue from ``last`` if there is one."""
@@ -154,8 +154,6 @@ class Trainer:
         tensors, _ = checkpoint.load(path)
         prefix = checkpoint.AVERAGE if self.average else checkpoint.NETWORK
         checkpoint.load_weights(self.objective.network, tensors, prefix, str(path))
-
-    # ---- the loop
 
     def fit(self) -> str:
         """Train to the end of the schedule; returns ``finished``, ``stopped`` or ``early``.
@@ -189,7 +187,7 @@ class Trainer:
                 self.objective, device_ids=[self.world.device.index] if self.world.device.type == "cuda" else None
             )
         first, outcome, last = self.step, "finished", self.optimisation.steps
-        if self.patience_exhausted():  # a resumed run may have ended before
+        if self.patience_exhausted():  # it may have ended before
             outcome, last = "early", first
         with on_interrupt(self.request_stop):
             for batch in prefetch(self.micro_batches, first, last):
@@ -222,7 +220,7 @@ class Trainer:
                 if self.step >= self.optimisation.steps:
                     break
         if outcome == "finished" and self.schedule.validate_every > 0 and self.validated_step < self.step:
-            self.validate()  # the last steps may be the best ones
+            self.validate(final=True)  # the last steps may be the best ones
         self.save("last", final=True)
         if self.world.main:
             self.end(outcome)
@@ -239,11 +237,10 @@ class Trainer:
 
     def shorten(self, steps: int) -> None:
         """Give the run fewer steps, and fit the schedule of the learning rate and what is frozen late to them."""
-        share = steps / self.optimisation.steps
         self.planned = steps
+        self.objective.freeze_at *= steps / self.optimisation.steps
         warmup = min(self.optimisation.warmup_steps, steps // 10)
         self.optimisation = self.optimisation.model_copy(update={"steps": steps, "warmup_steps": warmup})
-        self.objective.freeze_at *= share
         if self.world.main:
             self.run.event("planned", step=self.step, steps=steps, minutes=self.budget.minutes)
             self.run.log(f"The budget of {self.budget.minutes:g} minutes allows {steps} steps.")
@@ -340,11 +337,11 @@ class Trainer:
         for name in state.keys() - set(floats):
             self.average[name].copy_(state[name])
 
-    def validate(self) -> bool:
-        """Validate, save the best weights, and return whether patience is exhausted."""
+    def validate(self, *, final: bool = False) -> bool:
+        """Validate, save the best weights (the ``final`` ones, or raise), and return whether patience is exhausted."""
         if self.validation is None:
             return False
-        self.validated_step = self.step
+        former, self.validated_step = self.validated_step, self.step
         network = self.objective.network
         trained = {k: v.clone() for k, v in network.state_dict().items()} if self.average else None
         if trained is not None:
@@ -365,8 +362,12 @@ class Trainer:
             listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
             self.run.log(f"Step {self.step}: {listed}{' (best)' if better else ''}")
         if better:
-            self.best = scores["score"]
-            self.save("best")
+            beaten, self.best = self.best, scores["score"]
+            if self.any_rank(not self.save("best")):
+                # the file holds the weights of before, or none: neither this score nor this validation is recorded
+                self.best, self.validated_step = beaten, former
+                if final:
+                    raise OutputError("The best weights cannot be written (see the log); make room and resume the run.")
         return self.patience_exhausted()
 
     def patience_exhausted(self) -> bool:
@@ -375,16 +376,14 @@ class Trainer:
 
     def report(self, losses: dict[str, float], seconds: float) -> None:
         """Write the event of a step."""
-        left = seconds * (self.optimisation.steps - self.step)
-        memory = peak_memory(self.world.device) / 2**30
         self.run.event(
             "step",
             step=self.step,
             lr=learning_rate(self.optimisation, self.step - 1),
             seconds=round(seconds, 4),
             samples_per_second=round(self.optimisation.batch / seconds, 4),
-            remaining_s=round(left),
-            memory_gib=round(memory, 2),
+            remaining_s=round(seconds * (self.optimisation.steps - self.step)),
+            memory_gib=round(peak_memory(self.world.device) / 2**30, 2),
             **{k: round(v, 6) for k, v in losses.items()},
         )
         self.heartbeat("running")

@@ -11,6 +11,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from asa.temporary import private_folder
 from ASASlicerLib import volumes
 from ASASlicerLib.engine_job import CleanUp, JobState
 from ASASlicerLib.process import ProcessRunner
@@ -113,7 +114,7 @@ class InspectionLogic:
         mask = Snapshot("mask", lambda: drawn.astype(np.uint8), affine) if drawn is not None else None
         try:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="asa-inspection-"))
+                self._folder = private_folder("inspection")
             output = Path(tempfile.mkdtemp(dir=self._folder))
             self._job = InspectionJob(
                 self._runner,

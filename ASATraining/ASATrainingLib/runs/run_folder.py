@@ -19,9 +19,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from asa.liveness import process_alive
 from asa.runs.abilities import Abilities, abilities
 from asa.runs.layout import CHECKPOINT_SUFFIX, CHECKPOINTS, DESCRIPTION, FORMAT, STATE
-from ASATrainingLib.runs.liveness import process_alive
 
 SILENCE_S = 1800.0  # after which a run on another machine is considered crashed
 

@@ -12,12 +12,12 @@ from unittest import mock
 
 import slicer
 
+from asa.liveness import process_alive
 from ASASlicerLib.process import python_executable
 from ASASlicerLib.tests.scene import wait_for
 from ASATrainingLib.run.setting import Setting, nested
 from ASATrainingLib.runs import control
 from ASATrainingLib.runs.control import RunControl
-from ASATrainingLib.runs.liveness import process_alive
 from ASATrainingLib.runs.run_folder import Status, read_run
 from ASATrainingLib.tests.case import FolderTestCase, PanelTestCase, write_run, write_state
 from ASATrainingLib.tests.fakes import ESTIMATE, SETTINGS_FORM, FakeLauncher

@@ -8,8 +8,8 @@ import time
 import unittest
 from unittest import mock
 
+from asa.liveness import process_alive
 from ASASlicerLib.process import python_executable
-from ASATrainingLib.runs.liveness import process_alive
 from ASATrainingLib.runs.run_folder import Status, read_run, read_state
 from ASATrainingLib.tests.case import FolderTestCase, write_run, write_state
 

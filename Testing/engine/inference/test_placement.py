@@ -206,10 +206,9 @@ def test_a_wrong_voxel_size_is_the_reason_and_not_motion(patient: dict[str, Volu
 
 def test_ripples_in_white_matter_are_rough() -> None:
     rng = np.random.default_rng(0)
-    still = (500 + 15 * rng.normal(size=FRAME.shape)).astype(np.float32)
-    ghosts = 50 * np.sin(np.arange(FRAME.shape[1]) * 2 * np.pi / 7).astype(np.float32)[:, None]
-    assert roughness(still) == pytest.approx(0.03, abs=0.003)
-    assert roughness(still) < ROUGH < roughness(still + ghosts)
+    still = (500 + 100 * rng.normal(size=FRAME.shape)).astype(np.float32)
+    ghosts = 50 * np.sin(np.arange(FRAME.shape[1]) * 2 * np.pi / 14).astype(np.float32)[:, None]
+    assert roughness(still) < ROUGH < roughness(still + ghosts), "noise of a fifth is no motion"
     assert roughness(np.zeros_like(still)) == 0
     hole = still.copy()
     hole[80:110, 100:130, 60:90] = 0
@@ -223,7 +222,7 @@ def test_strong_motion_is_noticed(data_root: Path) -> None:
     place = align_to_frame(still)
     for scan, seen in ((still, False), (in_motion(still), True)):
         reasons = " ".join(input_reasons(Placement({"t1": Series(scan, place)}, "t1")))
-        assert ("head motion" in reasons) is seen, reasons
+        assert ("motion of the head" in reasons) is seen, reasons
 
 
 def test_exchanged_t1s_are_noticed() -> None:

@@ -257,7 +257,7 @@ def test_a_result_without_a_brain_is_doubtful(model, scan, monkeypatch):
 
 def test_models_are_found_by_environment_name_and_task(model, monkeypatch):
     monkeypatch.setenv("ASA_MODELS", str(model.parent))
-    assert next(m.name for m in list_models("tissue")) == "tiny"
+    assert {"tiny", "tissue"} <= {m.name for m in list_models("tissue")}
     assert find_model("tiny").path == model
     with pytest.raises(ModelError, match="No model 'absent'"):
         find_model("absent")

@@ -179,6 +179,35 @@ def test_a_full_disk_is_survived(tmp_path, monkeypatch):
     assert checkpoint.load(tmp_path / "checkpoints/last.safetensors")[1]["step"] == 8
 
 
+@pytest.mark.parametrize(("failing", "outcome"), [(4, "finished"), (8, "failed")])
+def test_best_weights_that_cannot_be_written_are_not_called_the_best(tmp_path, monkeypatch, failing, outcome):
+    """The next validation that beats the file must write it, in this run or in the one that resumes it."""
+    scores, save = {2: 0.1, 4: 0.9, 6: 0.5, 8: 0.4}, checkpoint.save
+
+    def full(path, tensors, record):
+        if path.name == "best.safetensors" and record["step"] == failing:
+            raise OutputError("Cannot write it: no space left on device.")
+        save(path, tensors, record)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    schedule = Schedule(log_every=1, checkpoint_every=1, validate_every=2)
+    trainer = make(tmp_path, schedule=schedule)
+    trainer.validation = lambda _network: {"score": scores[trainer.step] + (failing == 8) * (trainer.step == 8)}
+    if outcome == "failed":
+        with pytest.raises(OutputError):
+            trainer.fit()
+        monkeypatch.undo()
+        trainer = make(tmp_path, schedule=schedule)
+        trainer.validation = lambda _network: {"score": 1.4}
+        assert trainer.resume()
+        assert trainer.fit() == "finished"
+    else:
+        assert trainer.fit() == "finished"
+    best = checkpoint.load(tmp_path / "checkpoints/best.safetensors")[1]
+    assert best["step"] == (6 if failing == 4 else 8)
+    assert checkpoint.load(tmp_path / "checkpoints/last.safetensors")[1]["best"] == best["best"]
+
+
 def test_best_is_kept_and_patience_ends_the_run(tmp_path):
     scores = iter([0.1, 0.5, 0.4, 0.3])
     schedule = Schedule(log_every=1, checkpoint_every=1, validate_every=2, patience=2)
