@@ -60,7 +60,7 @@ class Predictor:
             self._move(device)
             # Operations of MPS have been wrong in silence; those of this network are compared with the CPU's.
             if expected is not None and not torch.allclose(self._probe(), expected, atol=PROBE_TOLERANCE):
-                raise ResourceError("it computes other values than the processor; use --device cpu.")
+                raise ResourceError("The GPU computes other values than the processor; use --device cpu.")
         except Exception as error:
             if not self._leave_gpu(error):
                 raise
@@ -83,6 +83,7 @@ class Predictor:
         reason = str(error).partition(";")[0] if isinstance(error, ResourceError) else gpu_failure(error)
         if not reason:
             return False
+        reason = reason[:1].lower() + reason[1:] if isinstance(error, ResourceError) else reason
         self.note = f"The GPU could not be used ({reason}); the processor computed instead, which takes longer."
         self.may_leave_gpu = False
         self._move(torch.device("cpu"))

@@ -142,7 +142,7 @@ def test_a_gpu_without_kernels(model: ModelFolder, monkeypatch: pytest.MonkeyPat
         assert bool(missing_kernels(CUDA)) == missing, (capability, built)
     monkeypatch.setattr("asa.inference.predictor.missing_kernels", lambda device: "It has no kernels; install others.")
     predictor = Predictor(model, CUDA, may_leave_gpu=True)
-    assert predictor.device.type == "cpu" and "It has no kernels" in predictor.note
+    assert predictor.device.type == "cpu" and "(it has no kernels)" in predictor.note
     with pytest.raises(ResourceError, match="no kernels"):
         Predictor(model, CUDA)
 
