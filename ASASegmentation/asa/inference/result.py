@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.geometry import Alignment
+from asa.inference.head import Head
 from asa.inference.quality import Trust
 from asa.models import ModelFolder
 from asa.volume import Volume
@@ -29,6 +30,7 @@ class SegmentResult:
         series: modality key -> its placement, as in report.json.
         device: where the network computed.
         trust: whether the result must be reviewed, and why.
+        head: the images in their places, to segment them again.
         timings: seconds of each stage.
         warnings: sentences for the user.
     """
@@ -44,5 +46,6 @@ class SegmentResult:
     series: Mapping[str, Mapping[str, object]]
     device: str
     trust: Trust
+    head: Head
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
