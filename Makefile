@@ -1,9 +1,11 @@
 # make sample   set up, segment the sample head and print where the results are
 # make test     set up, check style and types, run the tests
 # make docs     set up, build the documentation into site/, with warnings as errors
+# make bench    set up, measure speed and memory on this machine and write Testing/benchmarks/results/speed.md
 #
 # They need only make and Python 3.10 or later, and keep to a virtual environment of their own, .venv.
 # Variables: PYTHON (which Python makes the environment), VENV (where), JOBS (test processes),
+#            PEERS (Python of the environment of the compared programs; empty: ours alone),
 #            TORCH_INDEX (where pip also looks for PyTorch; empty: PyPI alone, which on Linux is the CUDA build).
 
 SHELL := /bin/sh
@@ -25,7 +27,7 @@ endif
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt
 
-.PHONY: help sample test lint docs clean
+.PHONY: help sample test lint docs bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -45,6 +47,9 @@ lint: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+
+bench: $(VENV)/.test
+	@$(BIN)/python -m Testing.benchmarks.speed $(if $(PEERS),--peers $(PEERS))
 
 clean:
 	rm -rf $(VENV) $(SAMPLE) site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

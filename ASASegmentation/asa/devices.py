@@ -1,23 +1,25 @@
-"""Computing devices: selection, free memory, number formats, and memory allocation."""
+"""Computing devices: selection, free memory, number formats, and memory allocation.
+
+PyTorch is imported where it is needed: it takes a second, in which a head can be read and aligned.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.dlpack import from_dlpack
 
 from asa.errors import ResourceError
 from asa.program import available_memory, processors
 
+if TYPE_CHECKING:
+    import torch
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
-# By the name that PyTorch before 2.5 has too.
-OUT_OF_MEMORY: tuple[type[BaseException], ...] = (torch.cuda.OutOfMemoryError, MemoryError)
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,6 +28,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ResourceError: that GPU is not there.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -40,12 +44,16 @@ def choose_device(name: str) -> torch.device:
 
 def set_threads(threads: int) -> None:
     """Let PyTorch compute in so many threads, at most as many as there are processors."""
+    import torch
+
     torch.set_num_threads(min(threads, processors()))
 
 
 def free_memory(device: torch.device) -> float:
     """Free bytes; unlimited where the system does not say."""
     if device.type == "cuda":
+        import torch
+
         return float(torch.cuda.mem_get_info(device)[0])
     return available_memory()
 
@@ -56,6 +64,8 @@ def to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
     By DLPack, because builds of PyTorch before 2.3 cannot exchange arrays with NumPy 2 in their own way: among them is
     the last one for Intel Macs, and 3D Slicer comes with NumPy 2.
     """
+    from torch.utils.dlpack import from_dlpack
+
     whole = np.ascontiguousarray(array)
     return from_dlpack(whole if whole.flags.writeable else whole.copy())
 
@@ -68,6 +78,8 @@ def to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
 
 def native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 on ``device`` (GPUs since Ampere; CPUs with AMX or AVX-512 BF16)."""
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, and not in every PyTorch
@@ -93,6 +105,8 @@ def keep_freed_memory() -> bool:
 def peak_memory(device: torch.device) -> float:
     """Return the peak memory of this process in bytes: of tensors on the GPU, otherwise in total; 0 if unknown."""
     if device.type == "cuda":
+        import torch
+
         return float(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return 0.0

@@ -16,6 +16,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from asa.inference import SegmentResult
     from asa.models import ModelFolder
+    from asa.report import SegmentationWriter
     from asa.volume import Volume
 
 Segment = Callable[[SegmentRequest, "Progress | None"], "SegmentResult"]
@@ -122,9 +124,12 @@ def run(
         return Finished(folder, report, reused=True)
 
     def make(staging: Path, show: Progress) -> dict[str, Any]:
-        result = (segment or _engine())(request, lambda stage, done: show(stage, events.SEGMENTING * done))
-        show("writing", events.SEGMENTING)
-        return _write(staging, request, result, settings, inputs, segmentation_file)
+        from asa.report import SegmentationWriter  # late: it imports numpy
+
+        with SegmentationWriter() if segmentation_file else nullcontext() as writer:
+            result = (segment or _engine())(request, lambda stage, done: show(stage, events.SEGMENTING * done))
+            show("writing", events.SEGMENTING)
+            return _write(staging, request, result, settings, inputs, writer)
 
     return make_result(folder, make, reason, progress)
 
@@ -255,9 +260,12 @@ def _write(
     result: SegmentResult,
     settings: dict[str, Any],
     inputs: dict[str, str],
-    segmentation_file: bool,
+    writer: SegmentationWriter | None,
 ) -> dict[str, Any]:
-    """Write everything but report.json into `staging` and return the report."""
+    """Write everything but report.json into `staging` and return the report.
+
+    `writer` writes segmentation.seg.nrrd meanwhile; None leaves it out.
+    """
     import numpy as np
 
     from asa import report
@@ -269,24 +277,24 @@ def _write(
     titles = {modality.key: modality.title for modality in task.modalities}
     unused = [key for key in request.images if key not in inputs]
     warnings = [*result.warnings, *(_UNUSED.format(settings["model"], titles[key]) for key in unused)]
-    measurements = report.measure(result.labels, result.brain, task, result.alignment)
     write_volume(result.labels, staging / LABEL_MAP)
-    if request.posterior and result.posterior is not None:
-        write_posterior(staging, task, result.image, result.posterior)
-    report.write_volumes(measurements, staging / TABLE, staging / VOLUMES)
-    report.write_overlay(
-        staging / OVERLAY,
-        result.image,
-        result.labels,
-        result.brain,
-        task,
-        measurements,
-        caption=f"on {titles[result.reference]}, model {settings['model']}",
-        warnings=warnings,
-    )
-    if segmentation_file:
-        warning = report.write_segmentation_file(staging / LABEL_MAP, task, staging / SEGMENTS)
-        warnings += [warning] if warning else []
+    writing = writer.writing(staging / LABEL_MAP, task, staging / SEGMENTS) if writer else nullcontext(list[str]())
+    with writing as unwritten:
+        measurements = report.measure(result.labels, result.brain, task, result.alignment)
+        if request.posterior and result.posterior is not None:
+            write_posterior(staging, task, result.image, result.posterior)
+        report.write_volumes(measurements, staging / TABLE, staging / VOLUMES)
+        report.write_overlay(
+            staging / OVERLAY,
+            result.image,
+            result.labels,
+            result.brain,
+            task,
+            measurements,
+            caption=f"on {titles[result.reference]}, model {settings['model']}",
+            warnings=warnings,
+        )
+    warnings += unwritten
     warnings += report.write_extras(staging, request, result, measurements, warnings)
     return report.build_report(
         task=task,

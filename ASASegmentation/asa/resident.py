@@ -4,8 +4,9 @@
 
 Each line of standard input is a JSON object: ``request``, segment or refine, and ``file``, the request itself. They are
 answered one after the other, each by the events of :mod:`asa.events`, of which ``ended`` with the exit code is the
-last. What is loaded stays loaded. The program ends after ``IDLE_S`` without a request, and when standard input is
-closed, which happens at the latest when the program ends that started it.
+last. What is loaded stays loaded: the network, and the head that was segmented last, for other settings or another
+task. The program ends after ``IDLE_S`` without a request, and when standard input is closed, which happens at the
+latest when the program ends that started it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from asa.program import Progress, Reporter, end_output, reported, use_one_blas_t
 if TYPE_CHECKING:
     from asa.correction import Corrections
     from asa.inference import SegmentResult
+    from asa.inference.head import Head
     from asa.request import SegmentRequest
 
 IDLE_S = 300.0  # an open correction of four images keeps about a GiB of memory
@@ -52,7 +53,9 @@ class Resident:
 
     def __init__(self) -> None:
         self._corrections: Corrections | None = None
-        self._requests: dict[str, Callable[[Reporter, Path], None]] = {"segment": segment, "refine": self._refine}
+        self._head: Head | None = None  # of the last segmentation, with what identifies it
+        self._head_key: tuple[object, ...] = ()
+        self._requests = {"segment": self._segment, "refine": self._refine}
 
     def answer(self, line: bytes) -> int:
         """Answer the request of a line, and return its exit code."""
@@ -77,33 +80,36 @@ class Resident:
             raise InputError(f"The engine knows no request '{name}'; it knows {', '.join(self._requests)}.")
         return name, file
 
+    def _segment(self, reporter: Reporter, file: Path) -> None:
+        """Segment as :mod:`asa.job` does, and write the record of the result beside it."""
+        from asa import job
+        from asa.refinement.record import Record
+
+        made: list[SegmentResult] = []
+
+        def with_posterior(request: SegmentRequest, progress: Progress | None) -> SegmentResult:
+            from asa.inference import segment
+
+            key = (request.align, *((name, job.image_sha256(Path(path))) for name, path in request.images.items()))
+            head = self._head if key == self._head_key else None
+            self._head = None  # not beside that of the next
+            made.append(segment(replace(request, posterior=True), progress, head=head))
+            self._head, self._head_key = made[0].head, key
+            return made[0]
+
+        finished = job.perform(reporter, file, with_posterior)
+        result = made[0]
+        assert result.posterior is not None
+        record = Record(finished.report, result.labels.grid, result.labels.array, result.posterior)
+        record.write(finished.folder / RECORD)
+        job.report_done(reporter, finished)
+
     def _refine(self, reporter: Reporter, file: Path) -> None:
         from asa.correction import Corrections
 
         self._corrections = self._corrections or Corrections()
         values = self._corrections.answer(file, reporter.progress)
         reporter.send(events.Reported("refined", values))
-
-
-def segment(reporter: Reporter, file: Path) -> None:
-    """Segment as :mod:`asa.job` does, and write the record of the result beside it."""
-    from asa import job
-    from asa.refinement.record import Record
-
-    made: list[SegmentResult] = []
-
-    def with_posterior(request: SegmentRequest, progress: Progress | None) -> SegmentResult:
-        from asa.inference import segment
-
-        made.append(segment(replace(request, posterior=True), progress))
-        return made[0]
-
-    finished = job.perform(reporter, file, with_posterior)
-    result = made[0]
-    assert result.posterior is not None
-    record = Record(finished.report, result.labels.grid, result.labels.array, result.posterior)
-    record.write(finished.folder / RECORD)
-    job.report_done(reporter, finished)
 
 
 def main() -> int:

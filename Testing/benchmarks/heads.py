@@ -6,6 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from asa.geometry import resample
+from asa.volume import Grid, read_volume, write_volume
+
 # Labels of the references, and of what the peers write: 1 CSF (mostly ventricles), 2 grey, 3 white matter.
 REFERENCE_REGIONS: dict[str, tuple[int, ...]] = {"CSF": (1,), "GM": (2,), "WM": (3,)}
 
@@ -46,3 +51,14 @@ def find_heads(root: Path, names: list[str] | None = None) -> list[Head]:
     if not heads or absent:
         raise SystemExit(f"no head{'s' if not absent else ' ' + ', '.join(absent)} under {root}; set ASA_DATA")
     return [head for head in heads if not names or head.name in names]
+
+
+def cube_of_256(path: Path) -> None:
+    """Write a real head on a grid of 256x256x256 voxels of 1 mm, centred, as scanners and FreeSurfer give it."""
+    (head,) = find_heads(data_root(), ["1000"])
+    volume = read_volume(head.image)
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = 1.0
+    affine[:3, 3] = volume.grid.centre - 127.5
+    affine[3, 3] = 1.0
+    write_volume(resample(volume, Grid((256, 256, 256), affine), 1), path, dtype=np.int16)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import datetime
+import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +37,17 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]])
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows([shown(cell, 6) for cell in row] for row in rows)
+
+
+def origin() -> str:
+    """One line: the commit that was measured, the date, and the machine."""
+    git = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+    model = platform.processor()
+    with contextlib.suppress(OSError, StopIteration), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cores = f"{os.cpu_count()} processors {model}".strip()
+    return f"{f'commit {commit}' if commit else 'no commit'}, {datetime.date.today().isoformat()}, {cores}"
 
 
 def provenance(*packages: str) -> str:

@@ -49,7 +49,7 @@ def find_model(name: str | None = None, task: str | None = None) -> SimpleNamesp
     )
 
 
-def segment(request: Any, progress: Callable[[str, float], None] | None = None) -> SimpleNamespace:
+def segment(request: Any, progress: Callable[[str, float], None] | None = None, head: object = None) -> SimpleNamespace:
     """Four labels by quartile of the positive grey levels."""
     from asa.geometry import Alignment
     from asa.volume import read_volume
@@ -84,6 +84,7 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None) 
             }
         },
         trust=SimpleNamespace(verdict="doubtful", reasons=("A warning of the engine.",)),
+        head=head,
         alignment=Alignment(matrix=np.eye(4), method="identity", quality=1.0, warnings=()),
         timings={"network": 0.01},
         warnings=["A warning of the engine."],

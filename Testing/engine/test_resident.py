@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -104,6 +105,34 @@ def test_the_end_of_whoever_asked_ends_a_request(request_file: Path, tmp_path: P
     engine.input.close()
     assert engine.process.wait(60) is not None
     assert not (tmp_path / "result").exists()
+
+
+def test_the_head_of_the_last_request_is_used_again(
+    fake: ModuleType, request_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from asa.resident import Resident
+
+    heads: list[object] = []
+    plain = fake.segment
+
+    def segment(request: Any, progress: Any, head: object) -> Any:
+        heads.append(head)
+        return SimpleNamespace(**{**vars(plain(request, progress)), "head": f"head {len(heads)}"})
+
+    monkeypatch.setattr(sys.modules["asa.inference"], "segment", segment)
+    resident = Resident()
+    line = json.dumps({"request": "segment", "file": str(request_file)}).encode()
+    other = request_file.with_name("other.json")
+    other.write_text(json.dumps({**json.loads(request_file.read_text()), "align": "none"}))
+    for _ in range(2):
+        assert resident.answer(line) == 0
+    assert resident.answer(json.dumps({"request": "segment", "file": str(other)}).encode()) == 0
+    path = request_file.with_name("t1.nii.gz")
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), path)
+    assert resident.answer(line) == 0
+    assert heads == [None, "head 1", None, None], "neither another alignment nor another image"
+    capsys.readouterr()
 
 
 def test_nobody_asks_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

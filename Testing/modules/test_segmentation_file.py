@@ -60,10 +60,9 @@ def run(folder: Path, image: nibabel.Nifti1Image, segments: list[SegmentSpec]) -
 def run_program(folder: Path, output: Path) -> subprocess.CompletedProcess[str]:
     nibabel.save(head("LAS", ROTATION), folder / "labels.nii.gz")
     request = {"labels": str(folder / "labels.nii.gz"), "output": str(output), "name": "Head"}
-    request_file = folder / "request.json"
-    request_file.write_text(json.dumps({**request, "segments": [vars(s) for s in specs(TISSUE.labels)]}))
-    command = [sys.executable, "-m", "ASASegmentationLib.segments.segmentation_file", str(request_file)]
-    return subprocess.run(command, cwd=ENGINE, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    text = json.dumps({**request, "segments": [vars(s) for s in specs(TISSUE.labels)]})
+    command = [sys.executable, "-m", "ASASegmentationLib.segments.segmentation_file"]
+    return subprocess.run(command, cwd=ENGINE, input=text, capture_output=True, encoding="utf-8", check=False)
 
 
 def load(path: Path) -> slicer.vtkMRMLSegmentationNode:

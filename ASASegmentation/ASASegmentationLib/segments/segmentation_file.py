@@ -1,10 +1,11 @@
 """Write a .seg.nrrd file from a label map through MRML.
 
-    python -m ASASegmentationLib.segments.segmentation_file request.json
+    python -m ASASegmentationLib.segments.segmentation_file < request.json
 
-The engine runs this in a separate process, because it must not import `slicer`. The request is an object with
-`labels` (a NIfTI label map with values 0..255), `output` (ends in .seg.nrrd), `name` of the segmentation and
-`segments`: a list of objects with the fields of `SegmentSpec`.
+The engine runs this in a separate process, because it must not import `slicer`. The process loads its libraries
+first; the engine sends the request once there is something to write. The request is an object with `labels` (a NIfTI
+label map with values 0..255), `output` (ends in .seg.nrrd), `name` of the segmentation and `segments`: a list of
+objects with the fields of `SegmentSpec`.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ def write_segmentation(labels: Path, output: Path, name: str, specs: Iterable[Se
         raise OSError(f"The segmentation could not be written to {output}.")
 
 
-def main(request_path: str) -> None:
-    """Run one request file."""
-    request = json.loads(Path(request_path).read_text(encoding="utf-8"))
+def main() -> None:
+    """Run the request on standard input; without one, as when the segmentation failed, do nothing."""
+    text = sys.stdin.read()
+    if not text:
+        return
+    request = json.loads(text)
     specs = [
         SegmentSpec(s["id"], s["name"], tuple(s["colour"]), tuple(s["values"]), s["terminology"])
         for s in request["segments"]
@@ -57,6 +61,6 @@ def main(request_path: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main()
     except OSError as error:
         sys.exit(str(error))

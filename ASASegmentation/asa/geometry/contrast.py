@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from asa.geometry.atlas import atlas_level
 from asa.geometry.fit import Fit, ScanLevel
@@ -25,8 +26,17 @@ class TissueContrast:
 
 
 def tissue_contrast(volume: Volume, alignment: Alignment) -> TissueContrast:
-    """Measured by the same fit as the alignment, within the brain only, with a smooth bias field taken out."""
-    step, blur, _ = FINE
-    fit = Fit(ScanLevel.of(working_copy(volume), blur, None), atlas_level(step, blur, 0.0, stripped=True))
-    brightness, explained = fit.brightness(alignment.matrix), fit.explained(alignment.matrix)
-    return TissueContrast(float(brightness[0]), float(brightness[1]), float(brightness[2]), explained)
+    """Measured by the same fit as the alignment, within the brain only, with a smooth bias field taken out.
+
+    It is kept as long as the scan and its alignment.
+    """
+    known = _known.setdefault(volume, WeakKeyDictionary())
+    if alignment not in known:
+        step, blur, _ = FINE
+        fit = Fit(ScanLevel.of(working_copy(volume), blur, None), atlas_level(step, blur, 0.0, stripped=True))
+        (white, grey, fluid, *_), explained = fit.explanation(alignment.matrix)
+        known[alignment] = TissueContrast(float(white), float(grey), float(fluid), explained)
+    return known[alignment]
+
+
+_known: WeakKeyDictionary[Volume, WeakKeyDictionary[Alignment, TissueContrast]] = WeakKeyDictionary()

@@ -157,9 +157,10 @@ class Fit:
         """Correlation ratio 0…1: the part of the scan's variance that the tissues explain."""
         return self._evaluate(matrix).explained
 
-    def brightness(self, matrix: Affine) -> npt.NDArray[np.float64]:
-        """(K,) grey level of each tissue of the atlas, at the centre of the brain."""
-        return self._evaluate(matrix).brightness
+    def explanation(self, matrix: Affine) -> tuple[npt.NDArray[np.float64], float]:
+        """(K,) grey level of each tissue of the atlas, at the centre of the brain; and what :meth:`explained` gives."""
+        state = self._evaluate(matrix)
+        return state.brightness, state.explained
 
     def seen(self, matrix: Affine) -> float:
         """Return the part of the atlas' points that lies in the field of view."""

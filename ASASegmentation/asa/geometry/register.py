@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -122,10 +124,20 @@ ESTIMATED = (
 
 
 def working_copy(volume: Volume) -> Volume:
-    """A small float32 copy whose grey levels begin at 0 (background) and end at 1 (brightest but for a few voxels)."""
+    """A small float32 copy whose grey levels begin at 0 (background) and end at 1 (brightest but for a few voxels).
+
+    It is kept as long as the scan, since the alignment and several checks look at it.
+    """
+    if (known := _working_copies.get(volume)) is not None:
+        return known
     small = coarsen(volume, WORKING_MM)
     low, high = np.percentile(small.array, (1, 99.5))
-    return small.with_array(np.clip((small.array - low) / max(high - low, 1e-12), 0, 1).astype(np.float32))
+    copy = small.with_array(np.clip((small.array - low) / max(high - low, 1e-12), 0, 1).astype(np.float32))
+    _working_copies[volume] = copy
+    return copy
+
+
+_working_copies: WeakKeyDictionary[Volume, Volume] = WeakKeyDictionary()
 
 
 def size_deviation(volume: Volume, alignment: Alignment) -> npt.NDArray[np.float64]:
@@ -162,9 +174,13 @@ def _levels(scan: Volume, foreground: Foreground) -> tuple[Fit, Fit]:
 
 def _rough(foreground: Foreground, coarse: Fit, middle: Fit) -> Affine:
     """Coarse search over poses, then rigid fits from the best of them, then closer fits from the best of those."""
-    poses = sorted(starts(foreground), key=coarse.cost)[:KEPT_AFTER_SEARCH]
-    moved = sorted((coarse.improve(pose, RIGID, 10) for pose in poses), key=lambda found: found[1])
-    scaled = [middle.improve(matrix, SCALES, 12) for matrix, _ in moved[:KEPT_AFTER_RIGID]]
+    with ThreadPoolExecutor(2) as pool:  # each fit by itself, so that the result is the same
+        begun = starts(foreground)
+        costs = list(pool.map(coarse.cost, begun))
+        poses = [begun[n] for n in sorted(range(len(begun)), key=costs.__getitem__)[:KEPT_AFTER_SEARCH]]
+        moved = sorted(pool.map(lambda pose: coarse.improve(pose, RIGID, 10), poses), key=lambda found: found[1])
+        closer = [matrix for matrix, _ in moved[:KEPT_AFTER_RIGID]]
+        scaled = list(pool.map(lambda matrix: middle.improve(matrix, SCALES, 12), closer))
     best = min(scaled, key=lambda found: found[1])[0]
     return middle.improve(best, FULL, 10)[0]
 

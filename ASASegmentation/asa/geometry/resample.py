@@ -15,6 +15,8 @@ from asa.volume.grid import Affine
 FWHM_TO_SIGMA = 1 / 2.3548
 # Below this ratio of spacings, linear interpolation itself blurs enough.
 SMOOTH_FROM_RATIO = 1.25
+# Voxels from the centre of an outer voxel to where a volume ends.
+EDGE = 0.5 + 1e-4
 
 
 def resample(
@@ -99,13 +101,12 @@ def _blank_outside(
     """Set to ``fill`` the voxels that fall beyond the outer faces of the source, in place, slice by slice."""
     t, h, w = (np.arange(n, dtype=np.float32) for n in part.shape)
     rows = linear.astype(np.float32)
-    edge = 0.5 + 1e-4
     for index, plane in zip(t, part, strict=True):
         outside = np.zeros(plane.shape, dtype=bool)
         for axis in range(3):
             along_h = rows[axis, 1] * h + np.float32(offset[axis] + linear[axis, 0] * index)
             at = along_h[:, None] + rows[axis, 2] * w
-            outside |= (at < -edge) | (at > source[axis] - 1 + edge)
+            outside |= (at < -EDGE) | (at > source[axis] - 1 + EDGE)
         plane[outside] = fill
 
 

@@ -49,6 +49,7 @@ COARSE = Level(2, 2.0, 2.0, 0.1, 1.0)
 FINE = Level(1, 0.7, 1.0, 0.01, 0.5)
 # Only lines that are clear in both images are compared: the steepest part of the voxels of each.
 STEEP = 0.5
+SLOPE_REACH = 4  # voxels: the filter reaches three, and the difference one more
 SHIFTS_MM = ((6.0, 0.0, 0.0), (0.0, 6.0, 0.0), (0.0, 0.0, 6.0))
 # Of the region, this much must be seen.
 LEAST_SEEN = 0.1
@@ -108,6 +109,7 @@ def agreement(fixed: Volume, moving: Volume, region: npt.NDArray[np.bool_], matr
     moving one is shifted a little: ventricles and the outline of the brain run along similar lines in all people, but
     only where sulci coincide does a shift of 6 mm cost much. 0 when nothing is seen of the region.
     """
+    fixed, region = _around(fixed, region)
     inside = resample(moving.with_array(np.ones_like(moving.array)), fixed.grid, 0, matrix).array > 0
     known = region & inside
     if known.sum() < LEAST_SEEN * max(1, region.sum()):
@@ -122,6 +124,15 @@ def agreement(fixed: Volume, moving: Volume, region: npt.NDArray[np.bool_], matr
     here = parallel((0, 0, 0))
     displaced = np.mean([parallel(shift) for shift in SHIFTS_MM])
     return float((here - displaced) / (1 - displaced))
+
+
+def _around(volume: Volume, region: npt.NDArray[np.bool_]) -> tuple[Volume, npt.NDArray[np.bool_]]:
+    """Cut a volume and a region in it to the region and what :func:`_slopes` there depends on."""
+    (found,) = ndimage.find_objects(region.astype(np.uint8)) or [tuple(slice(0, n) for n in region.shape)]
+    t, h, w = (slice(max(0, one.start - SLOPE_REACH), one.stop + SLOPE_REACH) for one in found)
+    array, affine = volume.array[t, h, w], volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_world([one.start for one in (t, h, w)])
+    return Volume(array, Grid((array.shape[0], array.shape[1], array.shape[2]), affine)), region[t, h, w]
 
 
 def _slopes(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from asa.geometry.fit import CENTRE, STRAIN_MEAN
 from asa.volume import Volume
@@ -125,6 +125,8 @@ def estimate(scan: Volume, foreground: Foreground) -> Affine:
 
     The plane is the one in which the scan is most like its own mirror image.
     """
+    from scipy import optimize  # late: it is slow to import, and seldom needed
+
     points = foreground.points[:: max(1, len(foreground.points) // 4000)]
     to_index = np.linalg.inv(scan.grid.affine)
     smooth = ndimage.gaussian_filter(scan.array, 4.0 / np.asarray(scan.spacing))

@@ -7,15 +7,15 @@ regions (R, T, H, W), outer before inner.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from asa.errors import ModelError
-from asa.geometry import FRAME, Alignment, box_slices, share_from_frame
+from asa.geometry import FRAME, Alignment, box_slices
+from asa.inference.sampling import sampled_slabs
 from asa.model_description import MovedClass
 from asa.tasks import Task
 from asa.volume import Grid
@@ -81,22 +81,23 @@ def label_classes(
     With ``threshold``, voxels with at least this probability of foreground get the most likely foreground class.
     """
     box, part = reachable_box(classes[0] < 1 - min(0.05, 0.5 * (threshold or 1)), alignment, grid)
-    index = np.zeros(part.shape, np.uint8)
-    best = np.zeros(part.shape, np.float32)
-    kept = background_posterior(len(classes), grid) if keep else None
-    for number, probability in enumerate(resample_to_grid(classes, alignment, part, progress)):
-        if number == 0 and threshold is not None:
-            background = probability > 1 - threshold
-        else:
-            higher = probability > best
-            index[higher] = number
-            np.maximum(best, probability, out=best)
-        if kept is not None:
-            kept[(number, *box)] = probability
-    if threshold is not None:
-        index[background] = 0
     labels = np.zeros(grid.shape, np.uint8)
-    labels[box] = index
+    kept = background_posterior(len(classes), grid) if keep else None
+    for slices, probabilities in sampled_slabs(classes, alignment, part):
+        index = np.zeros(probabilities.shape[1:], np.uint8)
+        best = np.zeros(index.shape, np.float32)
+        for number, probability in enumerate(probabilities):
+            if number == 0 and threshold is not None:
+                continue
+            index[probability > best] = number
+            np.maximum(best, probability, out=best)
+        if threshold is not None:
+            index[probabilities[0] > 1 - threshold] = 0
+        slab = slab_of(box, slices)
+        labels[slab] = index
+        if kept is not None:
+            kept[(slice(None), *slab)] = probabilities
+        progress(slices.stop / part.shape[0])
     return labels, kept
 
 
@@ -111,20 +112,28 @@ def label_regions(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16] | None]:
     """Return labels of regions on ``grid`` and, with ``keep``, probabilities of background and labels."""
     box, part = reachable_box(regions[0] > 0.05, alignment, grid)
-    values = np.zeros(part.shape, np.uint8)
+    labels = np.zeros(grid.shape, np.uint8)
     kept = background_posterior(1 + len(task.labels), grid) if keep else None
     place = {label.value: number for number, label in enumerate(task.labels, start=1)}
-    outside = 0  # class around the current region
-    around = np.ones(part.shape, np.float32)
-    for value, probability in zip(ring_values(task), resample_to_grid(regions, alignment, part, progress), strict=True):
-        values[probability > 0.5] = value
-        if kept is not None:
-            kept[(outside, *box)] = around - probability
-            kept[(place[value], *box)] = probability
-        outside, around = place[value], probability
-    labels = np.zeros(grid.shape, np.uint8)
-    labels[box] = values
+    for slices, probabilities in sampled_slabs(regions, alignment, part):
+        values = np.zeros(probabilities.shape[1:], np.uint8)
+        slab = slab_of(box, slices)
+        outside = 0  # class around the current region
+        around = np.ones(values.shape, np.float32)
+        for value, probability in zip(ring_values(task), probabilities, strict=True):
+            values[probability > 0.5] = value
+            if kept is not None:
+                kept[(outside, *slab)] = around - probability
+                kept[(place[value], *slab)] = probability
+            outside, around = place[value], probability
+        labels[slab] = values
+        progress(slices.stop / part.shape[0])
     return labels, kept
+
+
+def slab_of(box: Box, slices: slice) -> Box:
+    """Return some slices of a box of voxels, counted from its first."""
+    return slice(box[0].start + slices.start, box[0].start + slices.stop), box[1], box[2]
 
 
 def background_posterior(classes: int, grid: Grid) -> npt.NDArray[np.float16]:
@@ -132,14 +141,6 @@ def background_posterior(classes: int, grid: Grid) -> npt.NDArray[np.float16]:
     posterior = np.zeros((classes, *grid.shape), np.float16)
     posterior[0] = 1
     return posterior
-
-
-def resample_to_grid(maps: Map, alignment: Alignment, grid: Grid, progress: Progress) -> Iterator[Map]:
-    """Resample each of the maps (N, T, H, W) of the frame to ``grid``, in turn."""
-    with ThreadPoolExecutor(2) as pool:  # scipy releases the GIL while resampling
-        for number, moved in enumerate(pool.map(lambda one: share_from_frame(one, alignment, grid), maps), start=1):
-            yield moved
-            progress(number / len(maps))
 
 
 def reachable_box(shown: npt.NDArray[np.bool_], alignment: Alignment, grid: Grid) -> tuple[Box, Grid]:

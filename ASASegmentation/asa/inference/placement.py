@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from asa.errors import InputError
 from asa.geometry import (
@@ -53,15 +55,17 @@ def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignme
     here = (alignment or align_to_frame(scans[anchor])) if align else UNALIGNED
     if align:
         refuse_no_brain(anchor, scans[anchor], here)
-    series = {anchor: Series(scans[anchor], here, stripped=is_stripped(scans[anchor]))}
-    warnings = list(here.warnings)
+    anchored = Series(scans[anchor], here, stripped=is_stripped(scans[anchor]))
     if len(scans) == 1:
-        return Placement(series, anchor, tuple(warnings))
+        return Placement({anchor: anchored}, anchor, here.warnings)
     fixed = upright(scans[anchor])
     region, core = (brain_region(here, fixed.grid, margin) for margin in (AROUND_BRAIN_MM, WITHIN_BRAIN_MM))
-    for key, scan in scans.items():
+
+    def placed(key: str) -> tuple[Series, list[str]]:
+        """Return a series in its place, with warnings."""
         if key == anchor:
-            continue
+            return anchored, []
+        scan = scans[key]
         moving = upright(scan)
         matrix, registered = np.eye(4), False
         found = agreement(fixed, moving, core, matrix)
@@ -79,29 +83,36 @@ def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignme
                 f"The {key} and {anchor} images do not show the same head: they cannot be registered with one another "
                 f"(agreement {found:.2f}, required {HOPELESS}); use series of the same patient."
             )
+        warnings = []
         if found < DOUBTED:
             warnings.append(f"The {key} image could not be registered well to the {anchor} (agreement {found:.2f}).")
         place = replace(here, matrix=matrix @ here.matrix, warnings=())
-        series[key] = Series(scan, place, found, registered, is_stripped(scan))
-        seen = reached(series[key], template_brain()).sum() / template_brain().sum()
+        series = Series(scan, place, found, registered, is_stripped(scan))
+        seen = reached(series, template_brain()).sum() / template_brain().sum()
         if seen < COVERED:
             warnings.append(f"About {1 - seen:.0%} of the brain lies outside the field of view of the {key} image.")
-    return Placement({key: series[key] for key in scans}, anchor, tuple(warnings))
+        return series, warnings
+
+    with ThreadPoolExecutor(2) as pool:  # one series does not depend on another
+        found = dict(zip(scans, pool.map(placed, scans), strict=True))
+    warnings = [*here.warnings, *(sentence for _, sentences in found.values() for sentence in sentences)]
+    return Placement({key: series for key, (series, _) in found.items()}, anchor, tuple(warnings))
 
 
 def reached(series: Series, brain: Mask) -> Mask:
     """Return the part of a brain mask (T, H, W) in the brain frame that lies in the field of view of a series."""
     matrix, grid = series.alignment.matrix, series.scan.grid
-    places = np.argwhere(brain)
-    if not len(places):
+    boxes = ndimage.find_objects(brain.view(np.uint8))
+    if not boxes:
         return brain
-    ends = np.array(list(itertools.product(*zip(places.min(axis=0), places.max(axis=0), strict=True))))
+    ends = np.array(list(itertools.product(*((part.start, part.stop - 1) for part in boxes[0]))))
 
     def seen(indices: npt.NDArray[np.intp]) -> Mask:
         return grid.contains(FRAME.to_world(indices) @ matrix[:3, :3].T + matrix[:3, 3])
 
     if seen(ends).all():
         return brain
+    places = np.argwhere(brain)
     inside = np.zeros_like(brain)
     inside[tuple(places.T)] = seen(places)
     return inside

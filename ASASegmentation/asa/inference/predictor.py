@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from asa.devices import OUT_OF_MEMORY, free_memory, native_bf16, to_array, to_tensor
+from asa.devices import free_memory, native_bf16, to_array, to_tensor
 from asa.errors import ModelError, ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
@@ -17,6 +17,8 @@ from asa.nn.position import Grid3, place_in_frame
 from asa.nn.sliding_window import blend_windows, window_starts
 
 WINDOW = (96, 96, 96)
+# By the name that PyTorch before 2.5 has too.
+OUT_OF_MEMORY: tuple[type[BaseException], ...] = (torch.cuda.OutOfMemoryError, MemoryError)
 # Those of the shipped models stay below 60 on the development heads.
 LARGEST_LOGIT = 1e4
 

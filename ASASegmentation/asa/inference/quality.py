@@ -20,7 +20,6 @@ from asa.geometry import (
     size_deviation,
     template_white_matter,
     tissue_contrast,
-    to_frame,
 )
 from asa.geometry.register import DOUBTED_QUALITY
 from asa.inference.plausibility import AXES, wrap_reasons
@@ -145,7 +144,7 @@ def input_reasons(placement: Placement) -> Iterator[str]:
             yield f"The {title} image has the contrast of a {TITLES[likely]}; check whether the modality is right."
         # a head in the wrong place has rough white matter too; then that is not what must be said
         if key == likely == "t1" and not misplaced and not series.alignment.warnings:
-            rough = roughness(to_frame(series.scan, series.alignment).array)
+            rough = roughness(series.framed.array)
             if rough > ROUGH:
                 yield f"Ripples in the white matter of the T1 image ({rough:.1%}) suggest motion of the head."
 

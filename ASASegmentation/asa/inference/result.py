@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.geometry import Alignment
+from asa.inference.head import Head
 from asa.inference.quality import Trust
 from asa.models import ModelFolder
 from asa.volume import Volume
@@ -28,6 +29,7 @@ class SegmentResult:
         used: modality keys the network saw.
         series: modality key -> its placement, as in report.json.
         trust: whether the result must be reviewed, and why.
+        head: the images in their places, to segment them again.
         timings: seconds of each stage.
         warnings: sentences for the user.
     """
@@ -42,5 +44,6 @@ class SegmentResult:
     used: tuple[str, ...]
     series: Mapping[str, Mapping[str, object]]
     trust: Trust
+    head: Head
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

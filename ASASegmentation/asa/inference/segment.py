@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from asa.errors import InputError
 from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
 from asa.inference.confidence import region_reasons
+from asa.inference.head import Head, place_head, read_scans
 from asa.inference.identity import check_one_patient
 from asa.inference.intensity import refine_by_intensity
 from asa.inference.labelling import (
@@ -26,15 +28,13 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
 )
-from asa.inference.placement import brain_on, place_series, reached
-from asa.inference.plausibility import Anatomy, anatomy_reasons, brain_reasons, hole_findings
-from asa.inference.predictor import Predictor
+from asa.inference.placement import brain_on, reached
+from asa.inference.plausibility import Anatomy, anatomy_reasons, brain_reasons
 from asa.inference.quality import (
     Trust,
     confidence_reasons,
     empty_reasons,
     exchanged_reasons,
-    input_reasons,
     pose_notes,
     turn_reasons,
 )
@@ -55,8 +55,11 @@ from asa.preprocessing.normalise import (
 )
 from asa.request import SegmentRequest
 from asa.tasks import TASKS, TITLES, Task
-from asa.volume import Grid, read_scan, standardise
+from asa.volume import Grid, standardise
 from asa.volume.checks import acquisition_warnings
+
+if TYPE_CHECKING:
+    from asa.inference.predictor import Predictor
 
 Progress = Callable[[str, float], None]
 
@@ -78,14 +81,26 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
+def _load(model: ModelFolder, device: str) -> Predictor:
+    """Return the predictor of a model; importing PyTorch is part of it."""
+    weights = model.path / "model.safetensors"
+    return _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, str(choose_device(device)))
+
+
 @lru_cache(maxsize=1)
 def _predictor(path: Path, stamp: float, device: str) -> Predictor:
     """Return the predictor of a model, cached so that a batch loads it once; ``stamp`` detects changed weights."""
+    from asa.inference.predictor import Predictor
+
     return Predictor(find_model(path), choose_device(device))
 
 
 def segment(
-    request: SegmentRequest, progress: Progress | None = None, *, alignment: Alignment | None = None
+    request: SegmentRequest,
+    progress: Progress | None = None,
+    *,
+    alignment: Alignment | None = None,
+    head: Head | None = None,
 ) -> SegmentResult:
     """Segment one head.
 
@@ -94,6 +109,7 @@ def segment(
         progress: called with the name of the stage, a key of :data:`asa.events.STAGES`, and the fraction done.
         alignment: of the head with the brain frame, where it is known, as of two visits that must be treated alike;
             None: it is found.
+        head: that of an earlier result of these images, aligned in the same way; None: they are read.
 
     Returns:
         The label map on the grid of the reference image, with warnings and, if requested, probabilities.
@@ -105,31 +121,33 @@ def segment(
     """
     keep_freed_memory()
     request.check()
-    if request.threads:
-        set_threads(request.threads)
     clock = _Clock(progress)
     task, model = TASKS[request.task], find_model(request.model, request.task)
     used = model.channels(request.images)
     reference = choose_reference(request, task, used)
-    with clock.stage("reading"):
-        paths = {key: Path(request.images[key]) for key in dict.fromkeys((*used, reference))}
-        check_one_patient(paths)
-        scans = {key: read_scan(path) for key, path in paths.items()}
-        device = str(choose_device(request.device))
-        weights = model.path / "model.safetensors"
-        predictor = _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
-    with clock.stage("aligning"):
-        placement = place_series(scans, align=request.align == "auto", alignment=alignment)
-        holes, small_holes = hole_findings(placement.series)
-        doubts = [*model.description.doubts, *placement.warnings, *input_reasons(placement), *holes]
-        turned = list(turn_reasons(placement))
-        notes = [f"The {TITLES.get(key, key)} image {note}." for key, scan in scans.items() for note in scan.notes]
-        notes += [*pose_notes(placement), *small_holes, *(turned if request.reorient == "auto" else [])]
-        doubts += [] if request.reorient == "auto" else turned
-        refuse_if_strict(request, doubts, model)
-        labels_brain = any(one.in_brain for one in task.labels)
-        needs_mask = not labels_brain or model.description.normalisation.within_brain
-        brain = find_brain(placement, paths, device) if needs_mask else None
+    paths = {key: Path(request.images[key]) for key in dict.fromkeys((*used, reference))}
+    with ThreadPoolExecutor(1) as pool:  # PyTorch and the network need no processor that the alignment needs
+        loading = pool.submit(_load, model, request.device)
+        with clock.stage("reading"):
+            check_one_patient(paths)
+            if head is not None and head.scans.keys() != paths.keys():  # of a task that uses other images
+                head = None
+            scans = read_scans(paths) if head is None else head.scans
+        with clock.stage("aligning"):
+            head = head or place_head(scans, align=request.align == "auto", alignment=alignment)
+            predictor = loading.result()
+            if request.threads:
+                set_threads(request.threads)
+            placement = head.placement
+            turned = list(turn_reasons(placement))
+            doubts = [*model.description.doubts, *head.doubts, *(turned if request.reorient != "auto" else [])]
+            notes = [*head.notes, *pose_notes(placement), *(turned if request.reorient == "auto" else [])]
+            refuse_if_strict(request, doubts, model)
+            labels_brain = any(one.in_brain for one in task.labels)
+            brain = None
+            if not labels_brain or model.description.normalisation.within_brain:
+                brain = find_brain(placement, paths, str(predictor.device)) if head.brain is None else head.brain
+                head.brain = brain
     with clock.stage("network") as part:
         channels = input_channels(model, placement, brain)
         if brain is not None:
@@ -167,6 +185,7 @@ def segment(
         used=used,
         series=placement.to_report(),
         trust=Trust(tuple(doubts)),
+        head=head,
         timings=clock.seconds,
         warnings=[*doubts, *notes, *acquisition_warnings(series.scan), *unknown_regions(model, task, used)],
     )
@@ -203,8 +222,7 @@ def find_brain(placement: Placement, paths: Mapping[str, Path], device: str) -> 
     if (stripped := placement.stripped) is not None:
         return stripped_brain(stripped.scan, stripped.alignment)
     anchor = placement.series[placement.anchor]
-    framed = to_frame(anchor.scan, anchor.alignment)
-    return TissueModel(device=device)(paths[placement.anchor], framed, anchor.alignment)
+    return TissueModel(device=device)(paths[placement.anchor], anchor.framed, anchor.alignment)
 
 
 def input_channels(model: ModelFolder, placement: Placement, brain: Mask | None) -> dict[str, npt.NDArray[np.float32]]:
@@ -235,7 +253,7 @@ def input_channels(model: ModelFolder, placement: Placement, brain: Mask | None)
     def normalised(series: Series) -> npt.NDArray[np.float32]:
         if normalisation.standardised:
             return standardised(series)
-        framed = to_frame(series.scan, series.alignment).array
+        framed = series.framed.array
         if brain is None:
             return zscore(framed)
         if series.stripped:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from asa.geometry import Alignment
+from asa.geometry import Alignment, to_frame
 from asa.volume import Volume
 
 # For images that lie in MNI152 space already.
@@ -31,6 +32,11 @@ class Series:
     agreement: float = 1.0
     registered: bool = False
     stripped: bool = False
+
+    @cached_property
+    def framed(self) -> Volume:
+        """The scan in the brain frame, (160, 192, 160); made once for checks, the brain mask and the network."""
+        return to_frame(self.scan, self.alignment)
 
 
 @dataclass(frozen=True)

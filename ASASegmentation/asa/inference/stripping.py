@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,14 @@ from scipy import ndimage
 from asa.devices import choose_device
 from asa.errors import InputError
 from asa.geometry import Alignment
-from asa.inference.predictor import Predictor
 from asa.models import find_model
 from asa.preprocessing.normalise import zscore
 from asa.tasks import TISSUE
 from asa.volume import Volume
 from asa.volume.masks import fill_holes
+
+if TYPE_CHECKING:
+    from asa.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -57,4 +60,6 @@ class TissueModel:
 
 @lru_cache(maxsize=1)
 def _predictor(model: str | None, device: str) -> Predictor:
+    from asa.inference.predictor import Predictor  # late: it imports torch
+
     return Predictor(find_model(model, "tissue"), choose_device(device))

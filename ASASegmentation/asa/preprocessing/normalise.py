@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from asa.geometry import Alignment, to_frame
+from asa.preprocessing.n4 import log_bias_field
 from asa.volume import Volume
 from asa.volume.masks import fill_holes
 
@@ -67,25 +67,14 @@ def zscore_stripped(image: Map) -> Map:
 def correct_bias(image: Map, brain: Mask) -> Map:
     """Divide an image (T, H, W) by the shading of the coils, as N4 finds it within ``brain`` (T, H, W).
 
-    N4: Tustison et al., IEEE TMI 2010, as SimpleITK has it. Without it, what lies nearest to the coil (cerebellum,
-    temporal lobes) is as bright as oedema. Nothing changes where there is too little brain to tell.
+    Without it, what lies nearest to the coil (cerebellum, temporal lobes) is as bright as oedema. Nothing changes where
+    there is too little brain to tell.
     """
     every = (slice(None, None, BIAS_STEP),) * 3
-    small = brain[every]
-    if np.count_nonzero(small) < 100 or not (image[brain] > 0).any():
+    if np.count_nonzero(brain[every]) < 100 or not (image[brain] > 0).any():
         return image
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetMaximumNumberOfIterations([20, 15, 10])
-    n4.SetNumberOfControlPoints([4, 4, 4])
-    n4.SetNumberOfThreads(1)  # its result depends on the number; series are corrected in parallel
-    whole = sitk.GetImageFromArray(np.ascontiguousarray(image, np.float32))
-    coarse = sitk.GetImageFromArray(np.ascontiguousarray(image[every], np.float32))
-    mask = sitk.GetImageFromArray(np.ascontiguousarray(small, np.uint8))
-    for one in (coarse, mask):
-        one.SetSpacing([float(BIAS_STEP)] * 3)
-    n4.Execute(coarse, mask)
-    field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(whole))
-    corrected: Map = image / np.exp(field)
+    field = log_bias_field(image[every], brain[every], image.shape)
+    corrected: Map = np.divide(image, np.exp(field, out=field), dtype=np.float32)
     return corrected
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from asa.report.extras import write_extras
 from asa.report.overlay import write_overlay
-from asa.report.segmentation import write_segmentation_file
+from asa.report.segmentation import SegmentationWriter, write_segmentation_file
 from asa.report.summary import build_report
 from asa.report.volumes import Measurement, measure, write_volumes
 
 __all__ = [
     "Measurement",
+    "SegmentationWriter",
     "build_report",
     "measure",
     "write_extras",

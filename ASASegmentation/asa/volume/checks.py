@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asa.errors import InputError
+from asa.errors import InputError, ResourceError
+from asa.program import available_memory
 from asa.volume.background import background_value
 from asa.volume.grid import Affine, Grid
 from asa.volume.image import Volume
@@ -17,6 +18,8 @@ from asa.volume.masks import fill_holes
 
 # 1024³: more than any head scan, less than what a header may claim by mistake.
 MAX_VOXELS = 2**30
+# Bytes of memory per voxel of an image: 12 while it is read and scaled (measured), and labels, brain and posterior.
+NEEDED_PER_VOXEL = 16
 # No scan of a brain, not of a newborn's either, is smaller along any axis; none of a head is larger.
 MIN_EXTENT_MM, MAX_EXTENT_MM = 80.0, 1000.0
 # A scan has at least hundreds of grey levels. Label maps of whole heads have tens of values, in large flat patches.
@@ -43,6 +46,17 @@ def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
         sizes = "×".join(str(n) for n in spatial)
         raise InputError(f"{path} is two-dimensional ({sizes}); a volume of many slices is needed.")
     return spatial[0], spatial[1], spatial[2]
+
+
+def check_memory(path: Path, shape: Sequence[int]) -> None:
+    """Raise ResourceError, before anything is read, when an image is larger than the free memory allows."""
+    needed, free = NEEDED_PER_VOXEL * _product(shape), available_memory()
+    if needed > free:
+        sizes = "×".join(str(n) for n in shape)
+        raise ResourceError(
+            f"{path} has {sizes} voxels, which take about {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are "
+            "free. Close other programs, or resample the image to voxels of 1 mm."
+        )
 
 
 def check_affine(path: Path, affine: npt.NDArray[Any]) -> Affine:

@@ -18,7 +18,15 @@ import numpy.typing as npt
 from asa.errors import InputError
 from asa.image_names import is_image_name
 from asa.volume.background import air_noise, rebased, with_finite_background
-from asa.volume.checks import check_affine, check_contrast, check_extent, check_finite, check_labels, check_shape
+from asa.volume.checks import (
+    check_affine,
+    check_contrast,
+    check_extent,
+    check_finite,
+    check_labels,
+    check_memory,
+    check_shape,
+)
 from asa.volume.dicom.headers import is_dicom
 from asa.volume.dicom.pixels import read_voxels
 from asa.volume.dicom.stacks import stack_at
@@ -55,7 +63,8 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: boo
 
     Raises InputError, one sentence, when there is no such image: missing, a folder, damaged, truncated, not three
     dimensions, a singular affine; for label maps when a voxel is no whole number; and for images also when it is
-    constant, has NaN inside the head, covers too little for a brain, or is a label map itself.
+    constant, has NaN inside the head, covers too little for a brain, or is a label map itself; ResourceError when it is
+    larger than the free memory allows.
     """
     source = Path(path)
     if not source.exists():
@@ -117,7 +126,7 @@ def _read_dicom(path: Path) -> tuple[npt.NDArray[np.float32], Affine, tuple[str,
     """Return the voxels (columns, rows, slices), the affine, and notes on what was left out. Raises InputError."""
     stack = stack_at(path)
     rows, columns = stack.frames[0].size
-    check_shape(path, (columns, rows, len(stack.frames)))
+    check_memory(path, check_shape(path, (columns, rows, len(stack.frames))))
     affine = check_affine(path, stack.affine)
     return read_voxels(stack), affine, stack.notes
 
@@ -135,6 +144,7 @@ def _read_nibabel(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine, A
         raise InputError(f"{path} contains colours or complex numbers. Use an image with one value per voxel.")
     affine = check_affine(path, image.affine)
     _check_size(path, math.prod(image.shape) * kind.itemsize, packed=packed)
+    check_memory(path, shape)
     try:
         if packed:
             image = type(image).from_bytes(_unpacked(path))
@@ -195,6 +205,7 @@ def _read_itk(path: Path, labels: bool) -> tuple[npt.NDArray[Any], Affine]:
             what = "overlapping segments" if labels else "several values per voxel"
             raise InputError(f"{path} has {what}. Use a volume with one value per voxel.")
         shape = check_shape(path, reader.GetSize())
+        check_memory(path, shape)
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{path} is not a NRRD file, or it is truncated or damaged.") from error

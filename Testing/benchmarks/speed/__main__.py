@@ -16,31 +16,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from Testing.benchmarks.heads import RESULTS, data_root, find_heads
+from Testing.benchmarks import heads
+from Testing.benchmarks.heads import RESULTS
+from Testing.benchmarks.speed import shares
 from Testing.benchmarks.speed.forward import NETWORKS
-from Testing.benchmarks.speed.measure import Usage, run
-from Testing.benchmarks.tables import Cell, markdown, provenance
+from Testing.benchmarks.speed.measure import OURS, Usage, run
+from Testing.benchmarks.tables import Cell, markdown, origin, provenance
 
-from asa.geometry import resample
-from asa.volume import Grid, read_volume, write_volume
-
-HEAD = "1000"
 PEERS = {"atropos": "ANTs Atropos", "n4-atropos": "ANTs N4 + Atropos", "hmrf": "dipy HMRF"}
 PEERS_SCRIPT = Path(__file__).resolve().parents[1] / "peers.py"
 WHOLE, PART = "ASA, whole process", "ASA, network and resampling alone"
 STAGES_ALONE = ("network", "labelling")
-
-
-def cube_of_256(path: Path) -> None:
-    """Write a real head on a grid of 256x256x256 voxels of 1 mm, centred, as scanners and FreeSurfer give it."""
-    (head,) = find_heads(data_root(), [HEAD])
-    volume = read_volume(head.image)
-    affine = np.zeros((4, 4))
-    affine[[2, 1, 0], [0, 1, 2]] = 1.0
-    affine[:3, 3] = volume.grid.centre - 127.5
-    affine[3, 3] = 1.0
-    write_volume(resample(volume, Grid((256, 256, 256), affine), 1), path, dtype=np.int16)
 
 
 def segment_command(image: Path, output: Path, model: str | None, threads: int) -> list[str]:
@@ -55,10 +41,10 @@ def measure_heads(
 ) -> dict[str, list[Usage]]:
     """Whole processes on one head: ours, and each peer if there is an interpreter for them."""
     image = folder / "head.nii.gz"
-    cube_of_256(image)
+    heads.cube_of_256(image)
     usages: dict[str, list[Usage]] = {}
     for _ in range(rounds):
-        whole = run(segment_command(image, folder / "result", model, threads), threads)
+        whole = run(segment_command(image, folder / "result", model, threads), threads, OURS)
         timings = json.loads((folder / "result" / "report.json").read_text(encoding="utf-8"))["timings_s"]
         usages.setdefault(WHOLE, []).append(whole)
         alone = Usage(sum(timings[stage] for stage in STAGES_ALONE), whole.peak_gib, "")
@@ -147,11 +133,14 @@ def main() -> None:
     parser.add_argument("--model", help="model folder or name; default: the installed tissue model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("heads", "networks", "hausdorff"), help="this part; the others stay")
+    parser.add_argument(
+        "--only", choices=("heads", "shares", "networks", "hausdorff"), help="this part; the others stay"
+    )
     arguments = parser.parse_args()
     threads, rounds = arguments.threads, arguments.rounds
 
-    made = f"\n{threads} threads, {rounds} rounds; {provenance('torch', 'monai', 'numpy', 'scipy')}.\n"
+    versions = provenance("torch", "monai", "numpy", "scipy")
+    made = f"\n{threads} threads, {rounds} rounds; {origin()}; {versions}.\n"
     sections: dict[str, str] = {}
     if arguments.only in (None, "heads"):
         with tempfile.TemporaryDirectory() as folder:
@@ -162,6 +151,9 @@ def main() -> None:
             "Whole processes: start, reading, alignment, segmentation, writing. Target: 20 s and 3 GiB in total, 10 s "
             "for network and resampling.\n\n" + head_table(usages) + made
         )
+    if arguments.only in (None, "shares"):
+        tables = shares.measured_tables(shares.CASES, threads=threads, rounds=rounds, model=arguments.model)
+        sections.update({f"Shares of time: {case}": table + made for case, table in tables.items()})
     if arguments.only in (None, "networks"):
         records = measure_networks(list(NETWORKS), threads, rounds)
         sections["One forward pass"] = (

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 # What numerical libraries read to learn how many threads they may use.
 THREAD_VARIABLES = (
@@ -16,6 +17,9 @@ THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+
+# `asa` sets this by itself where it is unset: its matrices are small, and threads that wait cost more than they save.
+OURS = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,28 @@ class Usage:
         seconds: wall time from start to exit.
         peak_gib: largest resident memory in GiB of the process itself.
         output: its standard output.
+        processor_s: processor time of all threads, and of the child processes that it waited for.
     """
 
     seconds: float
     peak_gib: float
     output: str
+    processor_s: float = 0.0
 
 
-def run(command: Sequence[str], threads: int, environment: Mapping[str, str] | None = None) -> Usage:
+def run(
+    command: Sequence[str],
+    threads: int,
+    environment: Mapping[str, str] | None = None,
+    errors: IO[str] | None = None,
+) -> Usage:
     """Run a command with a number of threads and measure it (POSIX only: the peak comes from ``wait4``).
+
+    Args:
+        command: program and arguments.
+        threads: how many threads numerical libraries may use.
+        environment: further variables.
+        errors: takes its standard error; None: this program's own.
 
     Raises:
         subprocess.CalledProcessError: it failed; what it said is on standard error.
@@ -42,7 +59,7 @@ def run(command: Sequence[str], threads: int, environment: Mapping[str, str] | N
     variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(environment or {})}
     start = time.perf_counter()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=variables, encoding="utf-8", errors="replace"
+        command, stdout=subprocess.PIPE, stderr=errors, env=variables, encoding="utf-8", errors="replace"
     ) as process:
         assert process.stdout is not None
         output = process.stdout.read()
@@ -52,4 +69,4 @@ def run(command: Sequence[str], threads: int, environment: Mapping[str, str] | N
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     unit = 1 if sys.platform == "darwin" else 1024
-    return Usage(seconds, usage.ru_maxrss * unit / 2**30, output)
+    return Usage(seconds, usage.ru_maxrss * unit / 2**30, output, usage.ru_utime + usage.ru_stime)

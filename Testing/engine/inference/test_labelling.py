@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from asa.errors import InputError, ModelError
-from asa.geometry import FRAME, Alignment
+from asa.geometry import FRAME, Alignment, share_from_frame
+from asa.inference import sampling
 from asa.inference.labelling import label_classes, label_regions, move_class, ring_values
 from asa.inference.regions import postprocess_regions
 from asa.inference.subsets import average_over_subsets
@@ -15,7 +16,7 @@ from asa.model_description import MovedClass, RegionRules, check_description
 from asa.models import ModelFolder
 from asa.preprocessing.normalise import correct_bias, stripped_brain, zscore_brain, zscore_stripped
 from asa.tasks import TISSUE, TUMOUR, WMH
-from asa.volume import Volume
+from asa.volume import Grid, Volume
 
 HERE = Alignment(np.eye(4), "identity", 1.0)
 EVERYWHERE = np.ones(FRAME.shape, bool)
@@ -250,3 +251,28 @@ def test_a_threshold_is_of_all_classes_together(threshold: float | None, sides: 
     labels, _ = label_classes(classes, HERE, FRAME, threshold=threshold)
     assert np.array_equal(np.unique(labels), [0, 2] if sides else [0])
     assert (labels == 2).sum() == sides**3
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.9, 1.2), (5.0, 0.9, 0.9)], ids=["1 mm", "fine", "thick"])
+@pytest.mark.parametrize("slab", [1 << 24, 200_000], ids=["at once", "in slabs"])
+def test_slabs_hold_what_resampling_one_map_gives(
+    monkeypatch: pytest.MonkeyPatch, spacing: tuple[float, float, float], slab: int
+) -> None:
+    monkeypatch.setattr(sampling, "SLAB_VALUES", slab)
+    rng = np.random.default_rng(3)
+    small = rng.random((2, *(n // 8 for n in FRAME.shape)), dtype=np.float32)
+    maps = np.stack([ndimage.zoom(one, 8, order=1) for one in small])
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[0.93, 0.1, -0.05], [-0.08, 0.97, 0.12], [0.06, -0.1, 0.9]]
+    matrix[:3, 3] = (20, -15, 9)
+    alignment = Alignment(matrix, "affine", 1.0)
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = spacing
+    affine[:, 3] = (-60, -100, -30, 1)
+    grid = Grid((24, 60, 70), affine)  # some of it lies beyond the frame
+    whole = np.stack([share_from_frame(one, alignment, grid) for one in maps])
+    found = np.full_like(whole, np.nan)
+    for slices, values in sampling.sampled_slabs(maps, alignment, grid):
+        found[:, slices] = values
+    np.testing.assert_allclose(found, whole, atol=1e-4)
+    assert (whole == 0).any() or spacing[0] < 1

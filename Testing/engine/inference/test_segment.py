@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,27 @@ def test_labels_lie_on_the_scans_own_grid(model, scan):
     assert fractions == sorted(fractions) and {s for s, _ in stages} == {"reading", "aligning", "network", "labelling"}
     assert set(result.timings) == {"reading", "aligning", "network", "labelling"}
     assert result.alignment.method == "identity"
+
+
+def test_pytorch_is_not_needed_to_read_and_align():
+    check = "import sys, asa.inference; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_a_head_is_read_and_placed_once(model, scan, monkeypatch):
+    request = SegmentRequest({"t1": scan}, model=str(model), align="none", device="cpu")
+    first = segment(request)
+
+    def unexpected(*_args, **_options):
+        raise AssertionError
+
+    monkeypatch.setattr("asa.inference.head.read_scan", unexpected)
+    monkeypatch.setattr("asa.inference.head.place_series", unexpected)
+    again = segment(request, head=first.head)
+    assert np.array_equal(again.labels.array, first.labels.array)
+    assert again.warnings == first.warnings and again.series == first.series
+    with pytest.raises(AssertionError):  # a head of other images
+        segment(request, head=dataclasses.replace(first.head, scans={}))
 
 
 def test_label_classes_puts_classes_where_they_are_in_millimetres():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa.report import build_report, write_segmentation_file
+from asa.report import build_report, segmentation, write_segmentation_file
 from asa.tasks import TISSUE, TUMOUR
 
 
@@ -42,19 +44,40 @@ def test_without_slicer_core_the_extra_is_named(label_map: Path, monkeypatch: py
     assert not output.exists()
 
 
-@pytest.mark.parametrize("end", ["fails", "hangs"])
+@pytest.mark.parametrize("end", ["fails", "hangs", "cannot start"])
 def test_a_failing_writer_is_a_warning(label_map: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        if end == "hangs":
-            raise subprocess.TimeoutExpired(command, options["timeout"])
-        return subprocess.CompletedProcess(command, 1, "", "noise\nlibGL.so.1: cannot open shared object file\n")
+    fails = "import sys; sys.exit('noise\\nlibGL.so.1: cannot open shared object file')"
+    program = {"fails": [sys.executable, "-c", fails], "hangs": [sys.executable, "-c", "import time; time.sleep(600)"]}
+    started = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        if end == "cannot start":
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return started(program[end], **options)
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(segmentation, "_TIMEOUT_S", 0.1 if end == "hangs" else 60)
     before = set(label_map.parent.iterdir())
     warning = write_segmentation_file(label_map, TISSUE, label_map.with_name("out.seg.nrrd"))
-    assert warning and ("libGL.so.1" if end == "fails" else "longer than") in warning
+    said = {"fails": "libGL.so.1", "hangs": "longer than", "cannot start": "temporarily unavailable"}
+    assert warning and said[end] in warning
     assert set(label_map.parent.iterdir()) == before
+
+
+def test_the_writer_ends_with_a_segmentation_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    plain = subprocess.Popen
+
+    def start(_command: list[str], **options: Any) -> subprocess.Popen[str]:
+        started.append(plain([sys.executable, "-c", "import time; time.sleep(600)"], **options))
+        return started[0]
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt), segmentation.SegmentationWriter():
+        raise KeyboardInterrupt
+    assert started[0].returncode is not None
 
 
 def test_report_is_complete_and_plain(label_map: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from asa.errors import InputError
+from asa.errors import InputError, ResourceError
 from asa.volume import read_volume
 from asa.volume.checks import check_shape
 from asa.volume.header import read_grid
@@ -328,6 +328,15 @@ def test_damaged_nrrd(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "scan.nrrd"
     path.write_bytes(content)
     assert "is not a NRRD file, or it is truncated or damaged" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["big.nii.gz", "big.nrrd"])
+def test_an_image_larger_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(image((20, 12, 10))), str(path))
+    monkeypatch.setattr("asa.volume.checks.available_memory", lambda: 2000.0)
+    with pytest.raises(ResourceError, match=r"10×12×20 voxels, which take about 0.0 GB of memory; 0.0 GB are free"):
+        read_volume(path)
 
 
 def test_nrrd_that_claims_too_much(tmp_path: Path) -> None:
