@@ -18,6 +18,7 @@ from ASASegmentationLib.segments import edits
 from ASASegmentationLib.segments.edits import State
 from ASASegmentationLib.segments.retained_rows import retained_rows
 from ASASegmentationLib.segments.surface_job import SurfaceMaker
+from ASASegmentationLib.visits.logic import VisitsLogic
 from ASASlicerLib import volumes
 from ASASlicerLib.engine_job import CleanUp, JobState
 from ASASlicerLib.process import ProcessRunner
@@ -58,7 +59,7 @@ class _Origin:
 
 
 class SegmentationLogic:
-    """Runs one job at a time; `surfaces` creates surfaces that are missing.
+    """Runs one job at a time; `surfaces` creates surfaces that are missing, `visits` compares two visits.
 
     `runner` starts the process, `ask` asks the user a yes-no question. Call `poll` about twenty times a second while
     the logic is `busy`; it never blocks.
@@ -71,6 +72,7 @@ class SegmentationLogic:
         self.changed, self.progressed, self.logged = Signal(), Signal(), Signal()
         self.finished, self.failed, self.cancelled = Signal(), Signal(), Signal()
         self.surfaces = SurfaceMaker(runner)
+        self.visits = VisitsLogic(mrml_scene, runner)
         self._scene = mrml_scene
         self._runner = runner
         self._ask = ask

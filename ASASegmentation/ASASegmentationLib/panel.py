@@ -20,6 +20,7 @@ from ASASegmentationLib.progress_section import ProgressSection
 from ASASegmentationLib.results import scene
 from ASASegmentationLib.results_section import ResultsSection
 from ASASegmentationLib.settings_section import SettingsSection
+from ASASegmentationLib.visits.section import VisitsSection
 from ASASegmentationLib.wording import model_notes
 from ASASlicerLib import dependencies
 from ASASlicerLib.dialogs import Dialogs
@@ -74,6 +75,7 @@ class Panel:
         self._inputs, self._choices = InputsSection(ui), SettingsSection(ui)
         self._progress = ProgressSection(ui, store)
         self.results = ResultsSection(ui, dialogs, logic.surfaces)
+        self.visits = VisitsSection(self.results.correct.section, logic.visits, self._missing, self._on_log)
         for selector in (*self._inputs.selectors, ui.outputSelector):
             selector.setMRMLScene(slicer.mrmlScene)
         self._connect()
@@ -89,6 +91,7 @@ class Panel:
         self._timer.stop()
         self._propose_timer.stop()
         self.results.close()
+        self.visits.close()
         for watched, tag in (*self._observations, self._observed_node):
             watched.RemoveObserver(tag)
         for signal, listener in self._listeners:
@@ -119,6 +122,7 @@ class Panel:
             (logic.finished, self._on_finished),
             (logic.failed, self._on_failed),
             (logic.cancelled, self._on_cancelled),
+            (self.visits.changed, self._refresh),
         ]
         for signal, listener in self._listeners:
             signal.connect(listener)
@@ -140,6 +144,7 @@ class Panel:
     def _on_scene_being_replaced(self) -> None:
         """Ignore changes of the selectors: a new scene clears them, which is not the user's choice."""
         self._showing = True
+        self.visits.on_scene_closing()
         self._settings = self._parameters.settings  # what the user had chosen, before the node is reset
 
     def _on_scene_replaced(self) -> None:
@@ -199,7 +204,7 @@ class Panel:
         tip = _("Cancel the running segmentation; the scene is unchanged.") if running else reason
         ui.segmentButton.setToolTip(tip or _("Segment the selected scan."))
         for section in (ui.inputsSection, ui.advancedSection):
-            section.setEnabled(not running)
+            section.setEnabled(not running and not self.visits.logic.running)
         ui.progressBar.setVisible(running)
         sample = sample_data.SAMPLES.get(self._parameters.settings.task)
         ui.sampleButton.setVisible(sample is not None and not running and _is_empty())
@@ -213,12 +218,15 @@ class Panel:
         shown = self._segmentation()
         overview = self._outcome.overview if self._outcome is not None and shown is self._outcome.node else b""
         self.results.show(shown, overview, not running)
+        self.visits.show(self._parameters, running)
 
     def _reason(self) -> str:
         """Return why segmentation cannot start, as a sentence, or "" if it can."""
         if self.ui.modelComboBox.count == 0:
             problems = [model.problem for model in broken_models()]
             return " ".join([_("No model for this task is installed."), *problems])
+        if self.visits.logic.running:
+            return _("Two visits are being compared.")
         reason = self.logic.problem(self._parameters)
         if reason and _is_empty():
             wanted = ", ".join(_(modality.title) for modality in self._parameters.modalities)
@@ -294,9 +302,7 @@ class Panel:
         if self.logic.running:
             self.logic.cancel()
             return
-        wheels = str(self.ui.wheelsPathLineEdit.currentPath)
-        plan = self._plan(Path(wheels) if wheels else None)
-        if reason := dependencies.provide(plan, self._dialogs, self._installer):
+        if reason := self._missing():
             self._on_failed(reason)
             return
         self.ui.logText.setPlainText("")
@@ -307,6 +313,12 @@ class Panel:
             self.logic.start(self._parameters)
         except ValueError as reason:
             self._on_failed(str(reason))
+
+    def _missing(self) -> str:
+        """Install missing packages; return why they cannot be, as a sentence, or ""."""
+        wheels = str(self.ui.wheelsPathLineEdit.currentPath)
+        plan = self._plan(Path(wheels) if wheels else None)
+        return dependencies.provide(plan, self._dialogs, self._installer)
 
     def _poll(self) -> None:
         self.logic.poll()

@@ -22,7 +22,7 @@ from ASASlicerLib.steps import Steps, advance
 from ASASlicerLib.table import fill_table, fit_height, fold_columns
 
 # Background, border, text: the same in the light and in the dark theme.
-_AMBER, _RED = ("#fff3cd", "#d39e00", "#4a3700"), ("#f8d7da", "#b02a37", "#58151c")
+AMBER, RED = ("#fff3cd", "#d39e00", "#4a3700"), ("#f8d7da", "#b02a37", "#58151c")
 _STYLE = (
     "#warningFrame {{ background-color: {0}; border: 1px solid {1}; border-radius: 4px; }}"
     " #warningFrame QLabel {{ color: {2}; }}"
@@ -148,7 +148,7 @@ class ResultsSection:
     def _show_warnings(self, doubts: Sequence[str], warnings: Sequence[str]) -> None:
         ui, lines = self._ui, [*doubts, *warnings]
         ui.warningFrame.setVisible(bool(lines))
-        ui.warningFrame.setStyleSheet(_STYLE.format(*(_RED if doubts else _AMBER)))
+        ui.warningFrame.setStyleSheet(_STYLE.format(*(RED if doubts else AMBER)))
         ui.warningTitle.setText(
             _("Do not use this result unchecked") if doubts else _("Please review before continuing")
         )

@@ -128,7 +128,11 @@ def begin(output: Path, tree: Path, task: Task) -> None:
             raise OutputError(
                 f"{output} holds derivatives of the task '{made}'; choose another output folder for '{task.name}'."
             )
-    links = {"raw": Path(os.path.relpath(tree, output)).as_posix()}
+    try:
+        raw = Path(os.path.relpath(tree, output)).as_posix()
+    except ValueError:  # on Windows, where the two lie on different drives
+        raw = tree.resolve().as_uri()
+    links = {"raw": raw}
     described = {
         "Name": f"{task.title}, segmented by {_NAME}",
         "BIDSVersion": _BIDS_VERSION,
@@ -149,7 +153,11 @@ def begin(output: Path, tree: Path, task: Task) -> None:
         red, green, blue = label.colour
         rows.append(f"{label.value}\t{label.title}\t{word(label.name)}\t#{red:02x}{green:02x}{blue:02x}")
     write_text(output / "dseg.tsv", "\n".join(rows) + "\n")
-    readme = f"{task.title}: segmented by {_NAME} {__version__}. The folder {RESULTS} holds the whole results.\n"
+    readme = (
+        f"{task.title}, segmented by {_NAME} {__version__}. Research use only; not a medical device.\n\n"
+        f"The folder {RESULTS} holds the whole result of each session: report.json says whether to review it, and\n"
+        "why, and overlay.png shows it. The images next to it are made from these results. dseg.tsv names the labels.\n"
+    )
     write_text(output / "README", readme)
     write_text(output / ".bidsignore", "\n".join(_IGNORED) + "\n")
 

@@ -6,8 +6,6 @@ differs is the head and not how it was treated.
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asa.errors import InputError
-from asa.files import sha256, write_text
+from asa.files import sha256
 from asa.job import Finished, file_sha256, make_result, model_sha256
 from asa.program import Progress
 from asa.request import SegmentRequest
@@ -23,15 +21,20 @@ from asa.result_folder import REPORT, find_current, protect
 from asa.tasks import TASKS, TITLES, Task
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from asa.geometry.midway import Midway
     from asa.inference import SegmentResult
     from asa.inference.series import Placement
     from asa.longitudinal.lesions import LesionChange
+    from asa.longitudinal.overlay import Part
     from asa.longitudinal.volumes import Change
     from asa.volume import Volume
 
 VISITS = ("visit1", "visit2")
 CHANGES, LESIONS, LESION_MAP, PICTURE = "changes.csv", "lesions.csv", "lesions.nii.gz", "changes.png"
+CHANGE_MAP = "change.nii.gz"
 # Share of the whole that is done when a stage begins.
 _REGISTERING, _SEGMENTING, _COMPARING = 0.05, 0.25, 0.95
 # Distance between registering the visits forwards and backwards above which the registration is doubted.
@@ -73,6 +76,7 @@ class _Comparison:
     midway: Midway
     changes: Sequence[Change]
     lesions: Sequence[LesionChange]
+    parts: Sequence[Part]
 
 
 def compare(
@@ -81,7 +85,7 @@ def compare(
     """Compare two visits and write the result folder, all or nothing, as :func:`asa.job.run` does it.
 
     It holds the images and label maps of both visits in the space half-way between them, changes.csv, changes.png,
-    report.json, and for lesions lesions.csv and lesions.nii.gz.
+    change.nii.gz, report.json, and for lesions lesions.csv and lesions.nii.gz.
 
     Args:
         request: the images and the settings.
@@ -96,6 +100,7 @@ def compare(
         ResourceError: there is not enough memory, or the device does not exist.
         Cancelled: on KeyboardInterrupt; nothing was written.
     """
+    from asa.longitudinal.tables import rounded, write_changes
     from asa.models import find_model
 
     request.check()
@@ -104,7 +109,7 @@ def compare(
     images = dict(zip(VISITS, (request.first, request.second), strict=True))
     used = [key for key in request.first if key in model.modalities]
     names = [f"{visit}_{key}.nii.gz" for visit in VISITS for key in (*used, "labels")]
-    names += [CHANGES, LESIONS, LESION_MAP, PICTURE, REPORT]
+    names += [CHANGES, CHANGE_MAP, LESIONS, LESION_MAP, PICTURE, REPORT]
     protect([path for visit in images.values() for path in visit.values()], [folder], names)
     inputs = {f"{visit}_{key}": file_sha256(images[visit][key]) for visit in VISITS for key in used}
     settings = {
@@ -141,8 +146,9 @@ def compare(
                 "midway_to_visit2": made.midway.to_second.round(6).tolist(),
             },
             "trust": {"verdict": "doubtful" if doubts else "ok", "reasons": doubts},
-            "changes": [_rounded(asdict(row)) for row in made.changes],
-            "lesions": [_rounded(asdict(row)) for row in made.lesions],
+            "changes": [rounded(asdict(row)) for row in made.changes],
+            "lesions": [rounded(asdict(row)) for row in made.lesions],
+            "map": [asdict(part) for part in made.parts],
             "timings_s": {"total": round(time.perf_counter() - started, 3)},
             "warnings": list(dict.fromkeys([*doubts, *notes])),
             "outputs": {path.name: {"sha256": sha256(path)} for path in sorted(staging.iterdir())},
@@ -170,6 +176,7 @@ def run(request: CompareRequest, folder: Path, show: Progress) -> tuple[_Compari
     from asa.geometry.midway import find_midway, seen_by_both
     from asa.inference import segment
     from asa.inference.placement import place_series
+    from asa.longitudinal.lesions import near_lesions
     from asa.longitudinal.shading import even_shading
     from asa.longitudinal.volumes import compare_volumes, expected_volumes, noise_of
     from asa.models import find_model
@@ -213,18 +220,22 @@ def run(request: CompareRequest, folder: Path, show: Progress) -> tuple[_Compari
     doubts += model.description.doubts
     notes = [said for one in results for said in one.warnings if said not in one.trust.reasons]
 
-    voxel_ml = midway.grid.voxel_volume_ml
+    both = (results[0], results[1])
+    counted = seen
+    if lesions_asked := _has_lesions(task):
+        seen = seen & (both[0].brain.array > 0) & (both[1].brain.array > 0)
+        counted = near_lesions((both[0].labels.array > 0, both[1].labels.array > 0), seen)
     volumes = []
     for result in results:
         assert result.posterior is not None  # it was asked for
-        result.posterior[:, ~seen] = 0  # what only one visit shows is no change
-        volumes.append(expected_volumes(result.posterior, task, voxel_ml))
+        result.posterior[:, ~counted] = 0  # what only one visit shows is no change
+        volumes.append(expected_volumes(result.posterior, task, midway.grid.voxel_volume_ml))
     changes = compare_volumes(volumes[0], volumes[1], task, noise_of(model.name, model.description.version))
-    both = (results[0], results[1])
-    lesions = _write_lesions(folder, task, both, midway) if _has_lesions(task) else []
-    if not _has_lesions(task):
-        _draw_labels(folder / PICTURE, task, both, changes)
-    return _Comparison(midway, changes, lesions), doubts, notes
+    if lesions_asked:
+        lesions, parts = _write_lesions(folder, task, both, midway, seen)
+    else:
+        lesions, parts = [], _write_labels(folder, task, both, midway, changes)
+    return _Comparison(midway, changes, lesions, parts), doubts, notes
 
 
 def registration_doubts(midway: Midway, request: CompareRequest) -> list[str]:
@@ -291,52 +302,72 @@ def _brightness(pair: tuple[SegmentResult, SegmentResult]) -> tuple[Any, Any]:
 
 
 def _write_lesions(
-    folder: Path, task: Task, pair: tuple[SegmentResult, SegmentResult], midway: Midway
-) -> Sequence[LesionChange]:
-    """Match the lesions, and write their table, label map and picture."""
+    folder: Path,
+    task: Task,
+    pair: tuple[SegmentResult, SegmentResult],
+    midway: Midway,
+    seen: npt.NDArray[np.bool_],
+) -> tuple[Sequence[LesionChange], list[Part]]:
+    """Match the lesions in the brain that both visits show, and write their table, label maps and picture."""
     import numpy as np
 
     from asa.longitudinal.lesions import STATES, compare_lesions
-    from asa.longitudinal.picture import STATE_COLOURS, lesion_slices, write_picture
+    from asa.longitudinal.overlay import lesion_overlay
+    from asa.longitudinal.picture import lesion_slices, write_picture
+    from asa.longitudinal.tables import write_lesions
     from asa.volume import Volume, write_volume
 
     images = _brightness(pair)
     masks = [one.labels.array > 0 for one in pair]
     chances = [one.posterior[1:].sum(axis=0, dtype=np.float32) for one in pair if one.posterior is not None]
     lesions, numbers = compare_lesions(
-        (masks[0], masks[1]), (chances[0], chances[1]), images[1] - images[0], midway.grid
+        (masks[0], masks[1]), (chances[0], chances[1]), images[1] - images[0], midway.grid, seen
     )
     write_lesions(folder / LESIONS, lesions)
     write_volume(Volume(numbers.astype(np.uint16), midway.grid), folder / LESION_MAP)
+    shown, parts = lesion_overlay(lesions, numbers, midway.grid.voxel_volume_ml)
+    write_volume(Volume(shown, midway.grid), folder / CHANGE_MAP)
     counts = [sum(one.state == state for one in lesions) for state in STATES]
-    state_of = np.zeros(numbers.max() + 1, np.uint8)
-    for lesion in lesions:
-        state_of[lesion.number] = 1 + STATES.index(lesion.state)
-    shown = state_of[numbers]
     write_picture(
         folder / PICTURE,
         images,
         (np.where(masks[0], shown, 0), np.where(masks[1], shown, 0)),
-        {1 + n: STATE_COLOURS[state] for n, state in enumerate(STATES)},
+        {part.value: part.colour for part in parts},
         lesion_slices(lesions, numbers) or [midway.grid.shape[0] // 2],
-        [(f"{count} {state}", STATE_COLOURS[state]) for state, count in zip(STATES, counts, strict=True)],
+        [(f"{count} {part.name}", part.colour) for part, count in zip(parts, counts, strict=True)],
         f"{task.title}: change between two visits",
         [],
     )
-    return lesions
+    return lesions, parts
 
 
-def _draw_labels(path: Path, task: Task, pair: tuple[SegmentResult, SegmentResult], changes: Sequence[Change]) -> None:
+def _write_labels(
+    folder: Path,
+    task: Task,
+    pair: tuple[SegmentResult, SegmentResult],
+    midway: Midway,
+    changes: Sequence[Change],
+) -> list[Part]:
+    """Write where tissue was lost and gained, and the picture of the labels."""
     import numpy as np
 
+    from asa.longitudinal.overlay import tissue_overlay
     from asa.longitudinal.picture import write_picture
+    from asa.longitudinal.tables import sentence
+    from asa.volume import Volume, write_volume
 
+    in_brain = [n for n, label in enumerate(task.labels, start=1) if label.in_brain]
+    title = "Brain tissue" if in_brain else task.regions[0].title
+    which = in_brain or [n for n, label in enumerate(task.labels, 1) if label.value in task.regions[0].values]
+    first, second = (one.posterior[which].sum(axis=0, dtype=np.float32) for one in pair if one.posterior is not None)
+    found, parts = tissue_overlay(first, second, title, midway.grid.voxel_volume_ml)
+    write_volume(Volume(found, midway.grid), folder / CHANGE_MAP)
     labelled = np.flatnonzero((pair[0].labels.array > 0).any(axis=(1, 2)))
     middle = len(pair[0].labels.array) // 2
     low, high = (int(labelled[0]), int(labelled[-1])) if labelled.size else (middle, middle)
     slices = sorted({low + (high - low) * part // 100 for part in (30, 45, 60, 75)})
     write_picture(
-        path,
+        folder / PICTURE,
         _brightness(pair),
         (pair[0].labels.array, pair[1].labels.array),
         {label.value: label.colour for label in task.labels},
@@ -345,40 +376,4 @@ def _draw_labels(path: Path, task: Task, pair: tuple[SegmentResult, SegmentResul
         f"{task.title}: change between two visits",
         [sentence(row) for row in changes if row.name in {"brain", *(region.name for region in task.regions)}],
     )
-
-
-def sentence(row: Change) -> str:
-    """Return a change in one line."""
-    percent = "" if row.change_percent is None else f" ({row.change_percent:+.1f} %)"
-    noise = "" if row.noise_percent is None else f", noise {row.noise_percent:.1f} %"
-    volumes = f"{row.first_ml:.1f} -> {row.second_ml:.1f} mL"
-    return f"{row.title}: {volumes}, {row.change_ml:+.1f} mL{percent}{noise}: {row.verdict}"
-
-
-def write_changes(path: Path, rows: Sequence[Change]) -> None:
-    """Write the changes of volumes as a table; mL to 0.001, percentages to 0.01."""
-    _write_table(path, [_rounded(asdict(row)) for row in rows])
-
-
-def write_lesions(path: Path, rows: Sequence[LesionChange]) -> None:
-    """Write what became of each lesion as a table; where there is none, its heading alone."""
-    names = ["number", "state", "first_ml", "second_ml", "change_ml", "right_mm", "anterior_mm", "superior_mm"]
-    tables = []
-    for row in rows:
-        place = [round(x, 1) for x in row.centre_mm]
-        volumes = [round(x, 4) for x in (row.first_ml, row.second_ml, row.change_ml)]
-        tables.append(dict(zip(names, [row.number, row.state, *volumes, *place], strict=True)))
-    _write_table(path, tables, names)
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(names or rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    digits = {key: 2 if key.endswith("percent") else 4 for key, value in row.items() if isinstance(value, float)}
-    return {key: round(value, digits[key]) if key in digits else value for key, value in row.items()}
+    return parts

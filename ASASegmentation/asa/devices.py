@@ -23,7 +23,10 @@ KEPT_BYTES = 1 << 30
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device of a name.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` takes an NVIDIA GPU, or else the processor.
 
     Raises:
         ResourceError: that GPU is not there.
@@ -35,18 +38,76 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ResourceError(f"Unknown device '{name}'; use auto, cpu or cuda:0.") from None
+        raise ResourceError(f"Unknown device '{name}'; use auto, cpu, cuda:0 or mps.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise ResourceError(f"Device '{name}' is not available: PyTorch sees {count} GPU(s); use --device cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ResourceError(f"Device '{name}' is not available: it needs a Mac with Apple silicon; use --device cpu.")
     return device
 
 
-def set_threads(threads: int) -> None:
-    """Let PyTorch compute in so many threads, at most as many as there are processors."""
+def choose_inference_device(name: str) -> torch.device:
+    """Return the device of a name to segment on: ``auto`` takes the GPU of a Mac too, see :func:`choose_device`.
+
+    Training does not, because nothing compares its operations with those of the processor.
+    """
     import torch
 
-    torch.set_num_threads(min(threads, processors()))
+    device = choose_device(name)
+    mps = name == "auto" and device.type == "cpu" and torch.backends.mps.is_available()
+    return torch.device("mps") if mps else device
+
+
+def missing_kernels(device: torch.device) -> str:
+    """Return why this PyTorch cannot compute on an NVIDIA GPU, as a sentence, or "" if it can.
+
+    A GPU runs code that was built for its own generation (of the same major version), or that its driver translates.
+    """
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(device)
+    built = [name for name in torch.cuda.get_arch_list() if name.startswith(("sm_", "compute_"))]
+    for name in built:
+        kind, _, number = name.partition("_")
+        digits = "".join(one for one in number if one.isdigit())
+        of = (int(digits[:-1]), int(digits[-1]))
+        if of <= (major, minor) and (kind == "compute" or of[0] == major):
+            return ""
+    if not built:
+        return ""  # unknown: another kind of build, as for AMD
+    return (
+        f"This PyTorch has no kernels for the GPU {torch.cuda.get_device_name(device)} (compute capability "
+        f"{major}.{minor}); install a PyTorch that has."
+    )
+
+
+def gpu_failure(error: BaseException) -> str:
+    """Return what went wrong if an error comes from a GPU that cannot do the work, in a few words; else ""."""
+    import torch
+
+    text = str(error)
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "out of memory" in text:
+        return "its memory does not suffice"
+    if isinstance(error, NotImplementedError):  # an operation that MPS lacks
+        return "it lacks an operation of the network"
+    marks = ("no kernel image", "CUDA error", "cuDNN", "CUBLAS", "MPS", "not compatible with the current PyTorch")
+    if isinstance(error, RuntimeError) and any(mark in text for mark in marks):
+        return text.strip().splitlines()[0].rstrip(".")[:120]
+    return ""
+
+
+def set_threads(threads: int | None) -> None:
+    """Let PyTorch compute in so many threads, at most as many as this process may use processors.
+
+    By itself PyTorch takes those of the computer, also in a container or a job that may use fewer.
+
+    Args:
+        threads: None keeps the number that PyTorch has.
+    """
+    import torch
+
+    torch.set_num_threads(min(threads or torch.get_num_threads(), processors()))
 
 
 def free_memory(device: torch.device) -> float:
@@ -82,6 +143,8 @@ def native_bf16(device: torch.device) -> bool:
 
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
+    if device.type != "cpu":
+        return False
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, and not in every PyTorch
     return any(bool(getattr(torch.cpu, name, bool)()) for name in probes)
 

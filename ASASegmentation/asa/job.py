@@ -269,7 +269,6 @@ def _write(
     import numpy as np
 
     from asa import report
-    from asa.devices import choose_device
     from asa.volume import write_volume
 
     started = time.perf_counter()
@@ -301,7 +300,7 @@ def _write(
         model={"name": settings["model"], "version": result.model.description.version or None},
         settings=settings,
         inputs=inputs,
-        device=str(choose_device(request.device)),
+        device=result.device,
         grid=result.labels.grid,
         alignment=result.alignment,
         series=result.series,

@@ -47,6 +47,7 @@ EXTRAS = {
     "submitit": "slurm",
     "nilearn": "sample",
 }
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -147,11 +148,14 @@ def processors() -> int:
     time in its control group.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):  # no control group, or "max"
-        return count
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # of version 2, and of version 1
+        try:
+            quota, period = " ".join((CONTROL_GROUP / name).read_text(encoding="ascii") for name in names).split()
+            if int(quota) > 0:
+                return max(1, min(count, int(quota) // int(period)))
+        except (OSError, ValueError, ZeroDivisionError):  # no control group, or "max"
+            continue
+    return count
 
 
 def main_memory(line: str) -> int:
@@ -166,7 +170,7 @@ def main_memory(line: str) -> int:
 def available_memory() -> float:
     """Return the bytes of memory that this process may still use; infinite where the system does not say."""
     free = float(main_memory("MemAvailable")) or float("inf")
-    folder = Path("/sys/fs/cgroup")
+    folder = CONTROL_GROUP
     try:
         limit, used = (int((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
         said = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())

@@ -49,7 +49,7 @@ class SegmentRequest:
         images: modality key -> file.
         task: a key of :data:`asa.tasks.TASKS`.
         model: folder or name; None takes the default of the task.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         tta: test-time augmentation: average with the prediction for the image flipped left to right; None takes the
             model's default.
         align: ``auto`` registers the head with the brain frame; ``none`` assumes that it is in MNI152 space.

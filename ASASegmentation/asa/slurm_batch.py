@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -98,10 +99,12 @@ def _outcomes(job: Any, share: Share) -> Iterator[Outcome]:
     try:
         outcomes: list[Outcome] = job.result()
     except Exception as error:  # what submitit makes of whatever happened to the job
-        reason = str(error).strip().splitlines()
+        text = str(error).strip()  # where the job wrote no answer, with the end of its output
+        state = re.search(r"state: (\w+)", text)
+        reason = f"state {state[1]}" if state else text.splitlines()[-1] if text else type(error).__name__
         lost = ResourceError(
-            f"The job {job.job_id} of this head ended early ({reason[-1] if reason else type(error).__name__}); its "
-            f"logs are in {job.paths.folder}. Start the same command again to continue."
+            f"The job {job.job_id} of this head ended early ({reason}); its logs are in {job.paths.folder}. "
+            "Start the same command again to continue."
         )
 
         def give_up(*_: object) -> NoReturn:

@@ -83,6 +83,7 @@ def segment(request: Any, progress: Callable[[str, float], None] | None = None, 
                 "frame_to_scan": np.eye(4).tolist(),
             }
         },
+        device="cpu",
         trust=SimpleNamespace(verdict="doubtful", reasons=("A warning of the engine.",)),
         head=head,
         alignment=Alignment(matrix=np.eye(4), method="identity", quality=1.0, warnings=()),

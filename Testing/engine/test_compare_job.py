@@ -16,7 +16,7 @@ import pytest
 from Testing.engine.atlas_heads import head, true_matrix
 from Testing.scripts import load_script
 
-from asa import cli, compare_job
+from asa import cli, compare_job, compare_program
 from asa.compare_job import CompareRequest, compare, registration_doubts
 from asa.errors import Cancelled, InputError
 from asa.geometry import Alignment
@@ -60,7 +60,12 @@ def test_two_visits_meet_half_way(engine: list[Any], visits: tuple[Path, Path], 
     compare(request, out, progress=lambda stage, done: stages.append(done))
     assert stages == sorted(stages) and stages[-1] == 1.0
     names = {f"visit{n}_{what}.nii.gz" for n in (1, 2) for what in ("t1", "labels")}
-    assert {path.name for path in out.iterdir()} == names | {"changes.csv", "changes.png", "report.json"}
+    assert {path.name for path in out.iterdir()} == names | {
+        "change.nii.gz",
+        "changes.csv",
+        "changes.png",
+        "report.json",
+    }
     report = json.loads((out / "report.json").read_text())
     assert report["registration"]["agreement"] > 0.3 and report["registration"]["inconsistency_mm"] < 1
     assert len(engine) == 2 and engine[0] is engine[1], "both are segmented with one alignment"
@@ -83,6 +88,11 @@ def test_two_visits_meet_half_way(engine: list[Any], visits: tuple[Path, Path], 
         rows = {row["name"]: row for row in csv.DictReader(stream)}
     assert rows["GM"]["verdict"] == "noise unknown" and float(rows["GM"]["first_ml"]) > 0
     assert "A warning of the engine." in str(report["trust"]["reasons"])
+
+    assert [part["name"] for part in report["map"]] == ["lost", "gained"]
+    change = read_volume(out / "change.nii.gz", labels=True)
+    assert change.grid.same_as(first.grid)
+    assert [int((change.array == value).sum()) / 1000 for value in (1, 2)] == [p["volume_ml"] for p in report["map"]]
 
     assert compare(request, out).reused
 
@@ -119,6 +129,30 @@ def test_visits_of_different_kinds(tmp_path: Path) -> None:
         CompareRequest({"flair": tmp_path / "flair"}, {"t1": tmp_path / "t1"}, settings).check()
     with pytest.raises(InputError, match=r"gone\.nii does not exist"):
         CompareRequest({"t1": tmp_path / "t1"}, {"t1": tmp_path / "gone.nii"}, settings).check()
+
+
+def test_the_program_of_the_panel(
+    visits: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[CompareRequest] = []
+
+    def answer(request: CompareRequest, folder: Path, **_: object) -> compare_job.Finished:
+        asked.append(request)
+        return compare_job.Finished(folder, {"warnings": ["Look at it."], "files": []})
+
+    monkeypatch.setattr(compare_program, "compare", answer)
+    file = tmp_path / "request.json"
+    request = SegmentRequest({"t1": visits[1]}).to_json() | {"earlier": {"t1": str(visits[0])}}
+    file.write_text(json.dumps(request | {"output": str(tmp_path / "out")}))
+    assert compare_program.main([str(file)]) == 0
+    assert (asked[0].first, asked[0].second) == ({"t1": visits[0]}, {"t1": visits[1]})
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["warning", "done"]
+    for content, said in (("{}", "cannot be read"), ('{"output": "x", "earlier": {}, "images": {}, "tsk": 1}', "tsk")):
+        file.write_text(content)
+        assert compare_program.main([str(file)]) == 3
+        assert said in capsys.readouterr().out
+    assert compare_program.main([]) == 3 and "Name one request file" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -170,6 +170,17 @@ def test_ctrl_c_cancels_the_jobs_that_wait(fake: ModuleType, cluster: ModuleType
     assert [job.cancelled for job in seen] == [False, True]
 
 
+def test_the_state_of_a_lost_job_is_said_and_not_the_end_of_its_output(fake: ModuleType, tmp_path: Path) -> None:
+    text = "Job 7 (task: 0) with path /x.pkl\nhas not produced any output (state: OUT_OF_MEMORY)\nJob stdout: a library"
+    job = Job(0, slurm_batch.Share((), lambda case: None), tmp_path)
+    job.outcomes = RuntimeError(text)  # type: ignore[assignment]
+    case = Case("head", {"t1": tmp_path / "head.nii.gz"})
+    run = partial(batch.segment_case, request=SegmentRequest({}), output=tmp_path / "out")
+    (tmp_path / "head.nii.gz").write_bytes(make_images(tmp_path / "in", 1)[0].read_bytes())
+    (outcome,) = slurm_batch._outcomes(job, slurm_batch.Share((case,), run))
+    assert "ended early (state OUT_OF_MEMORY); its logs" in str(outcome.error)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -20,6 +20,7 @@ from ASASegmentationLib.tests.test_panel import TestSegmenting  # noqa: F401
 from ASASegmentationLib.tests.test_progress import TestDurations, TestProgress  # noqa: F401
 from ASASegmentationLib.tests.test_record import TestRecord  # noqa: F401
 from ASASegmentationLib.tests.test_suggestions import TestSuggestions  # noqa: F401
+from ASASegmentationLib.tests.test_visits import TestVisits  # noqa: F401
 from ASASegmentationLib.tests.test_widths import TestWidths  # noqa: F401
 
 

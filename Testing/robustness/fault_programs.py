@@ -24,6 +24,9 @@ WARM = ("asa.cli.segment", "asa.cli.refine", "asa.cli.export", "asa.batch", "asa
 WARM += ("asa.inference.placement", "asa.data.case_store", "asa.data.datasets", "asa.training.publishing.card")
 WARM += ("asa.training.pretraining.pretrain", "asa.training.parallel.distributed", "rich.progress", "PIL.Image")
 
+# Files that state times, versions, or whether a result was made or reused.
+TIMED = ("report.json", "summary.json", "index.json", "volumes.tsv")
+
 
 def warm() -> None:
     """Import what the programs import."""
@@ -56,11 +59,11 @@ def finished(out: Path) -> list[Path]:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """SHA-256 of every file; of what states times and versions, only that it is there."""
+    """SHA-256 of every file; of ``TIMED`` ones, only that it is there."""
     found = {}
     for path in sorted(out.rglob("*")):
         if path.is_file():
-            timed = path.name in ("report.json", "summary.json", "index.json") or path.parent.name == "records"
+            timed = path.name in TIMED or path.parent.name == "records"
             found[str(path.relative_to(out))] = "there" if timed else sha256(path)
     return found
 

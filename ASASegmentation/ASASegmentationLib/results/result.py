@@ -85,7 +85,7 @@ def read_result(folder: Path, task: Task, moved: np.ndarray) -> Steps[Result]:
         yield from _add_surface(segments[spec.id], Surface.load(folder, number), moved)
     extra: tuple[ExtraVolume, ...] = ()
     for path in sorted([*folder.glob("posterior_*.nii.gz"), *folder.glob("uncertainty.nii.gz")]):
-        extra += ((yield from _read_extra(path, moved)),)
+        extra += ((yield from read_extra(path, moved)),)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     doubts = tuple(report.get("trust", {}).get("reasons", ()))
     return Result(
@@ -116,7 +116,16 @@ def _add_surface(segment: slicer.vtkSegment, surface: Surface | None, moved: np.
     yield True
 
 
-def _read_extra(path: Path, moved: np.ndarray) -> Steps[ExtraVolume]:
+def read_extra(path: Path, moved: np.ndarray) -> Steps[ExtraVolume]:
+    """Read an image of the engine.
+
+    Args:
+        path: a NIfTI file.
+        moved: 4x4 matrix in mm from its space to that of the scene.
+
+    Raises:
+        OSError, ValueError: the file is missing or invalid.
+    """
     array, affine = right_handed(*(yield from read_nifti(path)))
     scalars = vtk.vtkFloatArray()
     scalars.SetNumberOfValues(array.size)

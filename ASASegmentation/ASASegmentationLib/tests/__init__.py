@@ -19,6 +19,7 @@ def suite() -> unittest.TestSuite:
         test_progress,
         test_record,
         test_suggestions,
+        test_visits,
         test_widths,
     )
 
@@ -35,6 +36,7 @@ def suite() -> unittest.TestSuite:
         test_bad_input,
         test_progress,
         test_first_minutes,
+        test_visits,
         test_widths,
     )
     return unittest.TestSuite([load(module) for module in modules])

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from asa.errors import one_line
 
@@ -17,6 +19,25 @@ if TYPE_CHECKING:
     from asa.job import Finished
     from asa.request import SegmentRequest
 
+_MANY = "Many heads"
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Heads at once, in processes that share the threads; fewer where memory is short. "
+        "With --slurm: jobs of the array.",
+        rich_help_panel=_MANY,
+    ),
+]
+Slurm = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SETTINGS",
+        help="Segment on a SLURM cluster; SETTINGS as in 'partition=long,cpus=4,gpus=0,hours=12', or 'default'.",
+        show_default=False,
+        rich_help_panel=_MANY,
+    ),
+]
 _NAMED = 3  # heads that a remark names; of more it states the number
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from asa.cli._heads import announced, remarks, run_at_once
+from asa.cli._heads import Jobs, Slurm, announced, remarks, run_at_once
 from asa.errors import InputError
 from asa.tasks import TASKS
 
@@ -42,23 +42,13 @@ def command(
         bool, typer.Option("--mni", help="Also write images, labels and the transform in MNI space.")
     ] = False,
     model: Annotated[str | None, typer.Option(help="Name or folder of a model.", rich_help_panel=_HOW)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.", rich_help_panel=_HOW)] = "auto",
     threads: Annotated[
         int | None,
         typer.Option("--threads", "--n_cpus", min=1, help="CPU threads; all by default.", rich_help_panel=_HOW),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Sessions at once; with --slurm jobs of the array.", rich_help_panel=_HOW)
-    ] = 1,
-    slurm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SETTINGS",
-            help="Use a SLURM cluster, as in 'partition=long,cpus=4,hours=12', or 'default'.",
-            show_default=False,
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    slurm: Slurm = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse images that would give a doubtful result.", rich_help_panel=_HOW)
     ] = False,
@@ -124,9 +114,9 @@ def command(
     else:
         ended = batch.run_cases(cases, partial(each, request=request))
     outcomes = batch.in_order(announced(console, ended), cases)
-    batch.write_summary(output / batch.SUMMARY, outcomes)
     for remark in remarks(outcomes):
         typer.echo(remark)
+    batch.write_summary(output / batch.SUMMARY, outcomes)  # last: it fails where the disk is full
     typer.echo(f"Derivatives: {output.resolve()}")
     if failed := sum(outcome.status == "failed" for outcome in outcomes):
         typer.echo(f"Error: {failed} of {len(cases)} sessions failed; see above.", err=True)

@@ -34,7 +34,7 @@ def command(
     t2: Annotated[Pair | None, typer.Option("--t2", help="T2.", rich_help_panel=_IMAGES)] = None,
     flair: Annotated[Pair | None, typer.Option("--flair", help="FLAIR.", rich_help_panel=_IMAGES)] = None,
     model: Annotated[str | None, typer.Option(help="Name or folder of a model; see 'asa models'.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse visits whose comparison would be doubtful.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing result.")] = False,
@@ -51,8 +51,9 @@ def command(
 
         asa compare --task wmh --flair flair1.nii.gz flair2.nii.gz --t1 t1a.nii.gz t1b.nii.gz -o change
     """
-    from asa.compare_job import CompareRequest, compare, sentence
+    from asa.compare_job import CompareRequest, compare
     from asa.longitudinal.lesions import STATES
+    from asa.longitudinal.tables import sentence
     from asa.longitudinal.volumes import Change
     from asa.models import find_model
     from asa.request import SegmentRequest

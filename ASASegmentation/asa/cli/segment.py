@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asa.cli._heads import announced, remarks, run_at_once
+from asa.cli._heads import Jobs, Slurm, announced, remarks, run_at_once
 from asa.errors import InputError, one_line
 from asa.request import ALIGNMENTS, EXTRAS, REORIENTATIONS, parse_extras
 from asa.tasks import TASKS, Modality, Task
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _BY_MODALITY = "Images by modality (one head)"
 _HOW = "Settings"
-_MANY = "Many heads"
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -61,7 +60,7 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="Name or folder of a model; see 'asa models'.", rich_help_panel=_HOW)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.", rich_help_panel=_HOW)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps.", rich_help_panel=_HOW)] = "auto",
     tta: Annotated[
         bool | None,
         typer.Option(
@@ -130,24 +129,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Heads at once, in processes that share the threads; fewer where memory is short. "
-            "With --slurm: jobs of the array.",
-            rich_help_panel=_MANY,
-        ),
-    ] = 1,
-    slurm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SETTINGS",
-            help="Segment on a SLURM cluster; SETTINGS as in 'partition=long,cpus=4,gpus=0,hours=12', or 'default'.",
-            show_default=False,
-            rich_help_panel=_MANY,
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    slurm: Slurm = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")] = False,
 ) -> None:
     """Segment one head or many.
@@ -241,11 +224,11 @@ def command(
             outcomes = batch.in_order(announced(console, ended), cases)
             failed = sum(outcome.status == "failed" for outcome in outcomes)
     if not single:
-        batch.write_summary(output / batch.SUMMARY, outcomes)
         table = Console()
         table.print(_table(outcomes, what))
         for remark in remarks(outcomes):
             table.print(remark, markup=False, highlight=False)
+        batch.write_summary(output / batch.SUMMARY, outcomes)  # last: it fails where the disk is full
     typer.echo(f"Results: {output.resolve()}")
     if failed:
         typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from asa.devices import free_memory, native_bf16, to_array, to_tensor
+from asa.devices import free_memory, gpu_failure, missing_kernels, native_bf16, to_array, to_tensor
 from asa.errors import ModelError, ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
@@ -21,18 +22,74 @@ WINDOW = (96, 96, 96)
 OUT_OF_MEMORY: tuple[type[BaseException], ...] = (torch.cuda.OutOfMemoryError, MemoryError)
 # Those of the shipped models stay below 60 on the development heads.
 LARGEST_LOGIT = 1e4
+# Probabilities of GPUs and processors differ by rounding; an operation that is wrong changes them by more.
+PROBE_PATCHES, PROBE_TOLERANCE = 8, 0.01
 
 
 class Predictor:
-    """A network on a device, ready to segment frame images."""
+    """A network on a device, ready to segment frame images.
 
-    def __init__(self, model: ModelFolder, device: torch.device) -> None:
-        self.model, self.device = model, device
-        self.network: Segmenter = load_network(model).fuse().to(device)
+    Attributes:
+        model: the folder of the network.
+        device: where it computes.
+        note: a sentence for the user if it had to leave the GPU, otherwise "".
+    """
+
+    def __init__(self, model: ModelFolder, device: torch.device, *, may_leave_gpu: bool = False) -> None:
+        """Load a network.
+
+        Args:
+            model: its folder.
+            device: where it is to compute.
+            may_leave_gpu: whether a GPU that fails is replaced by the processor, with a note, as it was not asked for.
+
+        Raises:
+            ResourceError: the GPU cannot be used.
+        """
+        self.model, self.note = model, ""
+        self.network: Segmenter = load_network(model).fuse()
         if self.network.config.norm == "batch":
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.bf16 = native_bf16(device)
         self.temperature = model.description.temperature
+        self.may_leave_gpu = may_leave_gpu and device.type != "cpu"
+        self._move(torch.device("cpu"))
+        if device.type == "cpu":
+            return
+        try:
+            if device.type == "cuda" and (reason := missing_kernels(device)):
+                raise ResourceError(reason)
+            expected = self._probe() if device.type == "mps" else None
+            self._move(device)
+            # Operations of MPS have been wrong in silence; those of this network are compared with the CPU's.
+            if expected is not None and not torch.allclose(self._probe(), expected, atol=PROBE_TOLERANCE):
+                raise ResourceError("The GPU computes other values than the processor; use --device cpu.")
+        except Exception as error:
+            if not self._leave_gpu(error):
+                raise
+
+    def _move(self, device: torch.device) -> None:
+        self.network.to(device)
+        self.device, self.bf16 = device, native_bf16(device)
+
+    def _probe(self) -> Tensor:
+        """Return the posterior of a small crop of noise."""
+        encoder = self.network.config.encoder
+        side = [min(PROBE_PATCHES, known) * encoder.patch for known in encoder.frame]
+        noise = torch.randn((1, encoder.in_channels, *side), generator=torch.Generator().manual_seed(0))
+        return self.run(noise, (0, 0, 0))
+
+    def _leave_gpu(self, error: Exception) -> bool:
+        """Go on on the processor if the GPU was chosen for the user, and cannot do the work."""
+        if not self.may_leave_gpu:
+            return False
+        reason = str(error).partition(";")[0] if isinstance(error, ResourceError) else gpu_failure(error)
+        if not reason:
+            return False
+        reason = reason[:1].lower() + reason[1:] if isinstance(error, ResourceError) else reason
+        self.note = f"The GPU could not be used ({reason}); the processor computed instead, which takes longer."
+        self.may_leave_gpu = False
+        self._move(torch.device("cpu"))
+        return True
 
     def posterior(
         self, image: npt.NDArray[np.float32], *, tta: bool = False, progress: Callable[[float], None] = lambda _: None
@@ -56,7 +113,15 @@ class Predictor:
         return result
 
     def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
-        """Evaluate (1, C, T, H, W), in one pass if it fits."""
+        """Evaluate (1, C, T, H, W), in one pass if it fits; on the processor if the GPU fails and was not asked for."""
+        try:
+            return self._once(x, progress)
+        except Exception as error:
+            if not self._leave_gpu(error):
+                raise
+        return self._once(x, progress)
+
+    def _once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
         try:
             if self.known(x) and fits(x, self.network, self.device):
                 out = self.run(x, (0, 0, 0))
@@ -68,7 +133,7 @@ class Predictor:
         try:
             return self.windows(x, progress)
         except OUT_OF_MEMORY as error:
-            where = "the GPU" if self.device.type == "cuda" else "this computer"
+            where = "this computer" if self.device.type == "cpu" else "the GPU"
             raise ResourceError(
                 f"{where} has too little free memory for one window; close other programs or use --device cpu."
             ) from error
@@ -85,7 +150,9 @@ class Predictor:
             ModelError: a logit is absurdly large, or not a finite number.
         """
         layout = torch.channels_last_3d if self.network.config.norm == "batch" else torch.contiguous_format
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        # Older versions of PyTorch know no autocast for MPS.
+        numbers = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+        with torch.inference_mode(), numbers:
             logits = self.network(x.to(self.device).contiguous(memory_format=layout), origin)
             low, high = (float(value) for value in logits.aminmax())
         if not (low > -LARGEST_LOGIT and high < LARGEST_LOGIT):  # false for NaN too

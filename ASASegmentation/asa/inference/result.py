@@ -28,6 +28,7 @@ class SegmentResult:
         reference: modality key of ``image``.
         used: modality keys the network saw.
         series: modality key -> its placement, as in report.json.
+        device: where the network computed.
         trust: whether the result must be reviewed, and why.
         head: the images in their places, to segment them again.
         timings: seconds of each stage.
@@ -43,6 +44,7 @@ class SegmentResult:
     reference: str
     used: tuple[str, ...]
     series: Mapping[str, Mapping[str, object]]
+    device: str
     trust: Trust
     head: Head
     timings: dict[str, float] = field(default_factory=dict)

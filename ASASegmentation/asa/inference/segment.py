@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from asa.devices import choose_device, keep_freed_memory, set_threads
+from asa.devices import choose_inference_device, keep_freed_memory, set_threads
 from asa.errors import InputError
 from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
@@ -84,7 +84,7 @@ class _Clock:
 def _load(model: ModelFolder, device: str) -> Predictor:
     """Return the predictor of a model; importing PyTorch is part of it."""
     weights = model.path / "model.safetensors"
-    return _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, str(choose_device(device)))
+    return _predictor(model.path, weights.stat().st_mtime if weights.exists() else 0.0, device)
 
 
 @lru_cache(maxsize=1)
@@ -92,7 +92,7 @@ def _predictor(path: Path, stamp: float, device: str) -> Predictor:
     """Return the predictor of a model, cached so that a batch loads it once; ``stamp`` detects changed weights."""
     from asa.inference.predictor import Predictor
 
-    return Predictor(find_model(path), choose_device(device))
+    return Predictor(find_model(path), choose_inference_device(device), may_leave_gpu=device == "auto")
 
 
 def segment(
@@ -136,8 +136,7 @@ def segment(
         with clock.stage("aligning"):
             head = head or place_head(scans, align=request.align == "auto", alignment=alignment)
             predictor = loading.result()
-            if request.threads:
-                set_threads(request.threads)
+            set_threads(request.threads)
             placement = head.placement
             turned = list(turn_reasons(placement))
             doubts = [*model.description.doubts, *head.doubts, *(turned if request.reorient != "auto" else [])]
@@ -146,7 +145,7 @@ def segment(
             labels_brain = any(one.in_brain for one in task.labels)
             brain = None
             if not labels_brain or model.description.normalisation.within_brain:
-                brain = find_brain(placement, paths, str(predictor.device)) if head.brain is None else head.brain
+                brain = find_brain(placement, paths, request.device) if head.brain is None else head.brain
                 head.brain = brain
     with clock.stage("network") as part:
         channels = input_channels(model, placement, brain)
@@ -155,6 +154,7 @@ def segment(
         image = np.stack([channels.get(key, np.zeros(FRAME.shape, np.float32)) for key in model.modalities])
         tta = model.description.tta if request.tta is None else request.tta
         posterior = average_over_subsets(predictor, image, model, task, tta=tta, progress=part)
+        notes += [predictor.note] if predictor.note else []
         if not model.description.regions:
             doubts += confidence_reasons(posterior)
         series = placement.series[reference]
@@ -184,6 +184,7 @@ def segment(
         reference=reference,
         used=used,
         series=placement.to_report(),
+        device=str(predictor.device),
         trust=Trust(tuple(doubts)),
         head=head,
         timings=clock.seconds,

@@ -73,11 +73,25 @@ def brightness(image: Map, brain: Mask) -> Map:
     return scaled
 
 
+def near_lesions(masks: tuple[Mask, Mask], covered: Mask) -> Mask:
+    """Return where probabilities count as volume: at a lesion of either visit, its border included.
+
+    The low probabilities of a whole brain would otherwise add up to more than its lesions.
+
+    Args:
+        masks: lesions (T, H, W) at the first and the second visit.
+        covered: the brain that both visits show.
+    """
+    near: Mask = ndimage.binary_dilation((masks[0] | masks[1]) & covered, structure=_NEIGHBOURS) & covered
+    return near
+
+
 def compare_lesions(
     masks: tuple[Mask, Mask],
     probabilities: tuple[Map, Map],
     brightening: Map,
     grid: Grid,
+    covered: Mask | None = None,
     rules: Rules | None = None,
 ) -> tuple[list[LesionChange], npt.NDArray[np.int32]]:
     """Match the lesions of two visits and say what became of each.
@@ -90,12 +104,15 @@ def compare_lesions(
         probabilities: of a lesion, (T, H, W), at the same visits.
         brightening: :func:`brightness` at the second visit less that at the first, (T, H, W).
         grid: their grid.
+        covered: the brain that both visits show; what lies outside it is no change. None for all of the grid.
         rules: what counts as a change.
 
     Returns:
         The lesions, by state and then the largest first; and the label map (T, H, W) of their numbers.
     """
     rules = rules or Rules()
+    if covered is not None:
+        masks = (masks[0] & covered, masks[1] & covered)
     parts, count = ndimage.label(masks[0] | masks[1], structure=_NEIGHBOURS)
     if not count:
         return [], np.zeros(parts.shape, np.int32)

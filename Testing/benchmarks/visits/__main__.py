@@ -2,6 +2,7 @@
 
     python -m Testing.benchmarks.visits noise tissue --count 12   # heads and their altered copies; writes noise.json
     python -m Testing.benchmarks.visits rescan                    # one person scanned twice; nothing is chosen on it
+    python -m Testing.benchmarks.visits scale                     # by how much a head is larger at one visit
     python -m Testing.benchmarks.visits lesions                   # three visits of one patient against their consensus
 
 Records go to ``--work`` as they are measured, so that an interrupted run is continued; ``report`` writes the page.
@@ -18,6 +19,7 @@ from pathlib import Path
 from Testing.benchmarks.heads import data_root
 from Testing.benchmarks.visits import report
 from Testing.benchmarks.visits.copies import altered
+from Testing.benchmarks.visits.scale import label_changes, scale_percent
 from Testing.benchmarks.visits.scoring import score_visits
 
 from asa.compare_job import CompareRequest, compare
@@ -69,6 +71,14 @@ def measure_rescan(work: Path, threads: int) -> None:
     write_json(work / "rescan.json", {**kept, "seconds": seconds})
 
 
+def measure_scale(work: Path) -> None:
+    """Measure the scale between the visits of the rescan and of the copies that have been compared."""
+    for folder in (work / "results" / "rescan", *sorted((work / "results").glob("tissue_*"))):
+        write_json(work / f"scale_{folder.name}.json", {"name": folder.name, **scale_percent(folder)})
+    labels = [data_root() / path.replace("_SS", "_classified") for path in RESCANNED]
+    write_json(work / "manual_rescan.json", label_changes(labels[0], labels[1]))
+
+
 def measure_lesions(work: Path, threads: int) -> None:
     """Compare the visits of a patient pairwise, and the new and gone lesions with those of the consensus masks."""
     folder = data_root() / LONGITUDINAL
@@ -95,7 +105,7 @@ def compared(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "rescan", "lesions", "report"))
+    parser.add_argument("what", choices=("noise", "rescan", "scale", "lesions", "report"))
     parser.add_argument("task", nargs="?", choices=("tissue", "wmh"), default="tissue")
     parser.add_argument("--work", type=Path, default=Path("visits_work"), help="folder for records and results")
     parser.add_argument("--count", type=int, default=12, help="heads")
@@ -106,6 +116,8 @@ def main() -> None:
         measure_noise(chosen.task, chosen.work, chosen.count, chosen.threads)
     elif chosen.what == "rescan":
         measure_rescan(chosen.work, chosen.threads)
+    elif chosen.what == "scale":
+        measure_scale(chosen.work)
     elif chosen.what == "lesions":
         measure_lesions(chosen.work, chosen.threads)
     else:

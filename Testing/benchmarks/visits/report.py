@@ -108,7 +108,25 @@ def _rescan(work: Path, measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
         shown = "–" if limit is None else f"{limit:.2f}"
         values = f"{row['first_ml']:.1f} | {row['second_ml']:.1f} | {row['change_percent']:+.2f}"
         lines.append(f"| {row['title']} | {values} | {shown} | {within} |")
-    return [*lines, ""]
+    return [*lines, "", *_scale(work)]
+
+
+def _scale(work: Path) -> list[str]:
+    measured = {one["name"]: one for one in records(work, "scale_")}
+    rescan, copies = measured.pop("rescan", None), [one["volume"] for one in measured.values()]
+    manual = records(work, "manual_rescan")
+    if rescan is None or not copies or not manual:
+        return []
+    text = f"""
+Part of it is geometry. More than 6 mm inside the brain, where the border of the mask plays no part, the second scan
+is larger by {rescan["superior"]:+.2f} % from below to above, {rescan["anterior"]:+.2f} % from back to front and
+{rescan["right"]:+.2f} % from left to right: {rescan["volume"]:+.2f} % in volume (`... scale`; in {len(copies)} copies,
+whose scale is the same, {min(copies):+.2f} to {max(copies):+.2f} %). The manual labels differ likewise: grey and white
+matter together by {manual[0]["GM and WM"]:+.2f} %, white matter by {manual[0]["WM"]:+.2f} %. Such a scale is not taken
+out, because without the skull it cannot be told from a change of the brain. Copies have none, so that the noise does
+not contain it.
+"""
+    return [*text.strip().splitlines(), ""]
 
 
 def _lesions(work: Path) -> list[str]:
@@ -121,13 +139,16 @@ def _lesions(work: Path) -> list[str]:
         "Patient P14 of MSLesSeg at three visits, FLAIR and T1, against the differences of the consensus masks",
         "(a lesion that neither overlaps nor touches one of the other visit, from 3 mm³). F1 counts lesions.",
         "",
-        "| visits | change | reference | found | right | detected | precision | recall | F1 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "Labelled: lesions of the reference of which the model labels a voxel at the visit that shows them; the rules",
+        "of the comparison can detect no other.",
+        "",
+        "| visits | change | reference | labelled | found | right | detected | precision | recall | F1 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
         for state in ("new", "gone"):
             row = one[state]
             shares = ["–" if row[key] is None else f"{row[key]:.2f}" for key in ("precision", "recall", "f1")]
-            counts = [str(row[key]) for key in ("reference", "found", "right", "detected")]
+            counts = [str(row[key]) for key in ("reference", "labelled", "found", "right", "detected")]
             lines.append(f"| {' → '.join(one['visits'])} | {state} | {' | '.join([*counts, *shares])} |")
     return [*lines, ""]

@@ -24,7 +24,8 @@ LEAST_MM3 = 3.0
 def score_visits(folder: Path, masks: Sequence[Path]) -> dict[str, Any]:
     """Precision, recall and F1 of new and gone lesions, found where they touch one of the reference.
 
-    A lesion of the reference is new if no voxel of it, nor one next to it, is in the mask of the earlier visit.
+    A lesion of the reference is new if no voxel of it, nor one next to it, is in the mask of the earlier visit. Those
+    that the model labels at all, whatever they are called, are counted too: more cannot be detected.
 
     Args:
         folder: result of a comparison.
@@ -48,10 +49,13 @@ def score_visits(folder: Path, masks: Sequence[Path]) -> dict[str, Any]:
         shown = np.isin(numbers.array, found)
         count = int(wanted.max())
         seen = sum(bool(shown[wanted == number].any()) for number in range(1, count + 1))
+        labels = read_volume(folder / f"visit{there + 1}_labels.nii.gz", labels=True).array > 0
+        labelled = sum(bool(labels[wanted == number].any()) for number in range(1, count + 1))
         precision, recall = hits / len(found) if found else None, seen / count if count else None
         total = len(found) + count
         scores[state] = {
             "reference": count,
+            "labelled": labelled,
             "found": len(found),
             "right": hits,
             "detected": seen,

@@ -175,6 +175,18 @@ def test_another_data_set_or_task_is_never_mixed_in(tree: Path, tmp_path: Path) 
         bids_app.begin(tmp_path / "other", tree, TISSUE)
 
 
+def test_derivatives_on_another_drive_link_to_the_data_set(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relative(path: Path, start: Path) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")  # as on Windows
+
+    monkeypatch.setattr(bids_app.os.path, "relpath", relative)
+    bids_app.begin(tmp_path / "out", tree, TISSUE)
+    links = json.loads((tmp_path / "out" / "dataset_description.json").read_text())["DatasetLinks"]
+    assert links == {"raw": tree.resolve().as_uri()}
+
+
 def test_a_participant_without_the_image_needed(tree: Path) -> None:
     make_image(tree / "sub-05/anat/sub-05_T2w.nii.gz")
     from asa.batch import find_cases

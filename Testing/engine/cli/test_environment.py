@@ -200,8 +200,34 @@ def test_threads_are_at_most_the_processors() -> None:
         for threads in (1, 100_000, 10**30):
             set_threads(threads)
             assert torch.get_num_threads() == min(threads, program.processors())
+        torch.set_num_threads(program.processors() + 2)  # as in a container that may use fewer than there are
+        set_threads(None)
+        assert torch.get_num_threads() == program.processors()
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("files", "share"),
+    [
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu.max": "damaged"}, 8),
+        ({}, 8),
+    ],
+)
+def test_processors_of_a_control_group(
+    files: dict[str, str], share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(program, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert program.processors() == share
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names there are text")

@@ -11,7 +11,8 @@ from PIL import Image
 from asa.geometry.midway import halfway, mean_matrix
 from asa.geometry.search import rotation_matrix
 from asa.longitudinal import volumes
-from asa.longitudinal.lesions import Rules, brightness, compare_lesions
+from asa.longitudinal.lesions import Rules, brightness, compare_lesions, near_lesions
+from asa.longitudinal.overlay import lesion_overlay, tissue_overlay
 from asa.longitudinal.picture import lesion_slices, write_picture
 from asa.longitudinal.shading import even_shading
 from asa.longitudinal.volumes import compare_volumes, expected_volumes, noise_of
@@ -96,11 +97,41 @@ def test_what_became_of_each_lesion() -> None:
 
     unsure = compare_lesions((first, second), chances, np.zeros(GRID.shape), GRID)[0]
     assert not [one for one in unsure if one.state in ("new", "gone")], "nothing became brighter or darker"
-    back = compare_lesions((second, first), chances[::-1], -brightening, GRID, Rules())[0]
+    back = compare_lesions((second, first), chances[::-1], -brightening, GRID, rules=Rules())[0]
     assert sorted(one.state for one in back) == sorted(
         {"new": "gone", "gone": "new", "enlarging": "shrinking", "shrinking": "enlarging"}.get(one.state, one.state)
         for one in lesions
     )
+
+
+def test_what_one_visit_does_not_show_is_no_change() -> None:
+    first, second = np.zeros(GRID.shape, bool), ball((4, 5, 5), 2.5) | ball((18, 22, 8), 3)
+    chances, brightening = (first * 0.0, second * 0.9), np.where(second, 3.0, 0.0)
+    covered = ball((12, 15, 14), 6)  # neither of them; then one
+    assert compare_lesions((first, second), chances, brightening, GRID, covered)[0] == []
+    (lesion,), numbers = compare_lesions((first, second), chances, brightening, GRID, covered | ball((18, 22, 8), 4))
+    assert lesion.state == "new" and numbers[18, 22, 8] == 1 and numbers[4, 5, 5] == 0
+
+
+def test_the_volume_of_lesions_is_counted_at_lesions() -> None:
+    lesion, covered = ball((12, 15, 14), 2), ball((12, 15, 14), 9)
+    near = near_lesions((lesion, ball((12, 15, 14), 3) | ball((3, 3, 3), 1)), covered)
+    assert near[12, 15, 18] and not near[12, 15, 20], "a voxel around the larger of both"
+    assert not near[3, 3, 3], "one visit does not show it"
+
+
+def test_the_map_of_changes() -> None:
+    first, second = np.zeros(GRID.shape, bool), ball((12, 8, 20), 3)
+    lesions, numbers = compare_lesions((first, second), (first * 0.0, second * 0.9), second * 3.0, GRID)
+    shown, parts = lesion_overlay(lesions, numbers, 0.001)
+    assert [part.name for part in parts] == ["new", "enlarging", "stable", "shrinking", "gone"]
+    np.testing.assert_array_equal(shown == 1, second)
+    assert parts[0].volume_ml == pytest.approx(second.sum() / 1000) and parts[4].volume_ml == 0
+    before = np.where(ball((12, 15, 14), 8), 0.9, 0.0)
+    after = np.where(ball((12, 15, 14), 6), 0.9, np.where(ball((12, 15, 14), 8), 0.5, 0.0)) + ball((3, 3, 3), 1) * 0.8
+    shown, (lost, gained) = tissue_overlay(before, after, "Brain tissue", 0.001)
+    assert lost.title == "Brain tissue lost" and lost.volume_ml == 0, "less than half of a voxel"
+    assert (shown == gained.value).sum() == ball((3, 3, 3), 1).sum()
 
 
 def test_no_lesions() -> None:

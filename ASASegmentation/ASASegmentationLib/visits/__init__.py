@@ -1,0 +1,1 @@
+"""Two visits of one person: what changed, over the later scan. `section` is the part of the panel."""
