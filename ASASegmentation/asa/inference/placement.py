@@ -27,6 +27,7 @@ from asa.geometry import (
 from asa.inference.quality import refuse_no_brain
 from asa.inference.series import UNALIGNED, Placement, Series
 from asa.preprocessing.normalise import Mask
+from asa.tasks import TITLES
 from asa.volume import Volume
 
 # Which series tells how the head lies: the first of these that there is.
@@ -78,19 +79,22 @@ def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignme
                 again = agreement(fixed, moving, core, other)
                 if again > found:
                     matrix, found = other, again
+        title, other_title = (TITLES.get(name, name) for name in (key, anchor))
         if found < HOPELESS:
             raise InputError(
-                f"The {key} and {anchor} images do not show the same head: they cannot be registered with one another "
-                f"(agreement {found:.2f}, required {HOPELESS}); use series of the same patient."
+                f"The {title} and {other_title} images do not show the same head: they cannot be registered with one "
+                f"another (agreement {found:.2f}, required {HOPELESS}); use series of the same patient."
             )
         warnings = []
         if found < DOUBTED:
-            warnings.append(f"The {key} image could not be registered well to the {anchor} (agreement {found:.2f}).")
+            warnings.append(
+                f"The {title} image could not be registered well to the {other_title} image (agreement {found:.2f})."
+            )
         place = replace(here, matrix=matrix @ here.matrix, warnings=())
         series = Series(scan, place, found, registered, is_stripped(scan))
         seen = reached(series, template_brain()).sum() / template_brain().sum()
         if seen < COVERED:
-            warnings.append(f"About {1 - seen:.0%} of the brain lies outside the field of view of the {key} image.")
+            warnings.append(f"About {1 - seen:.0%} of the brain lies outside the field of view of the {title} image.")
         return series, warnings
 
     with ThreadPoolExecutor(2) as pool:  # one series does not depend on another

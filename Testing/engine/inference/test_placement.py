@@ -116,7 +116,7 @@ def test_a_series_that_does_not_cover_the_brain_is_said() -> None:
     end = int(rows[-1] - 0.3 * np.ptp(rows))
     short = Volume(flair.array[:end], Grid((end, *flair.grid.shape[1:]), flair.grid.affine))
     (warning,) = place_series({"t1": brains["t1"], "flair": short}, align=True).warnings
-    assert "of the brain lies outside the field of view of the flair image" in warning
+    assert "of the brain lies outside the field of view of the FLAIR image" in warning
 
 
 def test_a_file_that_does_not_say_how_the_head_lies_is_doubted() -> None:
@@ -133,7 +133,7 @@ def test_a_file_that_does_not_say_how_the_head_lies_is_doubted() -> None:
 
 def test_two_people_are_refused(patient: dict[str, Volume]) -> None:
     other = head(MOVED, "flair", person=2, spacing=(3, 3, 3))
-    with pytest.raises(InputError, match="flair and t1 images do not show the same head"):
+    with pytest.raises(InputError, match="FLAIR and T1 images do not show the same head"):
         place_series({"t1": patient["t1"], "flair": other}, align=True)
 
 
