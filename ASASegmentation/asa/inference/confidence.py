@@ -6,6 +6,7 @@ Arrays are (T, H, W) in the brain frame.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from math import floor
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,8 @@ def region_reasons(
         if not found.any():
             yield f"The network is uncertain whether there is any {title}: {expected_ml:.0f} mL may have been missed."
         elif (dice := expected_dice(shown, found)) < doubtful_below:
+            certainty = floor(100 * dice) / 100  # so that what is said is below the limit too
             yield (
-                f"The network is uncertain of the outline of the {title} (certainty {dice:.2f}; below "
+                f"The network is uncertain of the outline of the {title} (certainty {certainty:.2f}; below "
                 f"{doubtful_below:.2f} such outlines are often wrong)."
             )

@@ -36,8 +36,12 @@ def test_certain_outlines_expect_to_be_right() -> None:
 def test_each_region_is_judged_by_itself() -> None:
     answer = np.stack([cube(30, 0.99), cube(20, 0.51), cube(12, 0.99)])
     (reason,) = region_reasons(answer, answer, TUMOUR, 0.001, ALL, 0.7)
-    assert "outline of the tumour core (certainty 0.68; below 0.70 " in reason
+    assert "outline of the tumour core (certainty 0.67; below 0.70 " in reason
     assert not list(region_reasons(answer, answer, TUMOUR, 0.001, ("WT", "ET"), 0.7))
+    (just,) = region_reasons(
+        answer, answer, TUMOUR, 0.001, ALL, expected_dice(cube(20, 0.51), cube(20, 0.51) > 0) + 1e-6
+    )
+    assert "(certainty 0.67; below 0.68 " in just  # and not 0.68, which is not below 0.68
 
 
 def test_what_may_have_been_missed_is_said() -> None:
