@@ -2,7 +2,7 @@
 
     python Testing/standin/photograph_tumour.py CASE [FOLDER]
 
-CASE is a folder of the BraTS 2021 challenge, which is to be credited; FOLDER defaults to Resources/Screenshots. Takes
+CASE is a folder of a BraTS challenge, which is to be credited; FOLDER defaults to Resources/Screenshots. Takes
 as long as a segmentation.
 """
 
