@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class Job(EngineJob[Result]):
         request = self._settings.request(images, self._reference).to_json()
         request |= {"output": str(self.folder / "result")}
         request |= {"segmentation_file": False}  # the segments are created in the scene
-        return self._program("asa.job", request)
+        return self.program("asa.job", request)
 
     def results(self) -> Steps[Result]:
         """Read the result folder, after creating surfaces if they are shown.
@@ -64,11 +63,6 @@ class Job(EngineJob[Result]):
         self.progress = Progress("adding", 1.0)
         return (yield from read_result(self.folder / "result", self._task, self._moved()))
 
-    def _program(self, module: str, request: Mapping[str, object]) -> list[str]:
-        """Write the request and return the arguments for Python."""
-        (self.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        return ["-m", module, "request.json"]
-
     def _make_surfaces(self) -> Steps[None]:
         """Create the surfaces; the segmentation is valid without them."""
         self.progress = Progress("surfaces", 1.0)
@@ -76,7 +70,7 @@ class Job(EngineJob[Result]):
         segments = [{"labels": str(folder / LABELS), "values": spec.values} for spec in segment_specs(self._task)]
         request = {"folder": str(folder), "segments": segments}
         try:
-            code = yield from self.run(self._program("ASASegmentationLib.segments.surfaces", request))
+            code = yield from self.run(self.program("ASASegmentationLib.segments.surfaces", request))
         except OSError as error:
             self.log.append(f"Surfaces: {error}")
             return

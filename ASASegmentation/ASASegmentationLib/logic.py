@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -20,10 +19,10 @@ from ASASegmentationLib.segments.retained_rows import retained_rows
 from ASASegmentationLib.segments.surface_job import SurfaceMaker
 from ASASegmentationLib.visits.logic import VisitsLogic
 from ASASlicerLib import volumes
-from ASASlicerLib.engine_job import CleanUp, JobState
+from ASASlicerLib.job_logic import JobLogic
 from ASASlicerLib.process import ProcessRunner
-from ASASlicerLib.signals import Signal
 from ASASlicerLib.steps import Steps, advance
+from ASASlicerLib.volumes import Origin
 
 Ask = Callable[[str], bool]
 
@@ -44,63 +43,36 @@ class Outcome:
     focus: tuple[float, float, float] | None = None
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """Inputs of a job: ids remain valid after the nodes are removed, `affine` is the scan's 4x4 at the start.
-
-    `image_ids` are the volumes of all modalities, by key.
-    """
-
-    volume_id: str
-    volume_name: str
-    affine: np.ndarray
-    target_id: str
-    image_ids: dict[str, str]
-
-
-class SegmentationLogic:
+class SegmentationLogic(JobLogic[Result, Outcome]):
     """Runs one job at a time; `surfaces` creates surfaces that are missing, `visits` compares two visits.
 
-    `runner` starts the process, `ask` asks the user a yes-no question. Call `poll` about twenty times a second while
-    the logic is `busy`; it never blocks.
-
-    Signals: `changed()` when a job starts or ends, `progressed(Progress)`, `logged(str)`, `finished(Outcome)`,
-    `failed(str)` with a sentence for the user, `cancelled()`.
+    `runner` starts the process, `ask` asks the user a yes-no question.
     """
 
     def __init__(self, mrml_scene: slicer.vtkMRMLScene, runner: ProcessRunner, ask: Ask) -> None:
-        self.changed, self.progressed, self.logged = Signal(), Signal(), Signal()
-        self.finished, self.failed, self.cancelled = Signal(), Signal(), Signal()
+        super().__init__()
         self.surfaces = SurfaceMaker(runner)
         self.visits = VisitsLogic(mrml_scene, runner)
         self._scene = mrml_scene
         self._runner = runner
         self._ask = ask
-        self._job: Job | None = None
-        self._arrival: Steps[Outcome] | None = None  # results being added to the scene
-        self._ended = CleanUp()
-        self._origin: _Origin | None = None
-        self._logged = 0  # number of log lines already reported
+        self._origin: Origin | None = None
+        self._target_id = ""  # of the segmentation that a result is added to
+        self._image_ids: dict[str, str] = {}  # the volumes of all modalities, by key
         self._undo: Callable[[], Steps[None]] | None = None
         self._undoing: Steps[bool] | None = None
         self._closing = mrml_scene.AddObserver(mrml_scene.StartCloseEvent, lambda *_: self._on_scene_closing())
 
     def close(self) -> None:
         """End a running job and stop observing the scene; clean-up takes at most one second."""
-        self.cancel()
         self.surfaces.close()
         self._scene.RemoveObserver(self._closing)
-        self._ended.finish()
-
-    @property
-    def running(self) -> bool:
-        """Whether a job is running or its results are being added to the scene."""
-        return self._job is not None or self._arrival is not None
+        super().close()
 
     @property
     def busy(self) -> bool:
         """Whether work remains, including clean-up."""
-        return self.running or bool(self._ended) or self.surfaces.busy or self._undoing is not None
+        return super().busy or self.surfaces.busy or self._undoing is not None
 
     @property
     def can_undo(self) -> bool:
@@ -125,23 +97,19 @@ class SegmentationLogic:
         assert scan is not None
         reference = next(key for key, volume in chosen.items() if volume is scan)
         target = parameters.segmentation
-        target_id = target.GetID() if target is not None else ""
-        image_ids = {key: volume.GetID() for key, volume in chosen.items()}
-        self._origin = _Origin(scan.GetID(), scan.GetName(), volumes.ijk_to_ras(scan), target_id, image_ids)
+        self._origin = origin = Origin.of(self._scene, scan)
+        self._target_id = target.GetID() if target is not None else ""
+        self._image_ids = {key: volume.GetID() for key, volume in chosen.items()}
         for note in volumes.notes(chosen, scan):
             self.logged(note)
         settings = self._with_model(parameters)
         if target is not None and edits.has_surfaces(target):  # otherwise Slicer creates them, which is slow
             settings = replace(settings, surfaces=True)
-        try:
-            snapshots = volumes.snapshots(chosen, scan)
-            self._job = Job(snapshots, reference, parameters.task, settings, self._runner, self._moved)
-        except OSError as error:
-            text = _("The temporary folder could not be created: {reason}.")
-            self.failed(text.format(reason=error.strerror or error))
-            return
-        self._logged = 0
-        self.changed()
+        self.begin(
+            lambda: Job(
+                volumes.snapshots(chosen, scan), reference, parameters.task, settings, self._runner, origin.moved
+            )
+        )
 
     def _with_model(self, parameters: Parameters) -> Settings:
         """Return the settings with a model that is installed."""
@@ -152,13 +120,6 @@ class SegmentationLogic:
         self.logged(text.format(chosen=settings.model, name=model.name))
         return replace(settings, model=model.name)
 
-    def cancel(self) -> None:
-        """Cancel the running job, if any. Results that are already being added to the scene are still added."""
-        if self._job is not None:
-            self._job.cancel()
-            self._end(self._job)
-            self.cancelled()
-
     def poll(self) -> None:
         """Process the job's progress, and its results once it is done."""
         ending = bool(self._ended) or self.surfaces.busy
@@ -168,40 +129,7 @@ class SegmentationLogic:
             self._continue_undo(self._undoing)
         elif ending and not self.busy:
             self.changed()  # nothing remains to poll for
-        if self._arrival is not None:
-            self._arrive(self._arrival)
-        elif self._job is not None:
-            self._follow(self._job)
-
-    def _arrive(self, arrival: Steps[Outcome]) -> None:
-        """Add the next part of the results to the scene; the GUI stays responsive in between."""
-        try:
-            outcome = advance(arrival)
-        except Exception as error:  # whatever the scene raises, the panel must not wait forever
-            self._arrival = None
-            self.changed()
-            self.failed(_("The results could not be added to the scene: {reason}").format(reason=error))
-            raise
-        if outcome is not None:
-            self._arrival = None
-            self.changed()
-            self.finished(outcome)
-
-    def _follow(self, job: Job) -> None:
-        before = job.progress
-        job.poll()
-        for line in job.log[self._logged :]:
-            self.logged(line)
-        self._logged = len(job.log)
-        if job.progress != before:
-            self.progressed(job.progress)
-        if job.state is JobState.DONE:
-            assert job.result is not None
-            self._arrival = self._bring_in(job.result)
-            self._end(job)
-        elif job.state is JobState.FAILED:
-            self._end(job)
-            self.failed(job.error)
+        self.advance()
 
     def undo(self) -> None:
         """Begin to remove the last result from the scene; a small one is gone at once."""
@@ -220,37 +148,16 @@ class SegmentationLogic:
             self._undoing = None
         self.changed()
 
-    def _end(self, job: Job) -> None:
-        self._job = None
-        self._ended.add(job)
-        self.changed()
-
     def _on_scene_closing(self) -> None:
         self._undo = self._undoing = None
-        self.cancel()
         self.surfaces.cancel()
-        if self._arrival is not None:
-            self._arrival = None
-            self.changed()
+        self.drop()
 
-    def _volume(self) -> slicer.vtkMRMLVolumeNode | None:
-        return self._scene.GetNodeByID(self._origin.volume_id) if self._origin is not None else None
-
-    def _moved(self) -> np.ndarray:
-        """Return the matrix from the scan's position at the start to its current one, in case a transform was hardened.
-
-        Parent transforms are applied to the segmentation instead.
-        """
-        volume = self._volume()
-        if volume is None or self._origin is None:
-            return np.eye(4)
-        return volumes.ijk_to_ras(volume) @ np.linalg.inv(self._origin.affine)
-
-    def _bring_in(self, result: Result) -> Steps[Outcome]:
+    def bring_in(self, result: Result) -> Steps[Outcome]:
+        """Add a result to the scene, to the chosen segmentation or to a new one."""
         assert self._origin is not None
-        volume = self._volume()
-        name = volume.GetName() if volume is not None else self._origin.volume_name
-        node = self._scene.GetNodeByID(self._origin.target_id) if self._origin.target_id else None
+        volume, name = self._origin.volume, self._origin.name
+        node = self._scene.GetNodeByID(self._target_id) if self._target_id else None
         kept: dict[str, edits.Voxels | None] = {}
         names: tuple[str, ...] = ()
         if node is None:
@@ -278,8 +185,7 @@ class SegmentationLogic:
 
     def _attach(self, node: slicer.vtkMRMLSegmentationNode, result: Result) -> None:
         """Store with a segmentation what its correction needs."""
-        assert self._origin is not None
-        images = {key: self._scene.GetNodeByID(node_id) for key, node_id in self._origin.image_ids.items()}
+        images = {key: self._scene.GetNodeByID(node_id) for key, node_id in self._image_ids.items()}
         record.attach_images(node, {key: volume for key, volume in images.items() if volume is not None})
         if result.record:
             record.attach_record(node, result.record)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -101,6 +102,15 @@ class EngineJob(Generic[_T]):
                 return False
         shutil.rmtree(self.folder, ignore_errors=True)
         return given_up or not self.folder.exists()  # on Windows a terminating process may still lock it
+
+    def program(self, module: str, request: Mapping[str, object]) -> list[str]:
+        """Write a request and return the arguments for Python.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        (self.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        return ["-m", module, "request.json"]
 
     def run(self, arguments: Sequence[str]) -> Steps[int]:
         """Run `python *arguments` to its end and return its exit code.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,41 @@ def unusable(volume: slicer.vtkMRMLVolumeNode) -> str:
             "or remove the transform first."
         )
     return reason.format(volume=shortened(volume.GetName()))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A scan at the start of a job: its id remains valid after the node is removed; `affine` is its 4x4 then."""
+
+    scene: slicer.vtkMRMLScene
+    volume_id: str
+    volume_name: str
+    affine: np.ndarray
+
+    @classmethod
+    def of(cls, scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLVolumeNode) -> Origin:
+        """Return where a scan is now."""
+        return cls(scene, scan.GetID(), scan.GetName(), ijk_to_ras(scan))
+
+    @property
+    def volume(self) -> slicer.vtkMRMLVolumeNode | None:
+        """The scan; None if it was removed."""
+        node: slicer.vtkMRMLVolumeNode | None = self.scene.GetNodeByID(self.volume_id)
+        return node
+
+    @property
+    def name(self) -> str:
+        """The name of the scan, its last known one if it was removed."""
+        volume = self.volume
+        return str(volume.GetName()) if volume is not None else self.volume_name
+
+    def moved(self) -> np.ndarray:
+        """Return the matrix from the scan's position at the start to its current one, in case a transform was hardened.
+
+        Parent transforms are applied to the segmentation instead.
+        """
+        volume = self.volume
+        return ijk_to_ras(volume) @ np.linalg.inv(self.affine) if volume is not None else np.eye(4)
 
 
 def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 
@@ -46,9 +45,7 @@ class SurfaceJob(EngineJob[Mapping[str, vtk.vtkPolyData]]):
             path = self.folder / f"mask_{number}.nii"
             yield from write_nifti(path, partial(np.asarray, mask), affine)
             requested.append({"labels": str(path), "values": [1]})
-        request = self.folder / "request.json"
-        request.write_text(json.dumps({"folder": str(self.folder), "segments": requested}), encoding="utf-8")
-        return ["-m", surfaces.__name__, request.name]
+        return self.program(surfaces.__name__, {"folder": str(self.folder), "segments": requested})
 
     def results(self) -> Steps[Mapping[str, vtk.vtkPolyData]]:
         """Read the surfaces; an empty segment has one without triangles.

@@ -83,8 +83,7 @@ class CompareJob(EngineJob[Comparison]):
         request = self._settings.request(images[1], self._reference).to_json()
         request |= {"earlier": {key: str(path) for key, path in images[0].items()}}
         request |= {"output": str(self.folder / "result")}
-        (self.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        return ["-m", PROGRAM, "request.json"]
+        return self.program(PROGRAM, request)
 
     def results(self) -> Steps[Comparison]:
         """Read the result folder.

@@ -3,66 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from ASASegmentationLib.parameters import Parameters
 from ASASegmentationLib.visits import overlay
-from ASASegmentationLib.visits.job import CompareJob
+from ASASegmentationLib.visits.job import CompareJob, Comparison
 from ASASegmentationLib.visits.overlay import Shown
 from ASASlicerLib import volumes
-from ASASlicerLib.engine_job import CleanUp, JobState
+from ASASlicerLib.job_logic import JobLogic
 from ASASlicerLib.names import shortened
 from ASASlicerLib.process import ProcessRunner
-from ASASlicerLib.signals import Signal
-from ASASlicerLib.steps import Steps, advance
+from ASASlicerLib.steps import Steps
+from ASASlicerLib.volumes import Origin
 
 Volumes = Mapping[str, slicer.vtkMRMLVolumeNode]
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """The later scan at the start of a job: its id remains valid after the node is removed; `affine` is its 4x4."""
-
-    volume_id: str
-    name: str
-    affine: np.ndarray
-
-
-class VisitsLogic:
-    """Runs one comparison at a time. Call `poll` about twenty times a second while it is `busy`; it never blocks.
-
-    Signals: `changed()` when a job starts or ends or has come further, `logged(str)`, `finished(Shown)`, `failed(str)`
-    with a sentence for the user, `cancelled()`.
-    """
+class VisitsLogic(JobLogic[Comparison, Shown]):
+    """Runs one comparison at a time; its outcome is what is shown of it in the scene."""
 
     def __init__(self, mrml_scene: slicer.vtkMRMLScene, runner: ProcessRunner) -> None:
-        self.changed, self.logged = Signal(), Signal()
-        self.finished, self.failed, self.cancelled = Signal(), Signal(), Signal()
+        super().__init__()
         self._scene, self._runner = mrml_scene, runner
-        self._job: CompareJob | None = None
-        self._arrival: Steps[Shown] | None = None
-        self._origin: _Origin | None = None
-        self._ended = CleanUp()
-        self._logged = 0
-
-    def close(self) -> None:
-        """End a running job; clean-up takes at most one second."""
-        self.cancel()
-        self._ended.finish()
-
-    @property
-    def running(self) -> bool:
-        """Whether a job is running or its results are being added to the scene."""
-        return self._job is not None or self._arrival is not None
-
-    @property
-    def busy(self) -> bool:
-        """Whether work remains, including clean-up."""
-        return self.running or bool(self._ended)
+        self._origin: Origin | None = None  # of the later scan
 
     @property
     def progress(self) -> tuple[str, float]:
@@ -102,88 +67,21 @@ class VisitsLogic:
         later, scan = parameters.volumes(), parameters.reference
         assert scan is not None
         reference = next(key for key, volume in later.items() if volume is scan)
-        self._origin = _Origin(scan.GetID(), scan.GetName(), volumes.ijk_to_ras(scan))
+        self._origin = origin = Origin.of(self._scene, scan)
         used = {key: earlier[key] for key in later}
-        try:
-            self._job = CompareJob(
+        self.begin(
+            lambda: CompareJob(
                 volumes.snapshots(used, used[reference]),
                 volumes.snapshots(later, scan),
                 reference,
                 parameters.task,
                 parameters.settings,
                 self._runner,
-                self._moved,
+                origin.moved,
             )
-        except OSError as error:
-            text = _("The temporary folder could not be created: {reason}.")
-            self.failed(text.format(reason=error.strerror or error))
-            return
-        self._logged = 0
-        self.changed()
+        )
 
-    def cancel(self) -> None:
-        """Cancel the running job, if any. Results that are already being added to the scene are still added."""
-        if self._job is not None:
-            self._job.cancel()
-            self._end(self._job)
-            self.cancelled()
-
-    def drop(self) -> None:
-        """Forget a job whose scene is being closed."""
-        self._arrival = None
-        self.cancel()
-
-    def poll(self) -> None:
-        """Process the job's progress, and its results once it is done."""
-        ending = bool(self._ended)
-        self._ended.advance()
-        if ending and not self.busy:
-            self.changed()
-        if self._arrival is not None:
-            self._arrive(self._arrival)
-        elif self._job is not None:
-            self._follow(self._job)
-
-    def _arrive(self, arrival: Steps[Shown]) -> None:
-        try:
-            shown = advance(arrival)
-        except Exception as error:  # whatever the scene raises, the panel must not wait forever
-            self._arrival = None
-            self.changed()
-            self.failed(_("The results could not be added to the scene: {reason}").format(reason=error))
-            raise
-        if shown is not None:
-            self._arrival = None
-            self.changed()
-            self.finished(shown)
-
-    def _follow(self, job: CompareJob) -> None:
-        before = job.progress
-        job.poll()
-        for line in job.log[self._logged :]:
-            self.logged(line)
-        self._logged = len(job.log)
-        if job.state is JobState.DONE:
-            assert job.result is not None and self._origin is not None
-            volume = self._scene.GetNodeByID(self._origin.volume_id)
-            name = volume.GetName() if volume is not None else self._origin.name
-            self._arrival = overlay.add(self._scene, job.result, volume, name)
-            self._end(job)
-        elif job.state is JobState.FAILED:
-            self._end(job)
-            self.failed(job.error)
-        elif job.progress != before:
-            self.changed()
-
-    def _end(self, job: CompareJob) -> None:
-        self._job = None
-        self._ended.add(job)
-        self.changed()
-
-    def _moved(self) -> np.ndarray:
-        """Return the matrix from the later scan's position at the start to its current one."""
+    def bring_in(self, result: Comparison) -> Steps[Shown]:
+        """Add a comparison to the scene."""
         assert self._origin is not None
-        volume = self._scene.GetNodeByID(self._origin.volume_id)
-        if volume is None:
-            return np.eye(4)
-        return volumes.ijk_to_ras(volume) @ np.linalg.inv(self._origin.affine)
+        return overlay.add(self._scene, result, self._origin.volume, self._origin.name)

@@ -70,6 +70,7 @@ class VisitsSection:
             table.horizontalHeader().connect("sectionResized(int,int,int)", self._fold)
         self._listeners: list[tuple[Signal, Callable[..., object]]] = [
             (logic.changed, self._on_changed),
+            (logic.progressed, self._on_progressed),
             (logic.logged, log),
             (logic.finished, self._on_finished),
             (logic.failed, self._on_failed),
@@ -177,6 +178,9 @@ class VisitsSection:
         if self._running != self.logic.running:
             self._running = self.logic.running
             self.changed()
+
+    def _on_progressed(self, _progress: object) -> None:
+        self._refresh()
 
     def _on_chosen(self, *_args: object) -> None:
         self._failure = ""
