@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from asa import events
 from asa.compare_job import CompareRequest, compare
-from asa.errors import InputError
-from asa.files import read_json
 from asa.job import report_done
-from asa.program import Reporter, reported, use_one_blas_thread
-from asa.request import SegmentRequest
+from asa.program import Reporter, run_request
+from asa.request import read_request
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,30 +21,17 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    use_one_blas_thread()
-    words = sys.argv[1:] if arguments is None else arguments
 
-    def work(reporter: Reporter) -> None:
-        if len(words) != 1:
-            raise InputError("Name one request file: python -m asa.compare_program request.json.")
-        request, folder = _read_request(Path(words[0]))
-        finished = compare(request, folder, overwrite=True, progress=reporter.progress)
-        for warning in finished.warnings:
-            reporter.send(events.Warned(warning))
-        report_done(reporter, finished)
+    def work(reporter: Reporter, path: Path) -> None:
+        settings, (folder, earlier) = read_request(path, _take)
+        request = CompareRequest(earlier, settings.images, settings)
+        report_done(reporter, compare(request, folder, overwrite=True, progress=reporter.progress))
 
-    return reported(work)
+    return run_request("asa.compare_program", work, arguments)
 
 
-def _read_request(path: Path) -> tuple[CompareRequest, Path]:
-    try:
-        fields = read_json(path)
-        folder = Path(fields.pop("output"))
-        earlier = {str(key): Path(image) for key, image in fields.pop("earlier").items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"The request {path} cannot be read: {error}.") from error
-    settings = SegmentRequest.from_json(fields, f"the request {path}")
-    return CompareRequest(earlier, settings.images, settings), folder
+def _take(fields: dict[str, Any]) -> tuple[Path, dict[str, Path]]:
+    return Path(fields.pop("output")), {str(key): Path(image) for key, image in fields.pop("earlier").items()}
 
 
 if __name__ == "__main__":

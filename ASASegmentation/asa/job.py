@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from asa import events
 from asa.errors import Cancelled, InputError
-from asa.files import read_json, sha256
+from asa.files import sha256
 from asa.image_names import is_image_name
 from asa.interrupts import check as check_interrupt
-from asa.program import Progress, Reporter, memory_errors, reported, use_one_blas_thread
-from asa.request import SegmentRequest
+from asa.program import Progress, Reporter, memory_errors, run_request
+from asa.request import SegmentRequest, read_request
 from asa.result_folder import REPORT, find_current, protect, publish, staging_in
 from asa.tasks import TASKS, Label, Task
 
@@ -334,18 +334,12 @@ def write_posterior(staging: Path, task: Task, image: Volume, posterior: npt.NDA
     write_volume(image.with_array(np.round(entropy * 256) / 256), staging / _UNCERTAINTY)
 
 
-def _read_request(path: Path) -> tuple[SegmentRequest, Path, bool]:
-    try:
-        fields = read_json(path)
-        folder = Path(fields.pop("output"))
-        segmentation_file = bool(fields.pop("segmentation_file", True))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"The request {path} cannot be read: {error}.") from error
-    return SegmentRequest.from_json(fields, f"the request {path}"), folder, segmentation_file
+def _read_request(path: Path) -> tuple[SegmentRequest, tuple[Path, bool]]:
+    return read_request(path, lambda fields: (Path(fields.pop("output")), bool(fields.pop("segmentation_file", True))))
 
 
 def perform(reporter: Reporter, path: Path, segment: Segment | None = None) -> Finished:
-    """Run the request in a file, and report its progress and warnings.
+    """Run the request in a file, and report its progress; its warnings and its end are for :func:`report_done`.
 
     Args:
         reporter: sends the events.
@@ -355,16 +349,15 @@ def perform(reporter: Reporter, path: Path, segment: Segment | None = None) -> F
     Raises:
         AsaError: see :func:`run`.
     """
-    request, folder, segmentation_file = _read_request(path)
+    request, (folder, segmentation_file) = _read_request(path)
     show = reporter.progress
-    finished = run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=show, segment=segment)
-    for warning in finished.warnings:
-        reporter.send(events.Warned(warning))
-    return finished
+    return run(request, folder, overwrite=True, segmentation_file=segmentation_file, progress=show, segment=segment)
 
 
 def report_done(reporter: Reporter, finished: Finished) -> None:
-    """Report a result folder as complete."""
+    """Report the warnings of a result folder, and that it is complete."""
+    for warning in finished.warnings:
+        reporter.send(events.Warned(warning))
     folder = finished.folder
     files = {name: str(folder / name) for name in (*finished.report["files"], REPORT)}
     reporter.send(events.Reported("done", {"folder": str(folder), "files": files}))
@@ -379,15 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    use_one_blas_thread()
-    words = sys.argv[1:] if arguments is None else arguments
-
-    def segment(reporter: Reporter) -> None:
-        if len(words) != 1:
-            raise InputError("Name one request file: python -m asa.job request.json.")
-        report_done(reporter, perform(reporter, Path(words[0])))
-
-    return reported(segment)
+    return run_request("asa.job", lambda reporter, path: report_done(reporter, perform(reporter, path)), arguments)
 
 
 if __name__ == "__main__":

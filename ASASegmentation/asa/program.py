@@ -223,6 +223,25 @@ def reported(work: Callable[[Reporter], None]) -> int:
     return failed.exit_code
 
 
+def run_request(module: str, work: Callable[[Reporter, Path], None], arguments: list[str] | None = None) -> int:
+    """Run a program whose command line names one request file, and return its exit code.
+
+    Args:
+        module: its name, for the message.
+        work: answers the request in a file, see :func:`reported`.
+        arguments: the command line; None for that of the process.
+    """
+    use_one_blas_thread()
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def answer(reporter: Reporter) -> None:
+        if len(words) != 1:
+            raise InputError(f"Name one request file: python -m {module} request.json.")
+        work(reporter, Path(words[0]))
+
+    return reported(answer)
+
+
 def run_script(main: Callable[[], int]) -> None:
     """Run the main function of a script, and end the program with its exit code.
 

@@ -6,14 +6,17 @@ Standard library only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asa.entries import Entries, distinct, flag, mapping, number, text, whole
 from asa.errors import InputError
+from asa.files import read_json
 from asa.tasks import TASKS
+
+_T = TypeVar("_T")
 
 ALIGNMENTS = ("auto", "none")
 REORIENTATIONS = ("off", "auto")
@@ -151,3 +154,21 @@ class SegmentRequest:
         if self.reference is not None and self.reference not in self.images:
             given = ", ".join(self.images)
             raise InputError(f"The reference '{self.reference}' is not among the images given: {given}.")
+
+
+def read_request(path: Path, take: Callable[[dict[str, Any]], _T]) -> tuple[SegmentRequest, _T]:
+    """Read a request that another process wrote into a file.
+
+    Args:
+        path: the file.
+        take: removes from its fields, and returns, what a :class:`SegmentRequest` does not have.
+
+    Raises:
+        InputError: the file cannot be read, or an entry is missing, unknown or of the wrong type.
+    """
+    try:
+        fields = read_json(path)
+        taken = take(fields)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"The request {path} cannot be read: {error}.") from error
+    return SegmentRequest.from_json(fields, f"the request {path}"), taken
