@@ -10,7 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from asa.devices import free_memory, gpu_failure, missing_kernels, native_bf16, to_array, to_tensor
+from asa.devices import (
+    choose_inference_device,
+    free_memory,
+    gpu_failure,
+    missing_kernels,
+    native_bf16,
+    to_array,
+    to_tensor,
+)
 from asa.errors import ModelError, ResourceError
 from asa.models import ModelFolder, load_network
 from asa.nn import Segmenter
@@ -66,6 +74,11 @@ class Predictor:
         except Exception as error:
             if not self._leave_gpu(error):
                 raise
+
+    @classmethod
+    def on(cls, model: ModelFolder, device: str) -> Predictor:
+        """Load a network for the device of a name; ``auto`` is the best one, which may be left for the processor."""
+        return cls(model, choose_inference_device(device), may_leave_gpu=device == "auto")
 
     def _move(self, device: torch.device) -> None:
         self.network.to(device)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from asa.devices import choose_inference_device, keep_freed_memory, set_threads
+from asa.devices import keep_freed_memory, set_threads
 from asa.errors import InputError
 from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
@@ -92,7 +92,7 @@ def _predictor(path: Path, stamp: float, device: str) -> Predictor:
     """Return the predictor of a model, cached so that a batch loads it once; ``stamp`` detects changed weights."""
     from asa.inference.predictor import Predictor
 
-    return Predictor(find_model(path), choose_inference_device(device), may_leave_gpu=device == "auto")
+    return Predictor.on(find_model(path), device)
 
 
 def segment(

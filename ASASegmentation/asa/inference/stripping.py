@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from asa.devices import choose_inference_device
 from asa.errors import InputError
 from asa.geometry import Alignment
 from asa.models import find_model
@@ -62,4 +61,4 @@ class TissueModel:
 def _predictor(model: str | None, device: str) -> Predictor:
     from asa.inference.predictor import Predictor  # late: it imports torch
 
-    return Predictor(find_model(model, "tissue"), choose_inference_device(device), may_leave_gpu=device == "auto")
+    return Predictor.on(find_model(model, "tissue"), device)
