@@ -183,11 +183,10 @@ class MixedCrops:
         real = self.real
         if self.healthy is not None and (real is None or chance(rng, self.settings.healthy_share)):
             real = self.healthy
-        drawn = chance(rng, self.settings.real_share)
-        if real is not None and (drawn or self.heads is None):
+        if chance(rng, self.settings.real_share) and real is not None:
             image, labels, origin, _ = real.sample(index)
         else:
-            assert self.heads is not None
+            assert self.heads is not None, "without heads all samples are real"
             image, labels, origin = self.heads.sample(self.first_seed + index)
         image = cut_off(rng, image, self.settings.cut)
         return show_some(rng, image, self.settings.missing), labels.long(), origin

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -132,11 +134,11 @@ def synthetic_sources(
     heads = open_heads(Path(settings.label_maps), folder, world)
     disease, split = DISEASES[settings.task], len(heads) - settings.held_out
     modalities = [m.key for m in TASKS[settings.task].modalities]
-    training, held_out = (
-        DiseasedHeads(some, FRAME.shape, settings.crop, disease(), modalities, centred=settings.centred)
-        for some in (heads[:split], heads[split:])
-    )
-    return training, held_out if settings.held_out else None
+
+    def drawn_from(some: npt.NDArray[np.uint8]) -> DiseasedHeads:
+        return DiseasedHeads(some, FRAME.shape, settings.crop, disease(), modalities, centred=settings.centred)
+
+    return drawn_from(heads[:split]), drawn_from(heads[split:]) if settings.held_out else None
 
 
 def make_network(settings: LesionSettings, channels: int, outputs: int) -> tuple[Network, dict[str, Any]]:
