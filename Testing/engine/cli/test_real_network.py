@@ -8,31 +8,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
+from Testing.engine.tiny_model import tiny_config, write_tiny_model
 
 from asa import cli
-from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
-
-CONFIG = SegmenterConfig(
-    encoder=EncoderConfig(frame=(20, 24, 20), dim=12, depth=2, heads=2),
-    classes=5,
-    widths=(2, 3, 4, 5),
-    taps=(1, 2),
-    pyramid=True,
-    norm="batch",
-)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    torch.manual_seed(1)
-    save_file(Segmenter(CONFIG).state_dict(), folder / "model.safetensors")
-    info = {"format": 1, "name": "tiny", "task": "tissue", "modalities": ["t1"], "network": CONFIG.to_dict()}
-    (folder / "model.json").write_text(json.dumps(info))
-    return folder
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", tiny_config())
 
 
 @pytest.fixture(scope="module")

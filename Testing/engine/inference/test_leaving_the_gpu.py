@@ -5,39 +5,25 @@ There is no GPU here: a predictor is told that it is on one, and raises what PyT
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from Testing.engine.tiny_model import tiny_config, write_tiny_model
 
 from asa.devices import choose_device, choose_inference_device, gpu_failure, missing_kernels
 from asa.errors import ModelError, ResourceError
 from asa.inference.predictor import Predictor
 from asa.models import ModelFolder, open_model
-from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
 
-CONFIG = SegmenterConfig(
-    encoder=EncoderConfig(frame=(8, 8, 8), dim=12, depth=2, heads=2),
-    classes=5,
-    widths=(2, 3, 4, 5),
-    taps=(1, 2),
-    pyramid=True,
-    norm="batch",
-)
 IMAGE = np.random.default_rng(0).standard_normal((1, 64, 64, 64)).astype(np.float32)
 CUDA, MPS = torch.device("cuda"), torch.device("mps")
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelFolder:
-    torch.manual_seed(1)
-    save_file(Segmenter(CONFIG).state_dict(), tmp_path / "model.safetensors")
-    info = {"format": 1, "name": "tiny", "task": "tissue", "modalities": ["t1"], "network": CONFIG.to_dict()}
-    (tmp_path / "model.json").write_text(json.dumps(info))
-    return open_model(tmp_path)
+    return open_model(write_tiny_model(tmp_path, tiny_config((8, 8, 8))))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
+from Testing.engine.tiny_model import tiny_config, write_tiny_model
 
 from asa.devices import choose_device, to_array
 from asa.errors import InputError, ModelError, ResourceError
@@ -24,33 +25,15 @@ from asa.inference.labelling import keep_main_component, label_classes
 from asa.inference.predictor import Predictor
 from asa.inference.series import UNALIGNED
 from asa.models import find_model, list_models, load_network, open_model
-from asa.nn import EncoderConfig, Segmenter, SegmenterConfig
 from asa.preprocessing.normalise import zscore
 from asa.volume import Grid, Volume, read_volume, write_volume
 
-CONFIG = SegmenterConfig(
-    encoder=EncoderConfig(frame=(20, 24, 20), dim=12, depth=2, heads=2),
-    classes=5,
-    widths=(2, 3, 4, 5),
-    taps=(1, 2),
-    pyramid=True,
-    norm="batch",
-)
+CONFIG = tiny_config()
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    torch.manual_seed(1)
-    network = Segmenter(CONFIG)
-    save_file(
-        {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()},
-        folder / "model.safetensors",
-    )
-    info = {"format": 1, "name": "tiny", "task": "tissue", "modalities": ["t1"], "network": CONFIG.to_dict()}
-    (folder / "model.json").write_text(json.dumps(info))
-    return folder
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", CONFIG, half=True)
 
 
 @pytest.fixture
