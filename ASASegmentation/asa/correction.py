@@ -64,7 +64,7 @@ class Asked:
 
     Attributes:
         opened: what the correction started from.
-        current: the segments as they are now, where they may differ from the last answer; else None.
+        current: the current segments, if they may differ from the last answer; otherwise None.
         locked: segments that must not change.
         applied: marks that are part of the segmentation.
         pending: marks to preview.
