@@ -17,7 +17,7 @@ from ASASlicerLib.volumes import Snapshot
 
 
 class Job(EngineJob[Result]):
-    """Runs `python -m asa.job` on copies of volumes and creates surfaces from its result.
+    """Runs `python -m asa.jobs.segment` on copies of volumes and creates surfaces from its result.
 
     `reference` is the modality whose grid the result is on. `moved` is called once the results are available and
     returns the matrix from the scan's position at the start to its current position.
@@ -50,7 +50,7 @@ class Job(EngineJob[Result]):
         request = self._settings.request(images, self._reference).to_json()
         request |= {"output": str(self.folder / "result")}
         request |= {"segmentation_file": False}  # the segments are created in the scene
-        return self.program("asa.job", request)
+        return self.program("asa.jobs.segment", request)
 
     def results(self) -> Steps[Result]:
         """Read the result folder, after creating surfaces if they are shown.

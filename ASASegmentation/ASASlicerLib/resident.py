@@ -16,9 +16,9 @@ from asa.events import Reported, from_line
 from asa.temporary import private_folder
 from ASASlicerLib.process import Process, ProcessRunner, PythonRunner
 
-PROGRAM = ("-m", "asa.resident")
+PROGRAM = ("-m", "asa.jobs.resident")
 # Programs that the resident engine answers as requests.
-_REQUESTS = {"asa.job": "segment"}
+_REQUESTS = {"asa.jobs.segment": "segment"}
 _KILLED = -9
 
 

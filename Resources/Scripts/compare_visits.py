@@ -17,9 +17,9 @@ from pathlib import Path
 
 _NOT_FOUND = ""  # the module that is missing
 try:
-    from asa.compare_job import CompareRequest, compare
     from asa.errors import AsaError
     from asa.interrupts import interruptible
+    from asa.jobs.compare import CompareRequest, compare
     from asa.program import explain, run_script
     from asa.request import SegmentRequest
     from asa.tasks import TASKS, TITLES

@@ -20,8 +20,8 @@ _NOT_FOUND = ""  # the module that is missing
 try:
     from asa.errors import AsaError
     from asa.interrupts import interruptible
+    from asa.jobs.refine import RefineRequest, refine
     from asa.program import run_script
-    from asa.refine_job import RefineRequest, refine
     from asa.tasks import TASKS, TITLES
 except ImportError as error:
     if __name__ != "__main__":

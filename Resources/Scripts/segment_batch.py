@@ -24,8 +24,10 @@ from pathlib import Path
 
 _NOT_FOUND = ""  # the module that is missing
 try:
-    from asa import batch, job, program
+    from asa import program
+    from asa.cohort import batch
     from asa.errors import AsaError, Cancelled, ResourceError
+    from asa.jobs import segment as job
     from asa.models import find_model
     from asa.request import ALIGNMENTS, EXTRAS, REORIENTATIONS, SegmentRequest, parse_extras
     from asa.tasks import TASKS

@@ -21,11 +21,11 @@ _REPEATS = 5
 _PROGRAM = """
 import sys, time
 from pathlib import Path
-from asa.job import image_sha256
+from asa.jobs.segment import image_sha256
 from asa.volume import read_scan
 path, before = Path(sys.argv[1]), time.process_time()
 if path.is_dir():
-    from asa.dicom_heads import find_head
+    from asa.cohort.dicom_heads import find_head
     from asa.tasks import TASKS
     path = find_head(path, TASKS["tissue"].modalities[:1], {}).images["t1"]
 found = time.process_time()

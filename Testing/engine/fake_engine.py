@@ -128,10 +128,10 @@ if __name__ == "__main__":
 
         cli(sys.argv[2:])
     elif sys.argv[1] == "resident":
-        from asa.resident import main as resident
+        from asa.jobs.resident import main as resident
 
         sys.exit(resident())
     else:
-        from asa.job import main as job
+        from asa.jobs.segment import main as job
 
         sys.exit(job(sys.argv[2:]))

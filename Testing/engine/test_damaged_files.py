@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asa.batch import protect_summary
+from asa.cohort.batch import protect_summary
 from asa.data.case_store import CaseStore
 from asa.data.cases import LabelledCase
 from asa.data.scan_store import ScanRecord, ScanStore, read_record, read_scan_split
@@ -22,11 +22,11 @@ from asa.errors import AsaError
 from asa.events import from_line
 from asa.files import read_json
 from asa.inference.identity import _identity
-from asa.job import _read_request
+from asa.jobs.result_folder import _damaged, _recorded, find_current
+from asa.jobs.segment import _read_request
 from asa.models import open_model
 from asa.reproduce.plan import Plan
 from asa.reproduce.work import begin
-from asa.result_folder import _damaged, _recorded, find_current
 from asa.runs.folder import Run, read_events
 
 JSON: st.SearchStrategy[Any] = st.recursive(

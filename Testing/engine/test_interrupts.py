@@ -18,7 +18,7 @@ import pytest
 
 from asa import cli, interrupts
 from asa.files import atomic_path
-from asa.result_folder import publish, staging_in
+from asa.jobs.result_folder import publish, staging_in
 
 ENGINE = Path(cli.__file__).parents[2]
 WATCHED = ("result_folder.py", "files.py", "interrupts.py", "contextlib.py")
@@ -155,7 +155,7 @@ def test_a_signal_while_segmenting_leaves_nothing(tmp_path: Path, name: str, tim
     program = (
         "import sys, time\n"
         "from types import ModuleType\n"
-        "from asa import job\n"
+        "from asa.jobs import segment as job\n"
         "from asa.__main__ import main\n"
         "def segment(request, progress):\n"
         f"    open({str(tmp_path / 'begun')!r}, 'w').close()\n"

@@ -13,8 +13,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa import cli, job
+from asa import cli
 from asa.inference import placement  # noqa: F401  the real one, before `asa.inference` is replaced
+from asa.jobs import segment as job
 from asa.refinement import Mark, MarkSet
 from asa.request import SegmentRequest
 

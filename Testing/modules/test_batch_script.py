@@ -96,8 +96,8 @@ def test_a_missing_package_is_a_sentence(script: ModuleType, monkeypatch: pytest
 def test_slicer_is_not_left_open(name: str, fault: str, tmp_path: Path) -> None:
     """Run as Slicer runs it: its python has an application, which goes on after the script unless told to end."""
     bugs = {
-        "segment_batch.py": "import asa.batch; del asa.batch.find_cases",
-        "refine_marks.py": "import asa.refine_job; asa.refine_job.refine = None",
+        "segment_batch.py": "import asa.cohort.batch; del asa.cohort.batch.find_cases",
+        "refine_marks.py": "import asa.jobs.refine; asa.jobs.refine.refine = None",
     }
     causes = {"no engine": "sys.modules['asa'] = None", "a bug": bugs[name]}
     right = {"segment_batch.py": ["--input", "a.nii"], "refine_marks.py": ["result", "--marks", "marks.json"]}

@@ -84,7 +84,7 @@ def jobs() -> list[str]:
     family = {str(os.getpid())}
     while new := {child for child, parent in parents.items() if parent in family} - family:
         family |= new
-    return [command for process, command in commands.items() if process in family and "asa.resident" in command]
+    return [command for process, command in commands.items() if process in family and "asa.jobs.resident" in command]
 
 
 def array(node: Any, key: str, volume: Any) -> np.ndarray:

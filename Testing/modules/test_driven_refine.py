@@ -17,8 +17,8 @@ import vtk
 from Testing.engine.refined_heads import CENTRE, MISSED, Head, tumour_head
 
 from asa import events
-from asa.correction import Corrections
 from asa.errors import AsaError
+from asa.jobs.correction import Corrections
 from asa.refinement.record import Record
 from asa.tasks import TASKS
 from ASASegmentationLib.refine.subject import RefusedError, find_subject

@@ -34,7 +34,7 @@ class PreparedRunner:
         self._programs = PythonRunner(python_path)
 
     def start(self, arguments: Sequence[str], folder: Path) -> Any:
-        if "asa.job" not in arguments:
+        if "asa.jobs.segment" not in arguments:
             return self._programs.start(arguments, folder)
         self.job = FakeJob(folder)
         return self.job

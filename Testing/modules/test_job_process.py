@@ -140,7 +140,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, 
 
 def test_programs_on_windows(windows: list[tuple[list[str], dict[str, Any]]], tmp_path: Path) -> None:
     runner = PythonRunner(tmp_path)
-    runner.start(["-m", "asa.job", "request.json"], tmp_path).stop()
+    runner.start(["-m", "asa.jobs.segment", "request.json"], tmp_path).stop()
     runner.detach(["-m", "asa", "pretrain"], tmp_path, tmp_path / "console.txt")
     (_job, job), (killer, kill), (_run, run) = windows
     assert killer == ["taskkill", "/F", "/T", "/PID", "4711"]  # with all that it started

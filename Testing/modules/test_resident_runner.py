@@ -135,7 +135,7 @@ class SegmentJob(EngineJob[str]):
     def prepare(self) -> Steps[list[str]]:
         (self.folder / "request.json").write_text("go", encoding="utf-8")
         yield True
-        return ["-m", "asa.job", "request.json"]
+        return ["-m", "asa.jobs.segment", "request.json"]
 
     def results(self) -> Steps[str]:
         yield True

@@ -47,8 +47,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training.synthetic", "training.planning", "training.publishing", "evaluation", "inspection", "report"})
     | {"longitudinal"},
     frozenset({"reproduce"}),
-    frozenset({"cli", "batch", "bids", "dicom_heads", "job", "refine_job", "correction", "resident", "result_folder"})
-    | {"__main__", "bids_app", "bids_group", "compare_job", "compare_program", "slurm_batch", "workers"},
+    frozenset({"jobs"}),
+    frozenset({"cohort"}),
+    frozenset({"cli", "__main__"}),
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 # What of ours the libraries of the Slicer modules may import besides themselves. Of the engine it is what needs the

@@ -20,8 +20,21 @@ from Testing.engine import fake_engine, labelled_files, tiny_pretraining
 from asa.files import sha256
 
 # Imported before the first fork, so that no run spends its time on it.
-WARM = ("asa.cli.segment", "asa.cli.refine", "asa.cli.export", "asa.batch", "asa.job", "asa.refine_job", "asa.report")
-WARM += ("asa.inference.placement", "asa.data.case_store", "asa.data.datasets", "asa.training.publishing.card")
+WARM = (
+    "asa.cli.segment",
+    "asa.cli.refine",
+    "asa.cli.export",
+    "asa.jobs.segment",
+    "asa.jobs.refine",
+    "asa.cohort.batch",
+)
+WARM += (
+    "asa.report",
+    "asa.inference.placement",
+    "asa.data.case_store",
+    "asa.data.datasets",
+    "asa.training.publishing.card",
+)
 WARM += ("asa.training.pretraining.pretrain", "asa.training.parallel.distributed", "rich.progress", "PIL.Image")
 
 # Files that state times, versions, or whether a result was made or reused.
@@ -104,7 +117,7 @@ def segment_many(given: Path, out: Path) -> None:
 
 def result_and_marks(given: Path) -> None:
     """A finished result with probabilities, and a point to correct it by."""
-    from asa import job
+    from asa.jobs import segment as job
     from asa.request import SegmentRequest
 
     without_a_network()

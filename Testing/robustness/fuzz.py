@@ -97,7 +97,7 @@ def safetensors(folder: Path) -> tuple[bytes, ...]:
 
 def readers(folder: Path) -> dict[str, Reader]:
     """Every reader by its name."""
-    from asa import bids
+    from asa.cohort import bids
     from asa.data.folder import read_table
     from asa.models import check_complete
     from asa.refinement.marks import read_marks

@@ -21,7 +21,8 @@ from pathlib import Path
 from Testing.benchmarks.tables import markdown, provenance
 from Testing.robustness.fault_programs import head, without_a_network
 
-from asa import batch, job
+from asa.cohort import batch
+from asa.jobs import segment as job
 from asa.request import SegmentRequest
 from asa.runs.folder import Run, read_events
 from asa.tasks import TASKS

@@ -33,7 +33,7 @@ SEGMENT, CLICKS = "TC", 5
 def add_result(volumes: dict[str, Any], folder: Path) -> Any:
     """Brings a result folder into the scene, with the record that the resident engine would have written."""
     from asa.files import sha256
-    from asa.job import posterior_name
+    from asa.jobs.segment import posterior_name
     from asa.refinement.record import Record
     from asa.tasks import TASKS
     from asa.volume import read_volume

@@ -22,7 +22,7 @@ from ASASlicerLib.process import ProcessRunner
 from ASASlicerLib.steps import Steps
 from ASASlicerLib.volumes import Snapshot
 
-PROGRAM = "asa.compare_program"
+PROGRAM = "asa.jobs.compare_program"
 _CHANGE_MAP = "change.nii.gz"
 _TISSUE = Terminology(Code("SCT", "85756007", "Tissue"), Code("SCT", "85756007", "Tissue"))
 
@@ -45,7 +45,7 @@ class Comparison:
 
 
 class CompareJob(EngineJob[Comparison]):
-    """Runs `python -m asa.compare_program` on copies of the volumes of both visits.
+    """Runs `python -m asa.jobs.compare_program` on copies of the volumes of both visits.
 
     `reference` is the modality that is shown. `moved` is called once the results are available and returns the matrix
     from the later scan's position at the start to its current position.

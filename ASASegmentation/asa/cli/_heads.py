@@ -15,8 +15,8 @@ from asa.errors import one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from asa.batch import Case, Outcome
-    from asa.job import Finished
+    from asa.cohort.batch import Case, Outcome
+    from asa.jobs.segment import Finished
     from asa.request import SegmentRequest
 
 _MANY = "Many heads"
@@ -65,7 +65,7 @@ def run_at_once(
         InputError: the settings of the cluster are wrong.
         DependencyError: submitit is not installed.
     """
-    from asa import batch, slurm_batch, workers
+    from asa.cohort import batch, slurm_batch, workers
 
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

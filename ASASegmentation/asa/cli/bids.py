@@ -71,7 +71,7 @@ def command(
     """
     from rich.console import Console
 
-    from asa import batch, bids_app, bids_group
+    from asa.cohort import batch, bids_app, bids_group
     from asa.models import find_model
     from asa.request import SegmentRequest
 

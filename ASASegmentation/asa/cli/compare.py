@@ -51,7 +51,7 @@ def command(
 
         asa compare --task wmh --flair flair1.nii.gz flair2.nii.gz --t1 t1a.nii.gz t1b.nii.gz -o change
     """
-    from asa.compare_job import CompareRequest, compare
+    from asa.jobs.compare import CompareRequest, compare
     from asa.longitudinal.lesions import STATES
     from asa.longitudinal.tables import sentence
     from asa.longitudinal.volumes import Change
@@ -95,7 +95,7 @@ def _images(visit: Path, wanted: Sequence[Modality]) -> dict[str, Path]:
     Raises:
         InputError: there is no such image, or more than one session.
     """
-    from asa.batch import find_cases
+    from asa.cohort.batch import find_cases
 
     cases = find_cases([visit], wanted)
     if len(cases) != 1:

@@ -43,7 +43,7 @@ def command(
 
         asa refine lesions.seg.nrrd --task wmh --marks marks.json --flair flair.nii.gz -o corrected
     """
-    from asa.refine_job import RefineRequest, refine
+    from asa.jobs.refine import RefineRequest, refine
 
     given = {"t1": t1, "t1gd": t1gd, "t2": t2, "flair": flair}
     images = {key: path for key, path in given.items() if path is not None}

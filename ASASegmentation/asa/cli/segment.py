@@ -18,8 +18,8 @@ from asa.tasks import TASKS, Modality, Task
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from asa.batch import Case, Outcome
-    from asa.job import Finished
+    from asa.cohort.batch import Case, Outcome
+    from asa.jobs.segment import Finished
     from asa.program import Progress
 
 _BY_MODALITY = "Images by modality (one head)"
@@ -152,7 +152,8 @@ def command(
     """
     from rich.console import Console
 
-    from asa import batch, job
+    from asa.cohort import batch
+    from asa.jobs import segment as job
     from asa.models import find_model
     from asa.request import SegmentRequest
 
@@ -243,7 +244,7 @@ def _chosen(
         if choices:
             raise InputError("--series chooses among the DICOM series of a folder; no folder was given.")
         return dict(images)
-    from asa.dicom_heads import find_image
+    from asa.cohort.dicom_heads import find_image
 
     return {
         key: find_image(path, modalities[key], {key: choices[key]} if key in choices else {}) if path.is_dir() else path

@@ -28,7 +28,7 @@ from Testing.benchmarks.interaction.report import GROUP, Record, page
 from Testing.benchmarks.interaction.systems import SYSTEMS, OursAlone, Task
 from Testing.benchmarks.interaction.user import next_click
 
-from asa import job
+from asa.jobs import segment as job
 from asa.metrics import dice
 from asa.refinement import Mark, Start
 from asa.request import SegmentRequest

@@ -171,7 +171,7 @@ def child(started: float, arguments: list[str]) -> None:
     use_one_blas_thread()
     importlib.import_module("asa.inference")
     importlib.import_module("asa.report")
-    importlib.import_module("asa.job")
+    importlib.import_module("asa.jobs.segment")
     cli = importlib.import_module("asa.cli")
     instrument(clock)
     clock.steps[IMPORTS] = [time.time() - started, processor_seconds(), peak_gib()]

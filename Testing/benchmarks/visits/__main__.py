@@ -22,8 +22,8 @@ from Testing.benchmarks.visits.copies import altered
 from Testing.benchmarks.visits.scale import label_changes, scale_percent
 from Testing.benchmarks.visits.scoring import score_visits
 
-from asa.compare_job import CompareRequest, compare
 from asa.files import write_json
+from asa.jobs.compare import CompareRequest, compare
 from asa.models import find_model
 from asa.request import SegmentRequest
 from asa.volume import read_scan, write_volume

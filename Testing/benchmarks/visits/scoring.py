@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from asa.compare_job import LESION_MAP, LESIONS
 from asa.files import read_json
 from asa.geometry import resample
-from asa.result_folder import REPORT
+from asa.jobs.compare import LESION_MAP, LESIONS
+from asa.jobs.result_folder import REPORT
 from asa.volume import read_volume
 
 _NEIGHBOURS = ndimage.generate_binary_structure(3, 3)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from asa import __version__, cli
-from asa.batch import find_cases
 from asa.cli.models import _scores
+from asa.cohort.batch import find_cases
 from asa.errors import InputError
 from asa.tasks import TISSUE
 

@@ -99,7 +99,7 @@ def test_a_reader_that_leaves_early() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the current folder of a process")
-@pytest.mark.parametrize("module", ["asa", "asa.job"])
+@pytest.mark.parametrize("module", ["asa", "asa.jobs.segment"])
 def test_a_current_folder_that_was_deleted(tmp_path: Path, module: str) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -14,9 +14,9 @@ import pytest
 from Testing.engine import dicom_files
 from Testing.engine.dicom_files import NAME, NUMBER, pydicom
 
-from asa import job
 from asa.errors import DependencyError
 from asa.geometry import Alignment
+from asa.jobs import segment as job
 from asa.report import measure
 from asa.report.dicom import write_dicom
 from asa.request import SegmentRequest

@@ -13,9 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa import batch, job
+from asa.cohort import batch
 from asa.errors import AsaError, InputError
 from asa.geometry import Alignment
+from asa.jobs import segment as job
 from asa.report.exchange import write_mgz, write_transforms
 from asa.report.lesions import Lesion
 from asa.report.page import write_page

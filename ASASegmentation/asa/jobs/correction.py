@@ -20,9 +20,9 @@ import numpy.typing as npt
 from asa.entries import Entries, distinct, each, mapping, number, text
 from asa.errors import InputError
 from asa.files import read_json
-from asa.job import image_sha256
+from asa.jobs.refine import series_frames, to_label_grid
+from asa.jobs.segment import image_sha256
 from asa.program import Progress, memory_errors
-from asa.refine_job import series_frames, to_label_grid
 from asa.refinement import Mark, MarkSet, Refinement, Start
 from asa.refinement.record import Record
 from asa.refinement.segments import combined, stored_mask

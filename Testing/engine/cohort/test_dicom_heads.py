@@ -12,8 +12,8 @@ import pytest
 from Testing.engine import dicom_files
 from Testing.engine.dicom_files import NAME, NUMBER, noise, write_series
 
-from asa import batch
 from asa.cli import main
+from asa.cohort import batch
 from asa.errors import InputError
 from asa.tasks import TASKS, Modality
 
@@ -143,7 +143,7 @@ def named_in(folder: Path, said: str) -> list[str]:
 def test_the_command_segments_a_folder_and_names_nobody(
     fake: ModuleType, head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asa.job.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("asa.jobs.segment.importlib.util.find_spec", lambda name: None)
     words: list[Any] = ["segment", head, "-o", tmp_path / "out"]
     code, said = run(*words, capsys=capsys)
     assert code == 0 and "head: 4 DICOM series 5 (Sag T1 MPRAGE), 16 slices, 6 × 5 × 7 mm: T1." in said

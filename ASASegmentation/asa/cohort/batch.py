@@ -9,17 +9,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asa import bids
-from asa.bids import Case as Case
+from asa.cohort import bids
+from asa.cohort.bids import Case as Case
+from asa.cohort.workers import run_in_processes
 from asa.errors import AsaError, Cancelled, InputError
 from asa.files import protect_others, read_json, write_json, write_text
 from asa.image_names import image_stem, is_image_name
-from asa.job import Finished, Segment
-from asa.job import run as run_job
+from asa.jobs.segment import Finished, Segment
+from asa.jobs.segment import run as run_job
 from asa.program import explain
 from asa.request import SegmentRequest
 from asa.tasks import Modality
-from asa.workers import run_in_processes
 
 SUMMARY, TABLE = "summary.json", "volumes.tsv"
 _TABLE_BEGINS = "case\tstatus\ttrust"
@@ -43,8 +43,9 @@ def find_cases(
 ) -> list[Case]:
     """Find the cases in images, folders of images, BIDS folders and DICOM files or folders.
 
-    Images that are named as in BIDS are grouped by session, see :mod:`asa.bids`; sessions without a required modality
-    are omitted. A folder without such images is searched for DICOM files, which are one head (:mod:`asa.dicom_heads`).
+    Images that are named as in BIDS are grouped by session, see :mod:`asa.cohort.bids`; sessions without a required
+    modality are omitted. A folder without such images is searched for DICOM files, which are one head
+    (:mod:`asa.cohort.dicom_heads`).
 
     Args:
         inputs: images and folders.
@@ -64,7 +65,7 @@ def find_cases(
     folders: dict[int, Path] = {}  # of the heads that are DICOM, by their place among the cases
 
     def add_dicom(folder: Path, among: Collection[Path] = ()) -> bool:
-        from asa.dicom_heads import find_head  # here: it takes a second to import
+        from asa.cohort.dicom_heads import find_head  # here: it takes a second to import
 
         if (head := find_head(folder, modalities, choices or {}, among)) is None:
             return False
@@ -92,7 +93,7 @@ def find_cases(
     names = Counter(case.name for case in found)
     for place, folder in folders.items():
         if names[found[place].name] > 1:  # as often as exports are called "DICOM"
-            from asa.dicom_heads import longer_name
+            from asa.cohort.dicom_heads import longer_name
 
             found[place] = replace(found[place], name=longer_name(found[place].name, folder))
     plain = [(_UNPRINTABLE.sub("_", case.name), case.images) for case in found]
@@ -181,10 +182,10 @@ def segment_case(
         request: the settings; its images are not used.
         output: folder of the batch.
         overwrite: whether to replace an intact result.
-        segment: as in :func:`asa.job.run`.
+        segment: as in :func:`asa.jobs.segment.run`.
 
     Raises:
-        AsaError: see :func:`asa.job.run`.
+        AsaError: see :func:`asa.jobs.segment.run`.
     """
     asked = replace(request, images=case.usable_images())
     return run_job(asked, output / case.name, overwrite=overwrite, segment=segment)

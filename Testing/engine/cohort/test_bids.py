@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa.batch import find_cases, omitted_subjects
-from asa.bids import find_sessions
+from asa.cohort.batch import find_cases, omitted_subjects
+from asa.cohort.bids import find_sessions
 from asa.tasks import TISSUE, TUMOUR, WMH, Modality
 
 OPTIONAL = [replace(modality, required=False) for modality in TUMOUR.modalities]

@@ -17,14 +17,14 @@ import pytest
 
 from asa.refinement.record import Record
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Engine:
     """The process, with a segmentation that needs no network."""
 
     def __init__(self, **environment: str) -> None:
-        script = Path(__file__).with_name("fake_engine.py")
+        script = Path(__file__).parents[1] / "fake_engine.py"
         path = os.pathsep.join((str(REPOSITORY / "ASASegmentation"), os.environ.get("PYTHONPATH", "")))
         self.process = subprocess.Popen(
             [sys.executable, str(script), "resident"],
@@ -110,7 +110,7 @@ def test_the_end_of_whoever_asked_ends_a_request(request_file: Path, tmp_path: P
 def test_the_head_of_the_last_request_is_used_again(
     fake: ModuleType, request_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from asa.resident import Resident
+    from asa.jobs.resident import Resident
 
     heads: list[object] = []
     plain = fake.segment
@@ -136,7 +136,7 @@ def test_the_head_of_the_last_request_is_used_again(
 
 
 def test_nobody_asks_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    from asa import resident
+    from asa.jobs import resident
 
     monkeypatch.setattr(resident, "IDLE_S", 0.01)
     monkeypatch.setattr(resident, "read_lines", lambda lines: None)

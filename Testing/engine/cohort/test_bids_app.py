@@ -17,9 +17,10 @@ from types import ModuleType
 import nibabel
 import numpy as np
 import pytest
-from Testing.engine.cli.test_bids import make_image
+from Testing.engine.cohort.test_bids import make_image
 
-from asa import bids_app, cli
+from asa import cli
+from asa.cohort import bids_app
 from asa.errors import InputError, OutputError
 from asa.tasks import TISSUE, WMH
 
@@ -189,7 +190,7 @@ def test_derivatives_on_another_drive_link_to_the_data_set(
 
 def test_a_participant_without_the_image_needed(tree: Path) -> None:
     make_image(tree / "sub-05/anat/sub-05_T2w.nii.gz")
-    from asa.batch import find_cases
+    from asa.cohort.batch import find_cases
 
     cases = find_cases([tree], TISSUE.modalities)
     with pytest.raises(InputError, match="participant 05 has no image that the model needs"):

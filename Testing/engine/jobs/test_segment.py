@@ -17,11 +17,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa import job
 from asa.errors import Cancelled, InputError, OutputError, ResourceError
+from asa.jobs import segment as job
 
-FAKE = Path(__file__).with_name("fake_engine.py")
-ENGINE = Path(job.__file__).parents[1]
+FAKE = Path(__file__).parents[1] / "fake_engine.py"
+ENGINE = Path(job.__file__).parents[2]
 FILES = {"segmentation.nii.gz", "volumes.csv", "volumes.json", "overlay.png", "report.json"}
 
 

@@ -1,6 +1,6 @@
 """Run one segmentation from request to result folder; also the program that 3D Slicer starts.
 
-    python -m asa.job request.json
+    python -m asa.jobs.segment request.json
 
 The request is a JSON object with the fields of `asa.request.SegmentRequest`, of which `images` (modality -> file) is
 required, `output` (the result folder, required) and `segmentation_file` (whether to write segmentation.seg.nrrd; true).
@@ -26,9 +26,9 @@ from asa.errors import Cancelled, InputError
 from asa.files import sha256
 from asa.image_names import is_image_name
 from asa.interrupts import check as check_interrupt
+from asa.jobs.result_folder import REPORT, find_current, protect, publish, staging_in
 from asa.program import Progress, Reporter, memory_errors, run_request
 from asa.request import SegmentRequest, read_request
-from asa.result_folder import REPORT, find_current, protect, publish, staging_in
 from asa.tasks import TASKS, Label, Task
 
 if TYPE_CHECKING:
@@ -372,7 +372,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    return run_request("asa.job", lambda reporter, path: report_done(reporter, perform(reporter, path)), arguments)
+    return run_request(
+        "asa.jobs.segment", lambda reporter, path: report_done(reporter, perform(reporter, path)), arguments
+    )
 
 
 if __name__ == "__main__":

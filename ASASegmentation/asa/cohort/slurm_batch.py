@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from asa.batch import Outcome, run_cases
-from asa.bids import Case
+from asa.cohort.batch import Outcome, run_cases
+from asa.cohort.bids import Case
 from asa.errors import Cancelled, InputError, ResourceError
-from asa.job import Finished
+from asa.jobs.segment import Finished
 from asa.training.parallel.cluster import Cluster, submitit
 
 LOGS = "slurm"
@@ -71,7 +71,7 @@ def run_on_cluster(
 
     Args:
         cases: the heads.
-        run: segments one, as :func:`asa.batch.segment_case` with its settings bound; picklable.
+        run: segments one, as :func:`asa.cohort.batch.segment_case` with its settings bound; picklable.
         cluster: what each job asks for.
         jobs: how many jobs share the heads.
         logs: folder for what the jobs write.

@@ -17,13 +17,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa import batch, slurm_batch, workers
-from asa.bids import Case
+from asa.cohort import batch, slurm_batch, workers
+from asa.cohort.bids import Case
 from asa.errors import InputError
 from asa.request import SegmentRequest
 
-FAKE = Path(__file__).with_name("fake_engine.py")
-ENGINE = Path(batch.__file__).parents[1]
+FAKE = Path(__file__).parents[1] / "fake_engine.py"
+ENGINE = Path(batch.__file__).parents[2]
 
 
 def make_images(folder: Path, count: int) -> list[Path]:

@@ -16,10 +16,11 @@ import pytest
 import SimpleITK as sitk
 from Testing.engine.refined_heads import MISSED, Head, tumour_head
 
-from asa import cli, job
+from asa import cli
 from asa.errors import InputError, OutputError
 from asa.inference import placement
-from asa.refine_job import RefineRequest, refine
+from asa.jobs import segment as job
+from asa.jobs.refine import RefineRequest, refine
 from asa.refinement import Mark, MarkSet
 from asa.refinement.segments import read_segmentation
 from asa.request import SegmentRequest

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asa.compare_job import CompareRequest, compare
-from asa.job import report_done
+from asa.jobs.compare import CompareRequest, compare
+from asa.jobs.segment import report_done
 from asa.program import Reporter, run_request
 from asa.request import read_request
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         request = CompareRequest(earlier, settings.images, settings)
         report_done(reporter, compare(request, folder, overwrite=True, progress=reporter.progress))
 
-    return run_request("asa.compare_program", work, arguments)
+    return run_request("asa.jobs.compare_program", work, arguments)
 
 
 def _take(fields: dict[str, Any]) -> tuple[Path, dict[str, Path]]:

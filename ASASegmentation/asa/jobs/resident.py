@@ -1,6 +1,6 @@
 """The engine as 3D Slicer keeps it running for a while: requests on standard input, events on standard output.
 
-    python -m asa.resident
+    python -m asa.jobs.resident
 
 Each line of standard input is a JSON object: ``request``, segment or refine, and ``file``, the request itself. They are
 answered one after the other, each by the events of :mod:`asa.events`, of which ``ended`` with the exit code is the
@@ -26,9 +26,9 @@ from asa.errors import InputError
 from asa.program import Progress, Reporter, end_output, reported, use_one_blas_thread
 
 if TYPE_CHECKING:
-    from asa.correction import Corrections
     from asa.inference import SegmentResult
     from asa.inference.head import Head
+    from asa.jobs.correction import Corrections
     from asa.request import SegmentRequest
 
 IDLE_S = 300.0  # an open correction of four images keeps about a GiB of memory
@@ -81,8 +81,8 @@ class Resident:
         return name, file
 
     def _segment(self, reporter: Reporter, file: Path) -> None:
-        """Segment as :mod:`asa.job` does, and write the record of the result beside it."""
-        from asa import job
+        """Segment as :mod:`asa.jobs.segment` does, and write the record of the result beside it."""
+        from asa.jobs import segment as job
         from asa.refinement.record import Record
 
         made: list[SegmentResult] = []
@@ -105,7 +105,7 @@ class Resident:
         job.report_done(reporter, finished)
 
     def _refine(self, reporter: Reporter, file: Path) -> None:
-        from asa.correction import Corrections
+        from asa.jobs.correction import Corrections
 
         self._corrections = self._corrections or Corrections()
         values = self._corrections.answer(file, reporter.progress)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from asa.errors import InputError
 from asa.files import sha256
-from asa.job import Finished, file_sha256, make_result, model_sha256
+from asa.jobs.result_folder import REPORT, find_current, protect
+from asa.jobs.segment import Finished, file_sha256, make_result, model_sha256
 from asa.program import Progress
 from asa.request import SegmentRequest
-from asa.result_folder import REPORT, find_current, protect
 from asa.tasks import TASKS, TITLES, Task
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class _Comparison:
 def compare(
     request: CompareRequest, folder: Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> Finished:
-    """Compare two visits and write the result folder, all or nothing, as :func:`asa.job.run` does it.
+    """Compare two visits and write the result folder, all or nothing, as :func:`asa.jobs.segment.run` does it.
 
     It holds the images and label maps of both visits in the space half-way between them, changes.csv, changes.png,
     change.nii.gz, report.json, and for lesions lesions.csv and lesions.nii.gz.

@@ -16,11 +16,13 @@ import pytest
 from Testing.engine.atlas_heads import head, true_matrix
 from Testing.scripts import load_script
 
-from asa import cli, compare_job, compare_program
-from asa.compare_job import CompareRequest, compare, registration_doubts
+from asa import cli
 from asa.errors import Cancelled, InputError
 from asa.geometry import Alignment
 from asa.geometry.midway import find_midway
+from asa.jobs import compare as compare_job
+from asa.jobs import compare_program
+from asa.jobs.compare import CompareRequest, compare, registration_doubts
 from asa.request import SegmentRequest
 from asa.volume import read_volume, write_volume
 

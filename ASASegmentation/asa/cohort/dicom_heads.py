@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asa.bids import Case
+from asa.cohort.bids import Case
 from asa.errors import InputError
 from asa.modalities.matching import Candidate, identified_modality, propose
 from asa.tasks import TITLES, Modality

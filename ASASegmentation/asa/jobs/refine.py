@@ -20,7 +20,8 @@ from asa import report as outputs
 from asa.errors import InputError
 from asa.files import sha256, write_json
 from asa.geometry import Alignment, resample
-from asa.job import (
+from asa.jobs.result_folder import REPORT, find_current
+from asa.jobs.segment import (
     LABEL_MAP,
     OVERLAY,
     SEGMENTS,
@@ -37,7 +38,6 @@ from asa.job import (
 from asa.program import Progress
 from asa.refinement import MarkSet, Refinement, Start, read_marks
 from asa.refinement.segments import read_segmentation
-from asa.result_folder import REPORT, find_current
 from asa.tasks import TASKS, TITLES, Task
 from asa.volume import Grid, Volume, read_scan, read_volume
 
@@ -86,7 +86,7 @@ def refine(
 ) -> Finished:
     """Correct a segmentation by marks, and write the files of a result and ``marks.json`` into ``folder``.
 
-    All or nothing, as :func:`asa.job.run` does it; a folder made from the same files is left as it is.
+    All or nothing, as :func:`asa.jobs.segment.run` does it; a folder made from the same files is left as it is.
 
     Raises:
         InputError: a file cannot be used, the images are not those of the result, or a mark cannot be followed.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asa.bids_app import RESULTS, label_of, word
+from asa.cohort.bids_app import RESULTS, label_of, word
 from asa.errors import InputError
 from asa.files import read_json, write_json, write_text
 from asa.tasks import TASKS, Task

@@ -14,9 +14,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from asa import job, result_folder
-from asa.batch import protect_summary
+from asa.cohort.batch import protect_summary
 from asa.errors import AsaError, OutputError
+from asa.jobs import result_folder
+from asa.jobs import segment as job
 
 NAMES = ["segmentation.nii.gz", "segmentation.seg.nrrd", "overlay.png", "volumes.csv", "volumes.json", "report.json"]
 

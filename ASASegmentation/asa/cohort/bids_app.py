@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asa import __version__, bids
-from asa.bids import Case
+from asa import __version__
+from asa.cohort import bids
+from asa.cohort.bids import Case
 from asa.errors import InputError, OutputError
 from asa.files import read_json, write_json, write_text
-from asa.job import LABEL_MAP, Finished, Segment, posterior_name
-from asa.job import run as run_job
+from asa.jobs.segment import LABEL_MAP, Finished, Segment, posterior_name
+from asa.jobs.segment import run as run_job
 from asa.request import SegmentRequest
 from asa.tasks import TASKS, Modality, Task
 
@@ -181,10 +182,10 @@ def segment_session(
         tree: the data set, which the images are named relative to.
         standard: whether to write images and labels in MNI space, and the transform, too.
         overwrite: whether to replace an intact result.
-        segment: as in :func:`asa.job.run`.
+        segment: as in :func:`asa.jobs.segment.run`.
 
     Raises:
-        AsaError: see :func:`asa.job.run`.
+        AsaError: see :func:`asa.jobs.segment.run`.
     """
     asked = replace(request, images=case.usable_images())
     results = output / RESULTS / case.name

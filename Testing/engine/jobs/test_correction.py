@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from Testing.engine.refined_heads import CENTRE, MISSED, Head, distance_from, tumour_head
 
-from asa.correction import UNCHANGED, Corrections
 from asa.errors import InputError
 from asa.files import sha256
+from asa.jobs.correction import UNCHANGED, Corrections
 from asa.refinement import Mark, Refinement, Start
 from asa.refinement.record import Record
 from asa.tasks import TASKS

@@ -1,0 +1,1 @@
+"""Requests run from beginning to end: segmentation, correction, comparison of visits, and their result folders."""
