@@ -79,7 +79,7 @@ def write(records: Sequence[Record], folder: Path, task: str) -> str:
     wanted = [g for g in groups if len(g[0]["modalities"]) in (len(groups[0][0]["modalities"]),)]
     wanted += [g for g in groups if g[0]["modalities"] == ["flair"] and g not in wanted]
     for group in wanted:
-        parts += [f"## Case by case: {name(group[0]['modalities'])}", by_case(group, regions)]
+        parts += [f"## Results per case: {name(group[0]['modalities'])}", by_case(group, regions)]
     text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
     (folder / f"{task}.md").write_text(text, encoding="utf-8")
     return text
