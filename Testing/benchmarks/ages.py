@@ -34,10 +34,10 @@ PAGES: dict[str, tuple[str, ...]] = {
     "Testing/benchmarks/results/pretext.md": (f"{_ASA}/pretext", f"{_ASA}/training/pretraining", f"{_ASA}/nn"),
     "Testing/benchmarks/results/robustness.md": _WHOLE,
     "Testing/benchmarks/results/scores_tumour.md": (*_WHOLE, "Resources/Models/tumour"),
+    "Testing/benchmarks/results/scores_wmh.md": (*_WHOLE, "Resources/Models/wmh"),
     "Testing/benchmarks/results/speed.md": (*_WHOLE, f"{_ASA}/metrics"),
     "Testing/benchmarks/results/throughput.md": (*_WHOLE, f"{_ASA}/cohort"),
     "Testing/benchmarks/results/visits.md": (*_WHOLE, f"{_ASA}/longitudinal"),
-    "Testing/benchmarks/results/wmh.md": (*_WHOLE, "Resources/Models/wmh"),
 }
 NAMED = re.compile(r"\bcommit ([0-9a-f]{7,40})\b")
 SAID = re.compile(r"^\*(Measured|Written) at commit ([0-9a-f]+) of .*\*\n\n?", re.MULTILINE)
