@@ -26,7 +26,7 @@ class ASASegmentation(ScriptedLoadableModule):
         parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "SubjectHierarchy"]
         parent.contributors = ["ASA for 3D Slicer contributors (asa-slicer)"]
         parent.helpText = _(
-            "Segments brain MRI: tissue, tumours, white-matter lesions. Choose a task, check the proposed volumes, "
+            "Segments brain MRI: tissue, tumours, white-matter lesions. Choose a task, check the suggested volumes, "
             "click <b>Segment</b>. For research use only; not for diagnosis or treatment. See the "
             '<a href="https://asa-slicer.github.io/SlicerASASegmentation/">documentation</a>.'
         )

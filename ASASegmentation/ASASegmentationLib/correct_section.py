@@ -23,7 +23,7 @@ class CorrectSection:
         self.section.setObjectName("correctSection")
         self.section.setText(_("Correct"))
         self.section.collapsed = True
-        self.section.setToolTip(_("Correct the segmentation by clicks, or with the other tools of the Segment Editor."))
+        self.section.setToolTip(_("Correct the segmentation with clicks, or with other tools of the Segment Editor."))
         self._layout = qt.QVBoxLayout(self.section)
         around = ui.resultsSection.parentWidget().layout()
         around.insertWidget(around.indexOf(ui.resultsSection) + 1, self.section)

@@ -40,6 +40,6 @@ def model_notes(model: ModelFolder) -> list[str]:
     text = _("{other} reports a higher Dice than {model}, perhaps on other cases. To use it, choose it under Model.")
     default = list_models(model.task)[:1] == [model]
     notes = [text.format(other=other.name, model=model.name) for other in better_models(model) if default]
-    text = _("The model in {folder} is not listed, because another one has its name, {model}.")
+    text = _("The model in {folder} is not listed, because another model has the same name, {model}.")
     hidden = [one for one in hidden_models() if one.model.task == model.task]
     return notes + [text.format(folder=one.model.path, model=one.by.name) for one in hidden]

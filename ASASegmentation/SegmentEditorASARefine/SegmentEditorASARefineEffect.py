@@ -58,15 +58,15 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
     def helpText(self) -> str:
         """Return what the editor shows below the name of the effect."""
         text = _(
-            "Correct the selected segment by marks. The engine of ASA follows them in all images; green is added, red "
+            "Correct the selected segment with marks. The engine uses all images of the scan; green is added, red "
             "is removed.<br>"
             "<ul style='margin: 0'>"
             "<li><b>Left button:</b> add. <b>Right button</b> or <b>Ctrl + left:</b> remove."
             "<li><b>P</b> point, <b>S</b> scribble, <b>B</b> box, <b>L</b> lasso, <b>T</b> threshold brush."
             "<li><b>Wheel:</b> size of the brush. <b>Shift + wheel:</b> next slice."
-            "<li><b>Space:</b> apply the preview, each mark one step of undo. <b>Esc:</b> drop the last mark."
+            "<li><b>Space:</b> apply the preview, each mark is one undo step. <b>Esc:</b> discard the last mark."
             "</ul>"
-            "Segments with the status <i>Completed</i> and what you have edited by hand stay as they are."
+            "Segments with the status <i>Completed</i> and your manual edits stay as they are."
         )
         return f"<html>{text}"
 
@@ -100,7 +100,7 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
         line = qt.QHBoxLayout(buttons)
         line.setContentsMargins(0, 0, 0, 0)
         self.applyButton = qt.QPushButton(_("Apply (Space)"))
-        self.dropButton = qt.QPushButton(_("Drop (Esc)"))
+        self.dropButton = qt.QPushButton(_("Discard (Esc)"))
         for button, slot in ((self.applyButton, self.accept), (self.dropButton, self.drop)):
             button.connect("clicked()", slot)
             button.setMinimumWidth(_NARROWEST)

@@ -26,7 +26,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device of a name.
 
     Args:
-        name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` takes an NVIDIA GPU, or else the processor.
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto``: an NVIDIA GPU, otherwise the CPU.
 
     Raises:
         ResourceError: that GPU is not there.
@@ -83,7 +83,7 @@ def missing_kernels(device: torch.device) -> str:
 
 
 def gpu_failure(error: BaseException) -> str:
-    """Return what went wrong if an error comes from a GPU that cannot do the work, in a few words; else ""."""
+    """Return a short reason if an error comes from a GPU that cannot do the work; otherwise ""."""
     import torch
 
     text = str(error)

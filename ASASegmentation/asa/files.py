@@ -92,7 +92,7 @@ def _replace(temporary: Path, final: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends, atomically; bytes of a file name that are no text become ``\\udcNN``.
+    """Write UTF-8 text with ``\\n`` line ends, atomically; bytes of a file name that are not text become ``\\udcNN``.
 
     Raises OutputError.
     """
@@ -110,7 +110,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or nested too deep.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))

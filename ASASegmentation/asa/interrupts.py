@@ -22,7 +22,7 @@ class _State:
     Attributes:
         deferred: blocks that signals wait for.
         waiting: whether a signal has arrived in such a block.
-        requested: whether a signal has asked for the end.
+        requested: whether a signal has requested the end.
     """
 
     deferred = 0
@@ -64,7 +64,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def requested() -> bool:
-    """Whether a signal has asked for the end of the program."""
+    """Whether a signal has requested the end of the program."""
     return _state.requested
 
 

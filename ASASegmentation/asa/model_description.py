@@ -110,7 +110,7 @@ class MovedClass:
 
 @dataclass(frozen=True)
 class IntensityRule:
-    """Two classes that share their voxels by intensity, and how far the network is believed.
+    """Two classes that share their voxels by intensity, and the weight of the network.
 
     Attributes:
         classes: the two, grey and white matter say.

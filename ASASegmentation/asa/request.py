@@ -40,7 +40,7 @@ def parse_extras(words: Sequence[str]) -> tuple[str, ...]:
     """
     keys = [key.strip() for word in words for key in word.split(",") if key.strip()]
     if unknown := next((key for key in keys if key not in EXTRAS), ""):
-        raise InputError(f"There is no output '{unknown}'; choose from {', '.join(EXTRAS)}.")
+        raise InputError(f"Unknown output '{unknown}'; choose from {', '.join(EXTRAS)}.")
     return tuple(dict.fromkeys(keys))
 
 
@@ -145,7 +145,7 @@ class SegmentRequest:
         if self.align not in ALIGNMENTS:
             raise InputError(f"The alignment '{self.align}' is unknown; choose from {', '.join(ALIGNMENTS)}.")
         if self.reorient not in REORIENTATIONS:
-            raise InputError(f"'{self.reorient}' is no way to reorient; choose from {', '.join(REORIENTATIONS)}.")
+            raise InputError(f"Unknown reorientation '{self.reorient}'; choose from {', '.join(REORIENTATIONS)}.")
         parse_extras(self.also)
         if "lesions" in self.also and not task.lesions:
             raise InputError(f"The task '{task.name}' has no lesions to list one by one; leave out 'lesions'.")

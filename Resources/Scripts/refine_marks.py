@@ -1,4 +1,4 @@
-"""Corrects a segmentation by marks without a window, in 3D Slicer or with any Python that has asa installed.
+"""Correct a segmentation with marks without a window, in 3D Slicer or in any Python that has asa installed.
 
     Slicer --no-main-window --python-script refine_marks.py -- RESULT --marks marks.json --output FOLDER --flair FLAIR
     python refine_marks.py RESULT --marks marks.json --output FOLDER --flair FLAIR
@@ -48,7 +48,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("result", type=Path, help="result folder, label map or .seg.nrrd")
     parser.add_argument("--marks", type=Path, required=True, metavar="FILE", help="marks as JSON")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the corrected result")
-    parser.add_argument("--task", choices=list(TASKS), help="of a segmentation that is no result folder")
+    parser.add_argument("--task", choices=list(TASKS), help="of a segmentation that is not a result folder")
     parser.add_argument("--edited", type=Path, metavar="FILE", help="the segmentation as edited by hand since")
     for key, title in TITLES.items():
         parser.add_argument(f"--{key}", type=Path, metavar="FILE", help=title)

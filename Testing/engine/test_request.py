@@ -51,7 +51,7 @@ def test_a_request_that_cannot_be_read_is_one_sentence(values: object, sentence:
         ({"images": {"pet": Path(__file__)}}, "takes t1, t1gd, t2, flair images, not 'pet'"),
         ({"images": {"t1": Path("nowhere.nii")}}, "nowhere.nii does not exist"),
         ({"align": "maybe"}, "'maybe' is unknown; choose from auto, none"),
-        ({"reorient": "maybe"}, "'maybe' is no way to reorient; choose from off, auto"),
+        ({"reorient": "maybe"}, "Unknown reorientation 'maybe'; choose from off, auto"),
         ({"threshold": 1.0}, "between 0 and 1, not 1.0"),
         ({"reference": "flair"}, "'flair' is not among the images given: t1"),
     ],

@@ -250,7 +250,7 @@ def test_click_preview_apply_undo_and_redo(edit: Callable[..., Editing]) -> None
     assert editing.same(after)
     editing.editor.undo()
     editing.drag((20, 25, 14))  # already tumour
-    assert "already is as marked" in editing.status
+    assert "already satisfies the mark" in editing.status
     editing.key("Escape")
     editing.drag(MISSED)
     editing.key("space")
@@ -382,7 +382,7 @@ def test_what_cannot_be_corrected_is_one_sentence(edit: Callable[..., Editing]) 
         find_subject(None, editing.volume)
     foreign = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "foreign")
     foreign.GetSegmentation().AddEmptySegment("s1", "Liver")
-    with pytest.raises(RefusedError, match="no segment that ASA knows by name"):
+    with pytest.raises(RefusedError, match="no segment whose name ASA recognises"):
         find_subject(foreign, editing.volume)
     foreign.GetSegmentation().AddEmptySegment("s2", "WMH")
     with pytest.raises(RefusedError, match="source volume"):

@@ -80,7 +80,7 @@ def test_what_the_container_runs_installs_asa_with_its_models(tmp_path: Path) ->
     assert shown.returncode == 0 and str(packages) in shown.stdout + str(packages), shown.stderr
     (tmp_path / "data").mkdir()
     app = sh(run, tmp_path / "data", tmp_path / "out", "participant", cwd=tmp_path, PATH=path, PYTHONPATH="")
-    assert app.returncode == 3 and "is no BIDS data set" in app.stderr
+    assert app.returncode == 3 and "is not a BIDS data set" in app.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the scripts are for a POSIX shell")

@@ -1,1 +1,1 @@
-"""Correction of segments by marks: from strokes in slice views to previews and changes. Without Qt."""
+"""Correction of segments with marks: from strokes in slice views to previews and changes. Without Qt."""

@@ -102,7 +102,7 @@ class Correction:
         except RefusedError as reason:
             self._say(str(reason))
             return
-        self._say(_("Following the mark…"))
+        self._say(_("Computing the change…"))
         self._add(_ASK, self._ask(mark))
 
     def accept(self) -> None:
@@ -112,7 +112,7 @@ class Correction:
     def drop(self) -> bool:
         """Drop the mark that was previewed last, or those on their way; return whether there was any."""
         if self._drop_requests():
-            self._say(_("Dropped; nothing was changed."))
+            self._say(_("Discarded; nothing was changed."))
             return True
         if not self._pending or self._work:
             return False
@@ -175,7 +175,7 @@ class Correction:
         except (RefusedError, ChangedError) as reason:
             self._say(str(reason))
         except (OSError, ValueError, LookupError) as error:
-            self._say(_("The mark could not be followed: {reason}").format(reason=error))
+            self._say(_("The mark could not be applied: {reason}").format(reason=error))
         if self._work and self._work[0] is work:
             self._work.popleft()
         self._request = None
@@ -204,7 +204,7 @@ class Correction:
         del self._applied[int(values["kept"]) :]
         found = [Patch.read(one.segment, part) for one, part in zip(marks, values["patches"], strict=True)]
         self._pending = list(zip(marks, found, strict=True))
-        self._answered = "" if values["posterior"] else _("Following intensities alone, without probabilities.")
+        self._answered = "" if values["posterior"] else _("Using intensities only, without probabilities.")
         if values["notes"]:
             self._answered = " ".join(values["notes"])
         self._show()
@@ -259,8 +259,8 @@ class Correction:
             self._clean = subject.stamp()
             count += 1
         self._preview.clear()
-        text = _("Applied; undo takes it back.") if count == 1 else _("Applied {count} marks; undo takes them back.")
-        more = _("Surfaces are hidden; Show 3D makes them again.") if hidden else ""
+        text = _("Applied; undo reverts it.") if count == 1 else _("Applied {count} marks; undo reverts them.")
+        more = _("Surfaces are hidden; Show 3D restores them.") if hidden else ""
         self._say(" ".join(filter(None, [text.format(count=count), more])))
 
     def _show(self) -> None:
@@ -272,8 +272,8 @@ class Correction:
             return " ".join(filter(None, [_("Ready: mark what is missing or too much."), self._answered]))
         voxels = sum(patch.changes for _mark, patch in self._pending)
         if not voxels:
-            return _("The segmentation already is as marked.")
-        text = _("Preview: {voxels} voxels change. Space applies, Esc drops.").format(voxels=voxels)
+            return _("The segmentation already satisfies the mark.")
+        text = _("Preview: {voxels} voxels change. Space applies, Esc discards.").format(voxels=voxels)
         return " ".join(filter(None, [text, self._answered]))
 
     def _say(self, status: str) -> None:

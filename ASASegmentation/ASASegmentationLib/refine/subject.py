@@ -133,7 +133,7 @@ def find_subject(node: slicer.vtkMRMLSegmentationNode | None, source: slicer.vtk
     segmentation = node.GetSegmentation()
     for key in names:
         if segmentation.GetSegment(key).GetRepresentation(BINARY_LABELMAP) is None:
-            text = _("The segment {segment} has no voxels, only a surface; make its binary labelmap first.")
+            text = _("The segment {segment} has no voxels, only a surface; create its binary labelmap first.")
             raise RefusedError(text.format(segment=segmentation.GetSegment(key).GetName()))
     return Subject(node, task, {key: images[key] for key in TITLES if key in images}, reference, names)
 
@@ -152,6 +152,6 @@ def _task(node: slicer.vtkMRMLSegmentationNode) -> tuple[Task, dict[str, str]]:
     task, names = max(found, key=lambda one: len(one[1]))
     if not names:
         known = ", ".join(f"{one.title}: {', '.join(region.name for region in one.regions)}" for one in TASKS.values())
-        text = _("{segmentation} has no segment that ASA knows by name ({names}).")
+        text = _("{segmentation} has no segment whose name ASA recognises ({names}).")
         raise RefusedError(text.format(segmentation=node.GetName(), names=known))
     return task, names

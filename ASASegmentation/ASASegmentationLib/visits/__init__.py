@@ -1,1 +1,1 @@
-"""Two visits of one person: what changed, over the later scan. `section` is the part of the panel."""
+"""Longitudinal comparison of two visits: the change, shown over the later scan. `section` is the part of the panel."""

@@ -161,7 +161,7 @@ class VisitsSection:
 
     def _summary(self) -> str:
         if self.shown is None:
-            return _("Ready. Both visits should be of one scanner and one protocol.")
+            return _("Ready. Both visits should come from the same scanner and protocol.")
         found = self.shown.comparison
         lines = [_("Do not use this comparison unchecked:")] if found.doubts else []
         return "\n".join([*lines, *(f"• {text}" for text in (*found.doubts, *found.warnings))])

@@ -1,7 +1,7 @@
 """Command line. Each module without a leading underscore is one command.
 
 Such a module defines `command`, a function that typer can read; its docstring is the help. What is slow to import
-(torch, nibabel) is imported inside the function, so that `asa --help` answers at once.
+(torch, nibabel) is imported inside the function, so that `asa --help` answers immediately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many heads on the command line: at once, announced as they end, and with each warning once."""
+"""Batches on the command line: cases in parallel, announced as they finish, with each warning once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from asa.jobs.segment import Finished
     from asa.request import SegmentRequest
 
-_MANY = "Many heads"
+_MANY = "Batch"
 Jobs = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Heads at once, in processes that share the threads; fewer where memory is short. "
+        help="Cases in parallel, in processes that share the threads; fewer if memory is short. "
         "With --slurm: jobs of the array.",
         rich_help_panel=_MANY,
     ),
@@ -38,7 +38,7 @@ Slurm = Annotated[
         rich_help_panel=_MANY,
     ),
 ]
-_NAMED = 3  # heads that a remark names; of more it states the number
+_NAMED = 3  # most cases that a remark names; for more it states the number
 
 
 def run_at_once(
@@ -59,7 +59,7 @@ def run_at_once(
         jobs: how many processes, or jobs of the array.
         slurm: settings of the cluster; None runs here.
         output: folder of the batch, in which a cluster keeps its logs.
-        console: where is said how the heads are shared out.
+        console: where the distribution of the cases is printed.
 
     Raises:
         InputError: the settings of the cluster are wrong.
@@ -73,10 +73,10 @@ def run_at_once(
     if slurm is not None:
         cluster = slurm_batch.read_settings(slurm)
         each = partial(run, request=replace(request, threads=request.threads or cluster.cpus))
-        say(f"{len(cases)} heads in {min(jobs, len(cases))} jobs of {cluster.cpus} CPUs.")
+        say(f"{len(cases)} cases in {min(jobs, len(cases))} jobs of {cluster.cpus} CPUs.")
         return slurm_batch.run_on_cluster(cases, each, cluster, jobs, output / slurm_batch.LOGS)
     plan = workers.plan(jobs, request.threads, len(cases))
-    say(f"{plan.jobs} heads at once, {plan.threads} threads each.{plan.note and ' ' + plan.note}")
+    say(f"{plan.jobs} cases in parallel, {plan.threads} threads each.{plan.note and ' ' + plan.note}")
     return batch.run_cases_in_processes(cases, partial(run, request=replace(request, threads=plan.threads)), plan.jobs)
 
 
@@ -92,7 +92,7 @@ def announced(console: Console, outcomes: Iterable[Outcome]) -> Iterator[Outcome
 
 
 def remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Each warning and each error once, with how many heads have it and, where they are few, which."""
+    """Each warning and each error once, with the number of cases that have it and, if few, their names."""
     heads: dict[str, list[str]] = {}
     for outcome in outcomes:
         for said in outcome.finished.report["warnings"] if outcome.finished else [f"Failed: {outcome.error}"]:

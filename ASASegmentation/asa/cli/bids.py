@@ -18,9 +18,9 @@ _LEVELS = ("participant", "group")
 
 
 def command(
-    bids_dir: Annotated[Path, typer.Argument(help="Data set in BIDS.", show_default=False)],
-    output: Annotated[Path, typer.Argument(help="Folder of the derivatives.", show_default=False)],
-    level: Annotated[str, typer.Argument(help="participant: segment; group: one table of all.", show_default=False)],
+    bids_dir: Annotated[Path, typer.Argument(help="BIDS data set.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="Folder for the derivatives.", show_default=False)],
+    level: Annotated[str, typer.Argument(help="participant: segment; group: tabulate all scans.", show_default=False)],
     more_labels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     *,
     participant_label: Annotated[
@@ -76,11 +76,11 @@ def command(
     from asa.request import SegmentRequest
 
     if level not in _LEVELS:
-        raise InputError(f"'{level}' is no level of analysis; give {' or '.join(_LEVELS)}.")
+        raise InputError(f"'{level}' is not a level of analysis; give {' or '.join(_LEVELS)}.")
     if task not in TASKS:
         raise InputError(f"There is no task '{task}'; the tasks are {', '.join(TASKS)}.")
     if more_labels and not participant_label:
-        raise InputError(f"'{more_labels[0]}' is one argument too many; participants follow --participant-label.")
+        raise InputError(f"'{more_labels[0]}' is an unexpected argument; list participants after --participant-label.")
     bids_app.check_tree(bids_dir, output)
     if level == "group":
         typer.echo(f"Table: {bids_group.group(output).resolve()}")

@@ -39,10 +39,10 @@ def command(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse visits whose comparison would be doubtful.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing result.")] = False,
 ) -> None:
-    """Compare two visits of one person.
+    """Compare two visits of one patient.
 
-    Both are moved half-way to one another, resampled there once and segmented alike. Writes the images and label maps
-    of both in that space, changes.csv (each volume, its change and how far it differs when nothing has changed),
+    Both are resampled once, to the space half-way between them, and segmented in the same way. Writes the images and
+    label maps of both in that space, changes.csv (each volume, its change, and the noise expected without any change),
     changes.png and report.json; for lesions also lesions.csv: new, enlarging, stable, shrinking, gone.
 
     Examples:
@@ -99,5 +99,5 @@ def _images(visit: Path, wanted: Sequence[Modality]) -> dict[str, Path]:
 
     cases = find_cases([visit], wanted)
     if len(cases) != 1:
-        raise InputError(f"The folder {visit} holds {len(cases)} heads; give the folder of one session, or one image.")
+        raise InputError(f"The folder {visit} holds {len(cases)} cases; give the folder of one session, or one image.")
     return cases[0].usable_images()

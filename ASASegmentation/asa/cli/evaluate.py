@@ -60,8 +60,8 @@ def command(
 ) -> None:
     """Score predicted label maps: Dice, HD95 in mm, surface Dice, volume error, lesion-wise.
 
-    Files are paired by name (CASE.nii.gz or CASE/segmentation.nii.gz). Everything that is wrong with any of them is
-    said in one error.
+    Files are paired by name (CASE.nii.gz or CASE/segmentation.nii.gz). All problems are
+    reported in one error.
 
     Examples:
 

@@ -23,7 +23,7 @@ def command(
     """Train a segmentation network on labelled cases, from a pre-trained encoder or from scratch.
 
     Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run, also after a crash.
-    With torchrun in front it runs on several devices and machines, with the same global batch.
+    With torchrun it runs on several devices and machines, with the same global batch size.
 
     Examples:
 

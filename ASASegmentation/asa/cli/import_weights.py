@@ -12,10 +12,10 @@ def command(
     weights: Annotated[Path, typer.Argument(help="Checkpoint of the authors: of pre-training, or of segmentation.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder, for asa finetune --init.")],
 ) -> None:
-    """Import the encoder of weights that the authors of ASA distribute, to fine-tune from.
+    """Import the encoder from the weights that the authors of ASA distribute, for fine-tuning.
 
-    The file is read as plain data: what would have to run code is refused. The encoder keeps the options under which
-    it computes what the authors' code computes (two softmaxes, their position codes).
+    The file is read as plain data; a file that would have to run code is refused. The encoder keeps the options that
+    reproduce the authors' code (two softmaxes, their position codes).
 
     Examples:
 

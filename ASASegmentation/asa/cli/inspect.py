@@ -42,8 +42,8 @@ def command(
     """Show which parts of a scan a pre-trained auto-encoder considers important, and its reconstruction.
 
     Writes inspect.png (input, VHOG importance, what was hidden, reconstruction and error in three planes),
-    inspect.json, and each of these as NIfTI in the scan's own grid. Of several checkpoints each has a folder of its
-    own, named by its steps, for its reconstruction and error.
+    inspect.json, and each of these as NIfTI in the scan's own grid. With several checkpoints, the
+    reconstruction and error of each are in a folder named by its step.
     """
     from asa.events import Reported
     from asa.program import Reporter, reported

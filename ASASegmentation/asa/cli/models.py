@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def command() -> None:
     """List the models that can be used, with what they segment, how well, and their size; then those that cannot.
 
-    The first model of a task is its default. Others are used where --model names them.
+    The first model listed for a task is its default. To use another one, name it with --model.
     """
     import shutil
     import textwrap

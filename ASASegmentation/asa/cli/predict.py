@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Segment prepared cases with fine-tuned networks, for evaluation.
 
-    Posteriors are calibrated with the temperature that was fitted to the validation cases, and averaged where there
-    are several runs. prediction.json says how well calibrated they are; asa evaluate repeats it.
+    Posteriors are calibrated with the temperature fitted on the validation cases, and averaged over the runs. The
+    calibration error is written to prediction.json and reported by asa evaluate.
 
     Examples:
 

@@ -87,9 +87,9 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cases and any problems; write nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Emit progress as JSON lines.")] = False,
 ) -> None:
-    """Align, strip, crop and store T1-weighted scans for pre-training, or store labelled cases for fine-tuning.
+    """Align, skull-strip, crop and store T1-weighted scans for pre-training, or store labelled cases for fine-tuning.
 
-    Labelled cases are not stripped here. Scans that fail are skipped and listed; quality/index.html in the store
+    Labelled cases are not skull-stripped. Scans that fail are skipped and listed; quality/index.html in the store
     shows all others, the most questionable ones first. Re-run the same command to resume.
 
     Examples:

@@ -25,7 +25,7 @@ def command(
     """Pre-train an encoder on unlabelled scans.
 
     Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run, also after a crash.
-    With torchrun in front it runs on several devices and machines, with the same global batch.
+    With torchrun it runs on several devices and machines, with the same global batch size.
 
     Examples:
 

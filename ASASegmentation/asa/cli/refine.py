@@ -24,17 +24,17 @@ def command(
     t2: Annotated[Path | None, typer.Option("--t2", help="T2.", rich_help_panel=_IMAGES)] = None,
     flair: Annotated[Path | None, typer.Option("--flair", help="FLAIR.", rich_help_panel=_IMAGES)] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task of a segmentation that is no result folder: tissue, tumour or wmh.")
+        str | None, typer.Option(help="Task of a segmentation that is not a result folder: tissue, tumour or wmh.")
     ] = None,
     edited: Annotated[
         Path | None,
-        typer.Option(help="The segmentation as edited by hand since; edited voxels change only where they are marked."),
+        typer.Option(help="The segmentation with your manual edits; edited voxels change only where they are marked."),
     ] = None,
 ) -> None:
-    """Correct a segmentation by marks: points, scribbles, boxes and lassos.
+    """Correct a segmentation with marks: points, scribbles, boxes and lassos.
 
-    Each mark changes its segment near the mark, so that it is honoured and the new border follows the images. With a
-    result folder that holds probabilities (asa segment --posterior) fewer marks are needed. Writes the same files as
+    Each mark changes its segment nearby, so that the result satisfies the mark and the new border follows the images.
+    Fewer marks are needed if the result folder holds probabilities (asa segment --posterior). Writes the same files as
     asa segment, and marks.json.
 
     Examples:

@@ -70,7 +70,7 @@ def command(
     """Train, test and tabulate every system in the paper's tables, next to the published values.
 
     When called again, it resumes: finished rows are not repeated, interrupted ones continue. Tables are written
-    with the rows there are. The rows of Table 4 share data, encoders and the last row with those of Table 2.
+    with the finished rows. The rows of Table 4 share data, encoders and the last row with those of Table 2.
 
     Examples:
 

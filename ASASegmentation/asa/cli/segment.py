@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asa.jobs.segment import Finished
     from asa.program import Progress
 
-_BY_MODALITY = "Images by modality (one head)"
+_BY_MODALITY = "Images by modality (one case)"
 _HOW = "Settings"
 
 
@@ -39,14 +39,14 @@ def command(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="T1 images (for 'wmh': FLAIR), one per head, folders of such images, BIDS folders, or DICOM files or "
-            "folders, one per head.",
+            help="T1 images (for 'wmh': FLAIR), one per case, folders of such images, BIDS folders, or DICOM files or "
+            "folders, one per case.",
             show_default=False,
         ),
     ] = None,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Result folder; with several heads, one subfolder each.")
+        Path, typer.Option("--output", "-o", help="Result folder; with several cases, one subfolder each.")
     ],
     task: Annotated[
         str, typer.Option(help=f"What to segment: {', '.join(TASKS)}.", callback=_one_of(*TASKS))
@@ -73,7 +73,7 @@ def command(
     align: Annotated[
         str,
         typer.Option(
-            help="auto: register the head with the template; none: it is already in MNI152 space.",
+            help="auto: register the scan with the template; none: it is already in MNI152 space.",
             callback=_one_of(*ALIGNMENTS),
             rich_help_panel=_HOW,
         ),
@@ -81,8 +81,8 @@ def command(
     reorient: Annotated[
         str,
         typer.Option(
-            help="auto: where the header contradicts the image, take the orientation found in the image for right; "
-            "off: call such a result doubtful.",
+            help="auto: if the header contradicts the image, trust the orientation found in the image; "
+            "off: mark such a result as doubtful.",
             callback=_one_of(*REORIENTATIONS),
             rich_help_panel=_HOW,
         ),
@@ -102,8 +102,8 @@ def command(
         typer.Option(
             "--series",
             metavar="[KEY=]WHICH",
-            help="DICOM series to use, where the tags do not decide: its number in the list that is printed, its UID, "
-            "or part of its description; for one of several modalities as in t1=2.",
+            help="DICOM series to use if the tags are not conclusive: its number in the printed list, its UID, "
+            "or part of its description; for one of several modalities: t1=2.",
             show_default=False,
             rich_help_panel=_BY_MODALITY,
         ),
@@ -133,18 +133,18 @@ def command(
     slurm: Slurm = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing results.")] = False,
 ) -> None:
-    """Segment one head or many.
+    """Segment one scan or many.
 
-    Images may show whole heads or stripped brains. Those of one head may have different grids; they are registered with
-    one another. 'asa models' lists the modalities that each model needs.
+    Images may include the skull or be skull-stripped. Those of one case may have different grids; they are
+    co-registered. 'asa models' lists the modalities that each model needs.
 
     Writes a label map on the grid of the scan, segmentation.seg.nrrd for 3D Slicer, volumes in mL (csv, json), an
-    overview image (overlay.png) and report.json; for many heads also summary.json and volumes.tsv. Existing results of
-    the same images, model and settings are kept.
+    overview image (overlay.png) and report.json; for several cases also summary.json and volumes.tsv. Existing results
+    of the same images, model and settings are kept.
 
     Examples:
 
-        asa segment head.nii.gz -o result
+        asa segment t1.nii.gz -o result
 
         asa segment bids_folder -o results
 
@@ -177,7 +177,7 @@ def command(
     given = {"t1": t1, "t1gd": t1gd, "t2": t2, "flair": flair}
     by_modality = {key: path for key, path in given.items() if path is not None}
     if images and by_modality:
-        raise InputError("Give either images or options such as --t1, not both: the options describe one head.")
+        raise InputError("Give either images or options such as --t1, not both: the options describe one case.")
     if not images and not by_modality:
         raise InputError("Give at least one image, a folder, or options such as --t1.")
     used = find_model(model, task)  # here, so that a missing model is reported once and not per head
@@ -199,7 +199,7 @@ def command(
         batch.protect_summary(output / batch.SUMMARY)
 
     if single and (jobs > 1 or slurm):
-        raise InputError("--jobs and --slurm are for many heads; one head was given.")
+        raise InputError("--jobs and --slurm are for several cases; one was given.")
 
     def run(case: Case, progress: Progress | None = None) -> Finished:
         folder = output if single else output / case.name
@@ -232,7 +232,7 @@ def command(
         batch.write_summary(output / batch.SUMMARY, outcomes)  # last: it fails where the disk is full
     typer.echo(f"Results: {output.resolve()}")
     if failed:
-        typer.echo(f"Error: {failed} of {len(cases)} heads failed; see the table.", err=True)
+        typer.echo(f"Error: {failed} of {len(cases)} cases failed; see the table.", err=True)
         raise typer.Exit(1)
 
 

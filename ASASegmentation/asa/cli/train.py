@@ -19,8 +19,8 @@ def command(
 ) -> None:
     """Train a model on heads synthesised from label maps: of tissue, or of the ``task`` named in the settings.
 
-    Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run. With torchrun in
-    front it runs on several devices.
+    Ctrl-C finishes the step, writes a checkpoint and stops; the same command resumes the run. With torchrun it
+    runs on several devices.
     """
     from asa.training.session import session
     from asa.training.settings import names_task, read_settings

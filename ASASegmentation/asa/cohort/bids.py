@@ -1,4 +1,4 @@
-"""Cases of BIDS trees: the images of one session are one case, whatever else their names say.
+"""Cases of BIDS trees: the images of one session are one case, whatever other entities their names have.
 
 Of several images of one modality in a session the first by these rules is taken:
 

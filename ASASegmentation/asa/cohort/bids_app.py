@@ -38,7 +38,7 @@ _IGNORED = (RESULTS, "slurm", "summary.json", "volumes.tsv", "group_*", "*_xfm.*
 
 
 def check_tree(tree: Path, output: Path) -> None:
-    """Reject an input that is no BIDS data set, and an output that would be written into it.
+    """Reject an input that is not a BIDS data set, and an output that would be written into it.
 
     Raises:
         InputError: the folder does not exist or holds no subject.
@@ -47,20 +47,20 @@ def check_tree(tree: Path, output: Path) -> None:
     if not tree.is_dir():
         raise InputError(f"The BIDS folder {tree} does not exist.")
     if not bids.is_tree(tree):
-        raise InputError(f"{tree} is no BIDS data set: it holds neither {DESCRIPTION} nor folders called sub-….")
+        raise InputError(f"{tree} is not a BIDS data set: it has neither {DESCRIPTION} nor folders called sub-….")
     if output.resolve() == tree.resolve():
         raise OutputError(f"The output would be written into the data set; give {tree / 'derivatives' / 'asa'}.")
 
 
 def faults(tree: Path, cases: Iterable[Case]) -> Iterator[str]:
-    """Yield sentences on what in a data set is not as BIDS asks for, and what follows from it.
+    """Yield a message for each violation of BIDS in a data set, with its consequence.
 
     Args:
         tree: the data set.
         cases: its sessions; the sidecars of their images are read.
     """
     if not (tree / DESCRIPTION).is_file():
-        yield f"{tree} has no {DESCRIPTION}; the folder is read all the same."
+        yield f"{tree} has no {DESCRIPTION}; the folder is read nevertheless."
     files = [tree / DESCRIPTION]
     files += [_sidecar(path) for case in cases for path in case.images.values()]
     for path in files:
@@ -85,7 +85,7 @@ def misspelt(tree: Path, modalities: Sequence[Modality]) -> Iterator[str]:
 
 
 def select(cases: Sequence[Case], participants: Sequence[str], sessions: Sequence[str], tree: Path) -> list[Case]:
-    """Return the sessions of the participants and with the session labels asked for; all where none is.
+    """Return the sessions of the requested participants and session labels; all if none is requested.
 
     Args:
         cases: the sessions of the data set.
@@ -138,7 +138,7 @@ def begin(output: Path, tree: Path, task: Task) -> None:
         "Name": f"{task.title}, segmented by {_NAME}",
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": "As of the source data set",
+        "License": "See the source data set",
         "GeneratedBy": [
             {
                 "Name": _NAME,
@@ -280,7 +280,7 @@ def itk_transform(matrix: Any) -> str:
 
 
 def _made_for(path: Path) -> str | None:
-    """Return the task that a description of ours names; None for a description of something else."""
+    """Return the task in a description written by ASA; None for any other description."""
     try:
         generated = read_json(path)["GeneratedBy"][0]
         found = re.match(r"Task (\w+)\.", generated["Description"])

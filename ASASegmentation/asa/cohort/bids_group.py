@@ -76,7 +76,7 @@ def _row(name: str, report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _intracranial(report: Mapping[str, Any]) -> float | None:
-    """Return the volume in mL of all labels, where they make up the brain with its CSF; else that of the brain mask."""
+    """Return the volume in mL of all labels, if they make up brain and CSF, otherwise that of the brain mask."""
     if not any(label.in_brain for label in TASKS[report["task"]].labels):
         return float(report["brain_ml"]) if report["brain_ml"] else None
     return round(sum(float(row["volume_ml"]) for row in report["volumes"] if row["kind"] == "label"), 3)
@@ -88,11 +88,11 @@ def _meaning(column: str, task: Task) -> str:
         "session_id": "The session",
         "model": "Name and version of the model",
         "reference": "Modality on whose grid the label map lies",
-        "modalities": "Modalities that the model saw",
+        "modalities": "Modalities used by the model",
         "trust": "ok, or doubtful: review before use",
         "reasons": "Why it is doubtful",
         "warnings": "Number of warnings in report.json",
-        "alignment_quality": "Part of the variance of grey levels that the atlas explains, 0 to 1",
+        "alignment_quality": "Share of the intensity variance that the atlas explains, 0 to 1",
         "brain_ml": "Volume of the brain mask in mL",
         "intracranial_ml": "Volume of the brain and all CSF in mL; where CSF is not labelled, of the brain mask",
     }

@@ -27,13 +27,13 @@ def find_head(
     """Find the head in a folder of DICOM files.
 
     Args:
-        folder: the folder; those in it are searched, too.
+        folder: the folder; its subfolders are searched too.
         modalities: those of the model.
         choices: modality key -> series, by its number in the list, its UID or a part of its description.
         files: where given, only the series that these files belong to.
 
     Returns:
-        The case, with a list of the series as notes, and what is wrong with it; None where there are no DICOM files.
+        The case, with a list of the series as notes, and its problem; None if there are no DICOM files.
 
     Raises:
         DependencyError: there are DICOM files, and pydicom is not installed.

@@ -34,12 +34,12 @@ def read_settings(text: str) -> Cluster:
         name, _, value = part.strip().partition("=")
         if name not in _SETTINGS or not value:
             raise InputError(
-                f"'{part}' is no setting of --slurm; give some of {', '.join(_SETTINGS)}, as in cpus=4,hours=12."
+                f"'{part}' is not a setting of --slurm; give some of {', '.join(_SETTINGS)}, as in cpus=4,hours=12."
             )
         try:
             values[name] = _SETTINGS[name](value)
         except ValueError:
-            raise InputError(f"'{value}' is no number for the setting {name} of --slurm.") from None
+            raise InputError(f"'{value}' is not a number for the setting {name} of --slurm.") from None
         if _SETTINGS[name] is not str and values[name] < (0 if name == "gpus" else 1e-9):
             raise InputError(f"The setting {name} of --slurm cannot be {value}.")
     return Cluster(**{one.name: values[one.name] for one in fields(Cluster) if one.name in values})
@@ -66,14 +66,14 @@ def run_on_cluster(
 ) -> Iterator[Outcome]:
     """Run cases as an array of jobs, wait for them, and yield the outcomes as jobs end.
 
-    Of a job that was lost (a node failed, its time ran out) the heads that it had finished are done all the same; the
+    Of a job that was lost (a node failed, its time ran out) the cases that it had finished count as done; the
     others are failed, and are segmented when the same command is started again.
 
     Args:
         cases: the heads.
         run: segments one, as :func:`asa.cohort.batch.segment_case` with its settings bound; picklable.
-        cluster: what each job asks for.
-        jobs: how many jobs share the heads.
+        cluster: the resources of each job.
+        jobs: number of jobs that share the cases.
         logs: folder for what the jobs write.
 
     Raises:
@@ -92,7 +92,7 @@ def run_on_cluster(
     except KeyboardInterrupt:
         for job in pending:
             job.cancel()
-        raise Cancelled("Cancelled, and the jobs of the cluster too; the heads that are finished are kept.") from None
+        raise Cancelled("Cancelled, including the jobs on the cluster; finished cases are kept.") from None
 
 
 def _outcomes(job: Any, share: Share) -> Iterator[Outcome]:
@@ -103,8 +103,8 @@ def _outcomes(job: Any, share: Share) -> Iterator[Outcome]:
         state = re.search(r"state: (\w+)", text)
         reason = f"state {state[1]}" if state else text.splitlines()[-1] if text else type(error).__name__
         lost = ResourceError(
-            f"The job {job.job_id} of this head ended early ({reason}); its logs are in {job.paths.folder}. "
-            "Start the same command again to continue."
+            f"The job {job.job_id} of this case ended early ({reason}); its logs are in {job.paths.folder}. "
+            "Run the same command again to continue."
         )
 
         def give_up(*_: object) -> NoReturn:

@@ -40,7 +40,7 @@ class Reply(Generic[Case, Result]):
 
 @dataclass(frozen=True)
 class Plan:
-    """How many processes work at once, and with how many threads each; ``note`` says why there are fewer than asked."""
+    """How many processes work at once, and with how many threads each; ``note`` says why there are fewer."""
 
     jobs: int
     threads: int
@@ -51,7 +51,7 @@ def plan(jobs: int, threads: int | None, cases: int) -> Plan:
     """Share processors and memory among processes.
 
     Args:
-        jobs: how many processes are asked for.
+        jobs: number of processes requested.
         threads: of each; None shares the processors evenly.
         cases: how many there are to do.
     """
@@ -61,15 +61,15 @@ def plan(jobs: int, threads: int | None, cases: int) -> Plan:
     note = ""
     if fitting < wanted:
         note = (
-            f"{fitting} instead of {wanted} heads are segmented at once, because the free memory holds "
-            f"{free / (1 << 30):.1f} GiB and each needs about {HEAD_BYTES >> 30} GiB."
+            f"{fitting} instead of {wanted} cases are segmented in parallel, because only "
+            f"{free / (1 << 30):.1f} GiB are free and each needs about {HEAD_BYTES >> 30} GiB."
         )
     used = min(wanted, fitting)
     return Plan(used, threads or max(1, processors() // used), note)
 
 
 def run_in_processes(cases: Iterable[Case], work: Callable[[Case], Result], jobs: int) -> Iterator[Reply[Case, Result]]:
-    """Do ``work`` on each case in ``jobs`` processes, and yield what became of each as soon as it is known.
+    """Do ``work`` on each case in ``jobs`` processes, and yield the outcome of each as soon as it is known.
 
     Args:
         cases: what to work on; they are sent to the processes.
@@ -108,7 +108,7 @@ def run_in_processes(cases: Iterable[Case], work: Callable[[Case], Result], jobs
                         running.remove(worker)
                         worker.end()
         except KeyboardInterrupt:
-            raise Cancelled("Cancelled; the heads that are finished are complete.") from None
+            raise Cancelled("Cancelled; finished cases are complete.") from None
 
 
 @dataclass
@@ -147,9 +147,11 @@ class _Worker(Generic[Case, Result]):
         self.process.join(_ENDING_S)
         code = self.process.exitcode or 0
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        advice = "Memory may have run out: use fewer --jobs." if code == -9 else "Segment this head alone to see why."
+        advice = (
+            "Memory may have run out: use fewer --jobs." if code == -9 else "Segment this case by itself to see why."
+        )
         assert self.case is not None
-        return Reply(self.case, 0.0, error=ResourceError(f"The process of this head ended {how}. {advice}"))
+        return Reply(self.case, 0.0, error=ResourceError(f"The process of this case ended {how}. {advice}"))
 
     def end(self) -> None:
         self.connection.close()

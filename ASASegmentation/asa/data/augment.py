@@ -346,7 +346,7 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 def drop_modalities(rng: Generator, image: Tensor, probability: float) -> Tensor:
     """Set each channel of (C, T, H, W) to 0, its mean, with this probability; at least one is kept.
 
-    A network trained so still works where a scan lacks a modality: its channel is 0 then, too.
+    A network trained this way also works for a scan that lacks a modality, whose channel is then 0 as well.
     """
     dropped = torch.rand(len(image), generator=rng) < probability
     if dropped.all():

@@ -22,7 +22,7 @@ def find_folder(root: Path) -> list[LabelledCase]:
     """Return the cases of a folder or, if ``root`` is a file, of a CSV.
 
     Raises:
-        InputError: the CSV cannot be read, or lists what does not exist (all of it named at once).
+        InputError: the CSV cannot be read, or lists files that do not exist (all of them are named).
     """
     if root.is_file():
         return read_table(root)

@@ -1,6 +1,6 @@
 """Raw data of nnU-Net (versions 1 and 2): imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz and dataset.json.
 
-The channels are told apart by their names in dataset.json. Label values are those of the task; what dataset.json
+The channels are identified by their names in dataset.json. Label values are those of the task; what dataset.json
 calls them must not contradict that.
 """
 
@@ -28,7 +28,7 @@ MODALITY_NAMES = {
 
 
 def plain(text: Any) -> str:
-    """Return a name in lower case without what is no letter or digit."""
+    """Return a name in lower case without characters other than letters and digits."""
     return re.sub(r"[\W_]", "", str(text).lower())
 
 
@@ -42,8 +42,8 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it is no valid JSON ({error})"
-        raise InputError(f"{path} cannot be read: {reason}; nnU-Net's raw data need it.") from error
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it is not valid JSON ({error})"
+        raise InputError(f"{path} cannot be read: {reason}; raw nnU-Net data need it.") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} contains no JSON object with channel_names and labels.")
     return found
@@ -53,7 +53,7 @@ def channels_of(description: Mapping[str, Any], path: Path) -> list[str]:
     """Return the modality key of each channel, in the order of their numbers.
 
     Raises:
-        InputError: no channels, numbers that leave a gap, or names that are no modality or one twice.
+        InputError: no channels, numbers with gaps, or names that are not a modality or are repeated.
     """
     named = description.get("channel_names", description.get("modality"))
     if not isinstance(named, dict) or not named:
@@ -64,7 +64,7 @@ def channels_of(description: Mapping[str, Any], path: Path) -> list[str]:
     names = [named[str(number)] for number in range(len(named))]
     if unknown := [str(name) for name in names if plain(name) not in MODALITY_NAMES]:
         raise InputError(
-            f"{path} has channels that are no known modality: {', '.join(unknown)}; name them T1, T1Gd, T2 or FLAIR."
+            f"{path} has channels that are not a known modality: {', '.join(unknown)}; name them T1, T1Gd, T2 or FLAIR."
         )
     keys = [MODALITY_NAMES[plain(name)] for name in names]
     if len(set(keys)) < len(keys):
@@ -76,7 +76,7 @@ def check_labels(description: Mapping[str, Any], task: Task, path: Path) -> None
     """Compare the labels of dataset.json with those of the task.
 
     Raises:
-        InputError: no labels; values that are no integers, or that the task does not know or calls something else.
+        InputError: no labels; values that are not integers, or that the task does not define or names differently.
     """
     named = description.get("labels")
     if not isinstance(named, dict) or not named:
@@ -146,7 +146,7 @@ def nnunet(name: str) -> Dataset:
     task = TASKS[name]
     return Dataset(
         name=f"nnunet-{name}",
-        title=f"raw data of nnU-Net for task '{name}'",
+        title=f"raw nnU-Net data for task '{name}'",
         task=name,
         modalities=tuple(m.key for m in task.modalities if m.required),
         optional=tuple(m.key for m in task.modalities if not m.required),

@@ -150,7 +150,7 @@ def volume_path(folder: Path, name: str) -> Path:
 
 
 def protect_store(folder: Path, outputs: Iterable[Path]) -> None:
-    """Refuse to write over files in a folder that is no store yet.
+    """Refuse to overwrite files in a folder that is not a store yet.
 
     Raises:
         OutputError: one of the outputs exists.

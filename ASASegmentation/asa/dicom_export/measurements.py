@@ -61,7 +61,7 @@ def write_measurements(
         with quiet_dicom():
             _report(sources, segmentation, volumes, title).save_as(path)
     except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
-        raise NotWritten("the images lack attributes that the standard demands") from error
+        raise NotWritten("the images lack attributes that the standard requires") from error
 
 
 def _report(sources: Sequence[Any], segmentation: Any, volumes: Sequence[MeasuredVolume], title: str) -> Any:

@@ -124,7 +124,7 @@ def write_segmentation(
                 content_label="SEGMENTATION",
             )
     except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
-        raise NotWritten("the images lack attributes that the standard demands") from error
+        raise NotWritten("the images lack attributes that the standard requires") from error
     with quiet_dicom():
         result.save_as(path)
     return result

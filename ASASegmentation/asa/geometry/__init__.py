@@ -1,4 +1,4 @@
-"""Geometry: resampling between grids, the brain frame, and alignment of heads to it.
+"""Geometry: resampling between grids, the brain frame, and alignment of scans to it.
 
 Together with ``volume`` this is all that touches an affine.
 """

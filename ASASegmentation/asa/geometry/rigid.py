@@ -2,7 +2,7 @@
 
 Mattes' mutual information over two resolutions, from several starts (SimpleITK). Its success is measured by
 something else than what was maximised: how far the gradients of the two images run along the same lines (normalised
-gradient fields; Haber and Modersitzki, MICCAI 2006). Sulci of one person coincide after a good registration, those of
+gradient fields; Haber and Modersitzki, MICCAI 2006). Sulci of one subject coincide after a good registration, those of
 two people never do.
 """
 

@@ -130,7 +130,7 @@ def anatomy_reasons(found: Anatomy) -> Iterator[str]:
     yield from _shape_reasons(found.overlap)
     if found.white_matter < WHITE_MATTER:
         yield (
-            f"Only {found.white_matter:.0%} of the place of the deep white matter is labelled as white matter; check "
+            f"Only {found.white_matter:.0%} of the template's deep white matter is labelled as white matter; check "
             "the alignment with the template and the labels."
         )
     if not GREY_PER_WHITE[0] <= found.grey_per_white <= GREY_PER_WHITE[1]:

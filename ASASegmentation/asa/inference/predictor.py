@@ -49,7 +49,7 @@ class Predictor:
         Args:
             model: its folder.
             device: where it is to compute.
-            may_leave_gpu: whether a GPU that fails is replaced by the processor, with a note, as it was not asked for.
+            may_leave_gpu: whether to fall back to the CPU, with a note, if the GPU fails; only if it was not requested.
 
         Raises:
             ResourceError: the GPU cannot be used.
@@ -70,7 +70,7 @@ class Predictor:
             self._move(device)
             # Operations of MPS have been wrong in silence; those of this network are compared with the CPU's.
             if expected is not None and not torch.allclose(self._probe(), expected, atol=PROBE_TOLERANCE):
-                raise ResourceError("The GPU computes other values than the processor; use --device cpu.")
+                raise ResourceError("The GPU computes different values than the CPU; use --device cpu.")
         except Exception as error:
             if not self._leave_gpu(error):
                 raise
@@ -99,7 +99,7 @@ class Predictor:
         if not reason:
             return False
         reason = reason[:1].lower() + reason[1:] if isinstance(error, ResourceError) else reason
-        self.note = f"The GPU could not be used ({reason}); the processor computed instead, which takes longer."
+        self.note = f"The GPU could not be used ({reason}); the CPU was used instead, which takes longer."
         self.may_leave_gpu = False
         self._move(torch.device("cpu"))
         return True
@@ -126,7 +126,7 @@ class Predictor:
         return result
 
     def once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
-        """Evaluate (1, C, T, H, W), in one pass if it fits; on the processor if the GPU fails and was not asked for."""
+        """Evaluate (1, C, T, H, W), in one pass if it fits; on the CPU if the GPU fails and was not requested."""
         try:
             return self._once(x, progress)
         except Exception as error:

@@ -193,7 +193,7 @@ def segment(
 
 
 def refuse_if_strict(request: SegmentRequest, doubts: list[str], model: ModelFolder) -> None:
-    """Refuse a result that is doubtful for other reasons than the model's own, where the request asks for that.
+    """Refuse a result that is doubtful for reasons other than the model's ``doubts``, if the request is strict.
 
     Raises:
         InputError: with the first reason.

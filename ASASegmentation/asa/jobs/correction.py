@@ -33,7 +33,7 @@ from asa.volume import StorageOrder, Volume, read_scan
 UNCHANGED = 255  # in a patch; no label has this value
 _REMEDY = "this is a fault of the extension; report it with the log"
 _OTHER_SCAN = (
-    "The stored probabilities belong to another version of the {} image, so the marks follow intensities alone; "
+    "The stored probabilities belong to another version of the {} image, so the marks use intensities only; "
     "segment again to use probabilities."
 )
 Segments = Mapping[str, Mapping[str, Any]]
@@ -64,7 +64,7 @@ class Asked:
 
     Attributes:
         opened: what the correction started from.
-        current: the segments as they are now, where they may differ from the last answer; else None.
+        current: the current segments, if they may differ from the last answer; otherwise None.
         locked: segments that must not change.
         applied: marks that are part of the segmentation.
         pending: marks to preview.

@@ -1,4 +1,4 @@
-"""A correction of a segmentation by marks, from request to finished folder: what ``asa refine`` and scripts run.
+"""Correction of a segmentation with marks, from request to finished folder: what ``asa refine`` and scripts run.
 
 The start is a result folder of ours, or a segmentation alone (a label map or ``.seg.nrrd``). With a folder the images
 are checked against the checksums in its report.json, and the posterior in it is used; a segmentation alone is corrected
@@ -43,7 +43,7 @@ from asa.volume import Grid, Volume, read_scan, read_volume
 
 MARKS = "marks.json"
 _REFINING = 0.5  # share of the whole when the marks begin; reading and preparing come before
-_INTENSITIES = "The start has no probabilities, so the marks were followed by intensities alone."
+_INTENSITIES = "The start has no probabilities, so the marks used intensities only."
 _CORRECTED = "Corrected by {} mark{} of a user."
 
 
@@ -56,7 +56,7 @@ class RefineRequest:
         marks: a marks file.
         images: modality key -> file; those that the result was made from, or some of them.
         task: key of :data:`asa.tasks.TASKS`; None takes the folder's own.
-        edited: the segmentation as it was edited by hand since the result was made; its differences stay.
+        edited: the segmentation with manual edits made since the result; its differences are kept.
     """
 
     start: Path
@@ -131,14 +131,14 @@ def _read_report(folder: Path) -> dict[str, Any]:
     """Read report.json of a result, and check that the files to start from are those that were written.
 
     Raises:
-        InputError: it is no result, or a file of it has changed.
+        InputError: it is not a result, or one of its files has changed.
     """
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         recorded = {str(name): str(entry["sha256"]) for name, entry in report["outputs"].items()}
         task, _ = TASKS[report["task"]], {key: entry["sha256"] for key, entry in report["inputs"].items()}
     except OSError as error:
-        raise InputError(f"{folder} is no result of a segmentation: it holds no {REPORT}.") from error
+        raise InputError(f"{folder} is not a segmentation result: it has no {REPORT}.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"The {REPORT} in {folder} is damaged; segment again.") from error
     used = [LABEL_MAP, *(posterior_name(label) for label in task.labels)]
@@ -156,7 +156,7 @@ def _read_report(folder: Path) -> dict[str, Any]:
 def _task(request: RefineRequest, found: Mapping[str, Any]) -> Task:
     name = request.task or found.get("task")
     if name is None:
-        raise InputError(f"{request.start} does not say its task; add --task, one of {', '.join(TASKS)}.")
+        raise InputError(f"{request.start} does not record its task; add --task, one of {', '.join(TASKS)}.")
     if name not in TASKS:
         raise InputError(f"There is no task '{name}'; the tasks are {', '.join(TASKS)}.")
     if found and found["task"] != name:
@@ -235,9 +235,9 @@ def _read_posterior(folder: Path, found: Mapping[str, Any], task: Task, grid: Gr
     for row, name in enumerate(names, start=1):
         volume = read_volume(folder / name, head=False)
         if not volume.grid.same_as(grid):
-            raise InputError(f"{folder / name} and the label map lie on different grids; segment again.")
+            raise InputError(f"{folder / name} and the label map are on different grids; segment again.")
         if volume.array.min() < 0 or volume.array.max() > 1:
-            raise InputError(f"{folder / name} holds values that are no probabilities; segment again.")
+            raise InputError(f"{folder / name} holds values that are not probabilities; segment again.")
         posterior[row] = volume.array
     posterior[0] = np.clip(1 - posterior[1:].sum(axis=0, dtype=np.float32), 0, 1)
     return posterior
@@ -316,7 +316,7 @@ def _write(
 
 
 def _brain(beginning: _Beginning, image: Volume, labels: Volume) -> npt.NDArray[np.uint8]:
-    """Return the brain as far as it is known: what the labels make up, else what stripping left, else nothing."""
+    """Return the brain as far as it is known: from the labels, otherwise from skull-stripping, otherwise nothing."""
     within = [label.value for label in beginning.task.labels if label.in_brain]
     brain = np.zeros(labels.array.shape, np.uint8)
     if within:

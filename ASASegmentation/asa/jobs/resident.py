@@ -75,13 +75,13 @@ class Resident:
             values = json.loads(line)
             name, file = values["request"], Path(values["file"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise InputError(f"The engine was sent a line that is no request: {error}.") from error
+            raise InputError(f"The engine was sent a line that is not a request: {error}.") from error
         if name not in self._requests:
-            raise InputError(f"The engine knows no request '{name}'; it knows {', '.join(self._requests)}.")
+            raise InputError(f"Unknown request '{name}'; the engine knows {', '.join(self._requests)}.")
         return name, file
 
     def _segment(self, reporter: Reporter, file: Path) -> None:
-        """Segment as :mod:`asa.jobs.segment` does, and write the record of the result beside it."""
+        """Segment as :mod:`asa.jobs.segment` does, and write the record next to the result."""
         from asa.jobs import segment as job
         from asa.refinement.record import Record
 

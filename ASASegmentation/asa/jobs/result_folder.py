@@ -180,7 +180,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _finish_removal(folder: Path) -> None:
-    """Remove what a killed run had moved already: without a report it is no result, and it is as that run wrote it."""
+    """Remove what a killed run had moved already: without a report it is not a result, and is as that run wrote it."""
     if not (folder / REPORT).exists():
         for name, digest in _recorded(folder / _STAGING).items():
             path = folder / name

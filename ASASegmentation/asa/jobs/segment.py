@@ -264,7 +264,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write everything but report.json into `staging` and return the report.
 
-    `writer` writes segmentation.seg.nrrd meanwhile; None leaves it out.
+    `writer` writes segmentation.seg.nrrd in parallel; None leaves it out.
     """
     import numpy as np
 

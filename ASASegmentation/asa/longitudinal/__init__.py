@@ -1,1 +1,1 @@
-"""Change between two visits: volumes with their noise, and lesions that appeared, grew, shrank or went."""
+"""Change between two visits: volumes with their noise, and new, enlarging, stable, shrinking and resolved lesions."""

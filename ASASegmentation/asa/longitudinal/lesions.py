@@ -94,17 +94,17 @@ def compare_lesions(
     covered: Mask | None = None,
     rules: Rules | None = None,
 ) -> tuple[list[LesionChange], npt.NDArray[np.int32]]:
-    """Match the lesions of two visits and say what became of each.
+    """Match the lesions of two visits and classify the change of each.
 
     Voxels of either visit that touch, at corners too, are one lesion. Its volume at a visit is that of its voxels, each
-    counted with its probability at that visit, so that a threshold that is just missed is no change.
+    counted with its probability at that visit, so that a lesion just below the threshold does not count as a change.
 
     Args:
         masks: lesions (T, H, W) at the first and the second visit, on one grid.
         probabilities: of a lesion, (T, H, W), at the same visits.
         brightening: :func:`brightness` at the second visit less that at the first, (T, H, W).
         grid: their grid.
-        covered: the brain that both visits show; what lies outside it is no change. None for all of the grid.
+        covered: the brain that both visits cover; outside it nothing counts as a change. None: the whole grid.
         rules: what counts as a change.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What changed between two visits as a label map: what became of lesions; where tissue was lost and gained."""
+"""The change between two visits as a label map: the change of lesions; where tissue was lost and gained."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Part:
 def lesion_overlay(
     lesions: Sequence[LesionChange], numbers: npt.NDArray[np.integer], voxel_ml: float
 ) -> tuple[Overlay, list[Part]]:
-    """Return what became of each lesion as a label map (T, H, W), and its values.
+    """Return the change of each lesion as a label map (T, H, W), and its values.
 
     Args:
-        lesions: what became of each.
+        lesions: the change of each.
         numbers: label map (T, H, W) of their numbers.
         voxel_ml: volume of a voxel in mL.
     """

@@ -1,4 +1,4 @@
-"""changes.png: both visits in the same slices, with what was found at each, or what became of each lesion."""
+"""changes.png: both visits in the same slices, with the findings at each, or the change of each lesion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lesion_slices(lesions: Sequence[LesionChange], numbers: npt.NDArray[np.integ
     """Return up to four axial slices (indices along T) that show what changed, the largest changes first.
 
     Args:
-        lesions: what became of each lesion.
+        lesions: the change of each lesion.
         numbers: label map (T, H, W) of their numbers.
     """
     changed = [lesion for lesion in lesions if lesion.state != "stable"] or [*lesions]

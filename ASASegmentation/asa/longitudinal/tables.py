@@ -28,7 +28,7 @@ def write_changes(path: Path, rows: Sequence[Change]) -> None:
 
 
 def write_lesions(path: Path, rows: Sequence[LesionChange]) -> None:
-    """Write what became of each lesion as a table; where there is none, its heading alone."""
+    """Write the change of each lesion as a table; without lesions, only the heading."""
     names = ["number", "state", "first_ml", "second_ml", "change_ml", "right_mm", "anterior_mm", "superior_mm"]
     tables = []
     for row in rows:

@@ -72,7 +72,7 @@ def score_case(
         Dice and the distances are conventions and not measurements: state their sum with every mean).
 
     Raises:
-        ValueError: shapes differ, an array that is no label map, or a spacing that is none.
+        ValueError: shapes differ, an array that is not a label map, or an invalid spacing.
     """
     check_shapes(prediction, reference)
     steps = check_spacing(spacing)

@@ -70,10 +70,10 @@ def lesion_scores(
         dilation: steps of dilation that join nearby reference lesions and find what touches them.
         penalty_mm: distance given to a missed lesion and to a false-positive component.
         minimum_mm3: reference lesions of at most this volume do not count (the glioma challenge used 50); what is
-            predicted on them is no false positive.
+            predicted on them is not a false positive.
 
     Raises:
-        ValueError: shapes differ, an array that is no mask, or a spacing that is none.
+        ValueError: shapes differ, an array that is not a mask, or an invalid spacing.
     """
     predicted, expected = as_mask(prediction), as_mask(reference)
     check_shapes(predicted, expected)

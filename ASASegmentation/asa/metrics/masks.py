@@ -105,7 +105,7 @@ class MaskPair:
         """Pair two arrays (T, H, W), boolean or integer with non-zero as foreground.
 
         Raises:
-            ValueError: shapes differ, an array that is no mask, or a spacing that is none.
+            ValueError: shapes differ, an array that is not a mask, or an invalid spacing.
         """
         predicted, expected = as_mask(prediction), as_mask(reference)
         check_shapes(predicted, expected)

@@ -30,7 +30,7 @@ def dice_of_counts(predicted: int, expected: int, common: int) -> float:
 
 
 def share_of_counts(whole: int, other: int, common: int) -> float:
-    """common / whole; with an empty whole 1 if the other mask is empty too, else 0."""
+    """common / whole; with an empty whole, 1 if the other mask is empty too, otherwise 0."""
     return common / whole if whole else float(other == 0)
 
 
@@ -38,7 +38,7 @@ def dice(prediction: NDArray[Any], reference: NDArray[Any]) -> float:
     """Return the Dice coefficient 2|P∩R| / (|P|+|R|) of two masks (T, H, W); both empty: 1, exactly one empty: 0.
 
     Raises:
-        ValueError: shapes differ, or an array that is no mask.
+        ValueError: shapes differ, or an array is not a mask.
     """
     return dice_of_counts(*_counts(prediction, reference))
 

@@ -146,7 +146,7 @@ def hausdorff95(prediction: NDArray[Any], reference: NDArray[Any], spacing: Sequ
     one empty: the diagonal of the image in mm.
 
     Raises:
-        ValueError: shapes differ, an array that is no mask, or a spacing that is none.
+        ValueError: shapes differ, an array that is not a mask, or an invalid spacing.
     """
     pair = MaskPair.of(prediction, reference, spacing)
     if pair.empty == "both":

@@ -84,7 +84,7 @@ def _number(tags: Mapping[str, str], key: str) -> float | None:
 
 
 def identified_modality(candidate: Candidate) -> str | None:
-    """Return the modality key that the name says, or else the tags; "" or None as in `named_modality`."""
+    """Return the modality key from the name, otherwise from the tags; "" or None as in `named_modality`."""
     named = named_modality(candidate.name)
     return named if named is not None else tagged_modality(candidate.tags)
 

@@ -1,6 +1,6 @@
 """Linear window attention: LW-MSA and its shifted twin SLW-MSA (paper section 2.2).
 
-The token sequence is cut into 1-D windows of S tokens; all windows are computed at once by PyTorch's
+The token sequence is cut into 1-D windows of S tokens; all windows are computed together by PyTorch's
 ``scaled_dot_product_attention`` with one additive bias, so the cost is linear in the number of tokens.
 """
 
@@ -15,7 +15,7 @@ def allowed_pairs(tokens: int, window: int, shift: int) -> Tensor | None:
     """Return which query may see which key in each window: bool (windows, S, S), or None if every pair is allowed.
 
     ``tokens`` are padded at the end to whole windows and rolled by ``shift``. Two tokens see each other only
-    if the roll did not bring them together around the ends of the sequence; nobody but padding sees padding.
+    if the roll did not bring them together around the ends of the sequence; only padding attends to padding.
     """
     count = -(-tokens // window)
     if count * window == tokens and shift == 0:
@@ -105,7 +105,7 @@ class LinearWindowAttention(nn.Module):
         return q, k, v, bias
 
     def weights(self, x: Tensor) -> Tensor:
-        """How much of which value goes into which output of :meth:`forward`: (B, N, D) -> (B, windows, heads, S, S).
+        """The weight of each value in each output of :meth:`forward`: (B, N, D) -> (B, windows, heads, S, S).
 
         Rows (queries) sum to 1; 0 where a pair is forbidden.
         """

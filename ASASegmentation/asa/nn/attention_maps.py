@@ -17,7 +17,7 @@ class AttentionMaps(NamedTuple):
     """Attention of every block of an encoder, for each of its N tokens.
 
     Attributes:
-        weights: (blocks, heads, N, S) float16: how much a token takes from each place of its window; rows sum to 1.
+        weights: (blocks, heads, N, S) float16: the attention of a token to each position of its window; rows sum to 1.
         keys: (K, N, S) int64: the token in each of these places, -1 for padding, of block b in ``keys[b % K]``: [0] in
             LW-MSA blocks, [1] in SLW-MSA blocks, and two more for each further order of the encoder's tokens.
     """

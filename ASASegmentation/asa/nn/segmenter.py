@@ -14,6 +14,8 @@ from asa.nn.encoder import Encoder, Origin, patch_grid
 
 Norm = Literal["instance", "batch"]
 
+SLAB = 64  # slices at 1/1 that a fused network computes at once; 32 take a sixth longer, all at once take no less
+
 
 def make_norm(kind: Norm, channels: int) -> nn.Module:
     """3-D normalisation with learned scale and shift."""
@@ -94,6 +96,8 @@ class Segmenter(nn.Module):
     Input (B, C, T, H, W) in the brain frame, axes multiples of 32; output logits (B, classes, T, H, W).
     """
 
+    fused = False
+
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
@@ -138,6 +142,11 @@ class Segmenter(nn.Module):
 
     def features(self, image: Tensor, origin: Origin = (0, 0, 0)) -> list[Tensor]:
         """Decoder features at 1/1 (but for sub-pixel networks), 1/2, 1/4, ... (finest first)."""
+        coarse, skip = self.coarse_features(image, origin)
+        return [self.ups[self.subpixel](coarse[0], skip), *coarse]
+
+    def coarse_features(self, image: Tensor, origin: Origin) -> tuple[list[Tensor], Tensor]:
+        """Decoder features but the finest (finest first), and what the finest are made of besides them."""
         grid = patch_grid(image.shape, self.config.encoder.patch)
         last, states = self.encoder.encode(self.encoder.tokens(image, origin), grid, self.config.taps)
         fine: Tensor = self.stem(space_to_depth(image) if self.subpixel else image)
@@ -151,13 +160,37 @@ class Segmenter(nn.Module):
                 x = x + self.downs[level](skips[-1])
             skips.append(self.blocks[level](x))
         outputs = [skips.pop()]
-        for up in reversed(self.ups[self.subpixel :]):
+        for up in reversed(self.ups[self.subpixel + 1 :]):
             outputs.append(up(outputs[-1], skips.pop()))
-        return outputs[::-1]
+        return outputs[::-1], skips.pop()
 
     def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """Return logits (B, classes, T, H, W) at full resolution."""
+        if self.fused and self.config.pyramid and not self.subpixel:
+            coarse, skip = self.coarse_features(image, origin)
+            half = coarse[0]
+            del coarse
+            return self.in_slabs(half, skip)
         return self.finest(self.features(image, origin)[0])
+
+    def in_slabs(self, half: Tensor, skip: Tensor) -> Tensor:
+        """Return logits from features at 1/2 and the skip at 1/1, a slab of slices at a time.
+
+        The values are those of all slices at once: the finest level of a fused network has one convolution of 3×3×3,
+        so a slice beyond each end of a slab suffices, and two make whole slices at 1/2. The maps at 1/1 would take
+        most of the memory of a segmentation.
+        """
+        slices = skip.shape[2]
+        logits: Tensor | None = None
+        for start in range(0, slices, SLAB):
+            first, last = max(start - 2, 0), min(start + SLAB + 2, slices)
+            features = self.ups[0](half[:, :, first // 2 : last // 2], skip[:, :, first:last])
+            part = self.heads[0](features)[:, :, start - first :][:, :, :SLAB]
+            if logits is None:
+                logits = part.new_empty((*part.shape[:2], *skip.shape[2:]))
+            logits[:, :, start : start + SLAB] = part
+        assert logits is not None
+        return logits
 
     def finest(self, features: Tensor) -> Tensor:
         """Return logits at full resolution from the finest features."""
@@ -171,10 +204,16 @@ class Segmenter(nn.Module):
         return [self.finest(features[0]), *coarse]
 
     def fuse(self) -> Segmenter:
-        """Fold batch normalisation into convolutions, in place; the network must be in evaluation mode."""
+        """Prepare the network for inference, in place: fold batch normalisation into convolutions, and save memory.
+
+        It must be in evaluation mode.
+        """
         for module in self.modules():
             if isinstance(module, ConvUnit):
                 module.fuse()
+            elif isinstance(module, nn.LeakyReLU):
+                module.inplace = True  # nothing else uses what it is given: a map less in memory
+        self.fused = self.config.norm == "batch"
         return self
 
 

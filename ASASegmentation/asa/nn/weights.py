@@ -17,7 +17,7 @@ LARGEST = 1e9
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise the OSError that writing safetensors met: the library has an exception of its own for every failure.
+    """Raise the OSError that writing safetensors met: the library raises its own exception for every failure.
 
     Raises:
         OSError: no room, no permission, or the file cannot be written for another reason.
@@ -30,7 +30,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def check_weights(weights: Mapping[str, Tensor], source: object) -> None:
-    """Refuse weights that are NaN, infinite or absurdly large: what they compute is no segmentation.
+    """Refuse weights that are NaN, infinite or absurdly large: their output is not a segmentation.
 
     Args:
         weights: name -> tensor; integers are passed over.

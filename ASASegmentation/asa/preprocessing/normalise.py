@@ -91,7 +91,7 @@ def zscore_corrected(image: Map) -> Map:
 def stripped_brain(scan: Volume, alignment: Alignment, shown: Mask | None = None) -> Mask:
     """Brain mask (T, H, W) on the brain frame of a scan that was stripped, without holes.
 
-    ``shown``: voxels of the scan that are no background; without it those that are not 0.
+    ``shown``: voxels of the scan that are not background; without it, those that are not 0.
     """
     inside = (scan.array != 0 if shown is None else shown).astype(np.float32)
     return fill_holes(to_frame(scan.with_array(inside), alignment).array > 0.5)

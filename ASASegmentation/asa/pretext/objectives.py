@@ -69,7 +69,7 @@ class Explanation(NamedTuple):
     Attributes:
         mask: (B, N) bool, True where hidden.
         importance: (B, N), not normalised.
-        target: (B, N, M), what was asked for.
+        target: (B, N, M), the reconstruction target.
         reconstruction: (B, N, M).
     """
 

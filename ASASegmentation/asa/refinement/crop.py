@@ -17,7 +17,7 @@ from asa.refinement.rules import Bits, Rules, Segment
 
 @dataclass(frozen=True)
 class State:
-    """What a session knows; the arrays are the session's own and change with each mark.
+    """The state of a session; the arrays belong to the session and change with each mark.
 
     Attributes:
         features: of the images.

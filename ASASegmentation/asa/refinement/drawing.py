@@ -94,7 +94,7 @@ def _dilated(centres: Indices, radius_mm: float, grid: Grid, name: str) -> Indic
     high = np.minimum(centres.max(axis=0) + reach + 1, grid.shape)
     inside = np.zeros(high - low, bool)
     if inside.size > MAX_BOX:
-        raise InputError(f"{name} reaches through the whole image; draw several shorter ones.")
+        raise InputError(f"{name} extends through the whole image; draw several shorter ones.")
     for centre in centres:
         near = centre + ball
         near = near[((near >= low) & (near < high)).all(axis=1)] - low
@@ -125,7 +125,7 @@ def _lasso(points: npt.NDArray[np.float64], grid: Grid, name: str) -> Indices:
     low = np.maximum(np.floor(grid.to_index(points).min(axis=0)).astype(int) - 1, 0)
     high = np.minimum(np.ceil(grid.to_index(points).max(axis=0)).astype(int) + 2, grid.shape)
     if np.prod(high - low) > MAX_BOX:
-        raise InputError(f"{name} reaches through the whole image; draw several smaller ones.")
+        raise InputError(f"{name} extends through the whole image; draw several smaller ones.")
     voxels = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), -1)
     voxels = voxels.reshape(-1, 3)
     offset = grid.to_world(voxels) - centre

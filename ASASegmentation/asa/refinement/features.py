@@ -1,4 +1,4 @@
-"""What the energy knows of the images: standardised channels, edges, and codes of joint intensities.
+"""Image features of the energy: standardised channels, edges, and codes of joint intensities.
 
 Computed once for a session. Voxels finer than `WORKING_MM` are averaged over blocks of whole voxels, so that a crop
 around a mark has as many voxels in a scan of 0.3 mm as in one of 1 mm.
@@ -40,7 +40,7 @@ class Features:
         blocks: voxels of the scan in a working voxel, along (T, H, W).
         spacing: mm of the working grid.
         channels: (M, T, H, W), in robust standard deviations of the tissue.
-        shown: (T, H, W), what is no background.
+        shown: (T, H, W), voxels that are not background.
         codes: (T, H, W), bin of the joint intensities of all channels.
         shape: bins of the joint histogram along each channel.
         bins_per_sd: of each channel.
@@ -98,7 +98,7 @@ def compute_features(images: Sequence[Volume], contrast: float) -> Features:
         raise InputError(f"Refinement takes 1 to {len(BINS)} images of one head, not {len(images)}.")
     grid = images[0].grid
     if not all(image.grid.same_as(grid) for image in images):
-        raise InputError("The images lie on different grids; resample them to that of the segmentation.")
+        raise InputError("The images are on different grids; resample them to that of the segmentation.")
     blocks = working_blocks(grid)
     t, h, w = (one * block for one, block in zip(grid.spacing, blocks, strict=True))
     spacing = (t, h, w)
@@ -112,7 +112,7 @@ def compute_features(images: Sequence[Volume], contrast: float) -> Features:
         shown = seen if shown is None else shown | seen
     assert shown is not None
     if np.count_nonzero(shown) < MIN_TISSUE:
-        raise InputError("The images show next to nothing; check that they are the right ones.")
+        raise InputError("The images are almost constant; check that they are the right ones.")
     bins = BINS[len(images)]
     channels = np.empty((len(images), *shown.shape), np.float32)
     codes = np.zeros(shown.shape, np.uint16)

@@ -118,7 +118,7 @@ def read_marks(path: Path) -> MarkSet:
     """Read a marks file.
 
     Raises:
-        InputError: it cannot be read, is no JSON, or see :meth:`MarkSet.from_json`.
+        InputError: it cannot be read or is not JSON; or see :meth:`MarkSet.from_json`.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -74,7 +74,7 @@ class Record:
         """Read a file.
 
         Raises:
-            InputError: it is no record, or damaged.
+            InputError: it is not a record, or damaged.
         """
         try:
             with zipfile.ZipFile(path) as archive:

@@ -24,7 +24,7 @@ def read_segmentation(path: Path, task: Task, image: Volume) -> Volume:
 
     Args:
         path: a label map with the values of the task, or a ``.seg.nrrd`` whose segments have the names of its
-            regions or labels; segments may overlap, lie on layers and be cropped.
+            regions or labels; segments may overlap, be on several layers and be cropped.
         task: what the values and names mean.
         image: of the same scan.
 
@@ -32,15 +32,15 @@ def read_segmentation(path: Path, task: Task, image: Volume) -> Volume:
         uint8 label map.
 
     Raises:
-        InputError: it cannot be read, lies on another grid, or holds no segment of the task.
+        InputError: it cannot be read, is on another grid, or has no segment of the task.
     """
     if path.name.lower().endswith(SEGMENTS):
         return image.with_array(_read_segments(path, task, image.grid))
     labels = read_volume(path, labels=True)
     if not labels.grid.same_as(image.grid):
-        raise InputError(f"{path} lies on another grid than the image; export it on the grid of the image.")
+        raise InputError(f"{path} is not on the grid of the image; export it on that grid.")
     if labels.array.min() < 0 or labels.array.max() > 255:
-        raise InputError(f"{path} holds values outside 0 to 255; it is no label map of task '{task.name}'.")
+        raise InputError(f"{path} holds values outside 0 to 255; it is not a label map of task '{task.name}'.")
     return labels.with_array(labels.array.astype(np.uint8))
 
 
@@ -66,7 +66,7 @@ def stored_mask(mask: npt.NDArray[np.uint8], order: StorageOrder, affine: npt.ND
 
 
 def combined(masks: Mapping[str, Volume], task: Task, grid: Grid, where: str) -> npt.NDArray[np.uint8]:
-    """Return the label map (T, H, W) on a grid of segments, which may overlap and lie on grids of their own.
+    """Return the label map (T, H, W) on a grid of segments, which may overlap and may each have a different grid.
 
     Args:
         masks: name of a region or label -> uint8 mask.

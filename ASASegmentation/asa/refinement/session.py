@@ -38,7 +38,7 @@ class Start:
         labels: uint8 label map with the values of the task; zeros where nothing is segmented yet.
         task: names the segments.
         posterior: (1 + number of labels, T, H, W) probabilities of the background and the labels, or None.
-        edited: (T, H, W), voxels that the user has edited by hand, which only a mark on them may change; or None.
+        edited: (T, H, W), voxels that the user has edited manually, which only a mark on them may change; or None.
     """
 
     images: Sequence[Volume]
@@ -119,12 +119,12 @@ class Refinement:
         if foreign := sorted(set(values.tolist()) - set(self.rules.values)):
             raise InputError(f"The segmentation holds the value {foreign[0]}, which task '{self.task.name}' has not.")
         if not start.images or not start.images[0].grid.same_as(self.grid):
-            raise InputError("The images and the segmentation lie on different grids; they are not of one scan.")
+            raise InputError("The images and the segmentation are on different grids; they do not match.")
         shape = (len(self.rules.values), *self.grid.shape)
         if start.posterior is not None and start.posterior.shape != shape:
-            raise InputError("The posterior and the segmentation lie on different grids; they are not of one result.")
+            raise InputError("The posterior and the segmentation are on different grids; they do not match.")
         if start.edited is not None and start.edited.shape != self.grid.shape:
-            raise InputError("The edited voxels and the segmentation lie on different grids.")
+            raise InputError("The edited voxels and the segmentation are on different grids.")
 
     @property
     def features(self) -> Features:
@@ -212,7 +212,7 @@ class Refinement:
         after = before & Bits(wanted) if drawn.certain else before
         if not after.all():
             raise InputError(
-                f"{name} contradicts an earlier mark at the same place; undo that one first. Nothing was changed."
+                f"{name} contradicts an earlier mark at the same location; undo that one first. Nothing was changed."
             )
         satisfied = bool(agrees.all() if drawn.certain else agrees.any())
         if not satisfied and drawn.certain:
@@ -254,7 +254,7 @@ class Refinement:
             raise InputError(f"{name} would change a locked segment ({names}); unlock it first. Nothing was changed.")
         if not free.all():
             raise InputError(
-                f"{name} contradicts an earlier mark at the same place; undo that one first. Nothing was changed."
+                f"{name} contradicts an earlier mark at the same location; undo that one first. Nothing was changed."
             )
 
     def _changed(

@@ -1,6 +1,6 @@
 """The threshold brush: of the voxels under it, those whose intensities speak for the segment, or against it.
 
-The intensity model is fitted anew for each stroke, to what the segment and the rest of the crop around it hold by then.
+The intensity model is refitted for each stroke, to the current segment and the rest of the crop around it.
 """
 
 from __future__ import annotations

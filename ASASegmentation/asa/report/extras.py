@@ -26,13 +26,13 @@ def check_extras(request: SegmentRequest) -> None:
     """Refuse what cannot be made, before anything is computed.
 
     Raises:
-        InputError: DICOM output is asked for, and an image is not DICOM.
+        InputError: DICOM output is requested, and an image is not DICOM.
         DependencyError: highdicom is not installed.
     """
     if "dicom" not in request.also:
         return
     if other := next((path for path in request.images.values() if not is_dicom_image(Path(path))), None):
-        raise InputError(f"DICOM output needs DICOM images, and {Path(other).name} is none; leave out 'dicom'.")
+        raise InputError(f"DICOM output needs DICOM images, and {Path(other).name} is not one; leave out 'dicom'.")
     if not importlib.util.find_spec("highdicom"):
         raise DependencyError(f"DICOM output needs highdicom; install it with: {install_command('dicom')}")
 
@@ -44,11 +44,11 @@ def write_extras(
     measurements: Sequence[Measurement],
     warnings: Sequence[str],
 ) -> list[str]:
-    """Write what the request asks for into a folder that has the usual files.
+    """Write the further outputs of the request into a folder that has the usual files.
 
     Args:
         folder: where.
-        request: what was asked for.
+        request: the request of the segmentation.
         result: the segmentation.
         measurements: its volumes.
         warnings: of the result so far.

@@ -5,7 +5,7 @@ A lesion is a connected part (26 neighbours) of a label. Its location is the fir
 1. infratentorial: most of it lies in the cerebellum or brainstem
 2. periventricular: it comes within 3 mm of the ventricles
 3. juxtacortical: it comes within 4 mm of the cortex
-4. deep: everything else
+4. deep: all others
 
 The distances are those of Kim, MacFall and Payne, *Classification of white matter lesions on magnetic resonance imaging
 in elderly persons*, Biological Psychiatry 64 (2008) 273–280 (there: juxtaventricular, juxtacortical); the names are

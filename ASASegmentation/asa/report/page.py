@@ -1,4 +1,4 @@
-"""report.html: the result on one page that needs nothing else: no script, no font, no picture from elsewhere."""
+"""report.html: the result on one self-contained page: no external script, font or image."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _lesions(lesions: Sequence[Lesion]) -> str:
     return (
         f"<h2>{len(lesions)} lesion{'s' * (len(lesions) != 1)}</h2><table><thead>"
         f"{_cells(('Location', 'Count', 'Volume (mL)'), 'th')}</thead><tbody>{summary}</tbody></table>"
-        f'<p class="faint">Connected parts of any size.{more}</p><table><thead>'
+        f'<p class="faint">Connected components of any size.{more}</p><table><thead>'
         f"{_cells(('Lesion', 'Volume (mL)', 'To ventricles (mm)', 'To cortex (mm)'), 'th')}</thead>"
         f"<tbody>{largest}</tbody></table>"
     )

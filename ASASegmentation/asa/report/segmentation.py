@@ -23,12 +23,12 @@ _NO_SLICER_CORE = (
 
 
 def shown(task: Task) -> tuple[Label, ...] | tuple[Region, ...]:
-    """What is shown to a user: the regions of a task that nests them, else the labels."""
+    """What is shown to a user: the regions of a task with nested regions, otherwise the labels."""
     return task.regions if task.nested else task.labels
 
 
 class SegmentationWriter:
-    """The program that writes segmentation.seg.nrrd, in a process of its own.
+    """The program that writes segmentation.seg.nrrd, in a separate process.
 
     It loads libraries for a second before it can write. Started before the segmentation, it does so on a processor
     that would be idle. Used as a context: what is left of the process ends with it.

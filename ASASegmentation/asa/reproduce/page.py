@@ -28,7 +28,7 @@ img { max-width: 100%; background: #000 } footer { color: #666; font-size: .9em;
 
 
 def write_pages(plan: Plan, targets: Iterable[str]) -> list[Path]:
-    """Write what the targets ask for with the rows that are finished; returns the files.
+    """Write the pages of the targets with the finished rows; returns the files.
 
     Raises:
         InputError: nothing that could be shown, or a row made with other settings.

@@ -95,13 +95,13 @@ class PartialVolumeHeads(HeadGenerator):
     """Draws crops of synthetic scans whose voxels average four points of a fine head.
 
     A target is (5, T, H, W): the share of background, ventricular CSF, grey matter, white matter and sulcal CSF in
-    each voxel. In some heads the right half is another person's.
+    each voxel. In some heads the right half comes from another subject.
 
     Args:
         heads: fine structures (T, H, W) uint8, as :func:`prepare_fine_heads` writes them.
         crop: shape (T, H, W) of a crop in mm, multiples of 8; it lies in the middle along W where ``centred``.
         settings: ranges of the randomisation.
-        swapped_share: share of heads with halves of two people.
+        swapped_share: share of heads with halves of two subjects.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ def transplant(rng: Generator, image: Tensor, labels: Tensor, donor: Tensor, dis
         disease: (t, h, w), labels of that part.
 
     Returns:
-        New image and labels; what was given where there is no healthy brain or no disease.
+        New image and labels; the input unchanged if there is no healthy brain or no disease.
     """
     brain = (image != 0).any(0)
     free = torch.nonzero((brain & (labels == 0))[::4, ::4, ::4]) * 4

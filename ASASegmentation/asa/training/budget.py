@@ -46,7 +46,7 @@ class Budget:
 
         Args:
             step: steps that are done.
-            steps: steps that the settings ask for, which are not exceeded.
+            steps: steps in the settings, which are not exceeded.
             validate_every: steps between validations; 0: never.
 
         Raises:

@@ -91,7 +91,7 @@ def save(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None
 
 
 def apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of which no two share memory, as safetensors wants it: networks may list a weight under two names."""
+    """Tensors of which no two share memory, as safetensors requires: networks may list a weight under two names."""
     seen: set[int] = set()
     own: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

@@ -38,7 +38,7 @@ def tissue_facts(data: Mapping[str, Any]) -> Facts:
 def lesion_facts(task: Task, settings: Mapping[str, Any], data: Mapping[str, Any]) -> Facts:
     """Of a run that trains on synthetic heads with a disease, and on real cases where there are some.
 
-    Before ``data`` said whether these were bias-corrected, the recipes asked for it.
+    Before ``data`` recorded whether these were bias-corrected, the recipes required it.
     """
     real, healthy = data.get("real cases", 0), data.get("healthy cases", 0)
     parts = [f"{data['heads']} label maps, as synthetic heads with the disease"]

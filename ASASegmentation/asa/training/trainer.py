@@ -149,7 +149,7 @@ class Trainer:
         return True
 
     def load_best(self) -> None:
-        """Put the best weights (averaged ones where there are any), or else the last, into the network."""
+        """Load the best weights (averaged ones if there are any), otherwise the last, into the network."""
         path = next(p for p in map(self.run.checkpoint_path, ("best", "last")) if p.is_file())
         tensors, _ = checkpoint.load(path)
         prefix = checkpoint.AVERAGE if self.average else checkpoint.NETWORK
@@ -367,7 +367,7 @@ class Trainer:
                 # the file holds the weights of before, or none: neither this score nor this validation is recorded
                 self.best, self.validated_step = beaten, former
                 if final:
-                    raise OutputError("The best weights cannot be written (see the log); make room and resume the run.")
+                    raise OutputError("The best weights cannot be written (see the log); free disk space and resume.")
         return self.patience_exhausted()
 
     def patience_exhausted(self) -> bool:

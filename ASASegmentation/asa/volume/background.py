@@ -60,7 +60,7 @@ def with_finite_background(array: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 
 
 def shown_voxels(array: npt.NDArray[np.float32]) -> tuple[Mask, float | None]:
-    """What is no background, finite and other than the padding (T, H, W); and the value of the padding, if any."""
+    """What is not background, finite and other than the padding (T, H, W); and the value of the padding, if any."""
     shown = np.isfinite(array)
     if (padding := background_value(array)) is not None:
         shown &= array != padding
@@ -132,7 +132,7 @@ def standardise(scan: Volume) -> tuple[Volume, Mask]:
     """Intensities on the scale 0 (darkest of what is shown) to 1 (its 99th percentile), and what is shown.
 
     Returns:
-        The scan, float32, 0 in the background and never below; and (T, H, W) bool, True where it is no background:
+        The scan, float32, 0 in the background and never below; and (T, H, W) bool, True where it is not background:
         finite, and other than the constant that surrounds the head where there is one. A scan that shows nothing
         is 0 throughout.
     """

@@ -147,7 +147,7 @@ def _product(sizes: Sequence[int]) -> int:
 
 
 def _few_values(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """Return the distinct values if all are whole numbers and not too many for labels, else None."""
+    """Return the distinct values if all are whole numbers and not too many for labels, otherwise None."""
     # A thin sample settles it for nearly every image, before all voxels are looked at.
     for step in (5, 1):
         sample = array[::step, ::step, ::step]

@@ -62,7 +62,7 @@ def read_volume(path: str | os.PathLike[str], *, labels: bool = False, head: boo
     from its content.
 
     Raises InputError, one sentence, when there is no such image: missing, a folder, damaged, truncated, not three
-    dimensions, a singular affine; for label maps when a voxel is no whole number; and for images also when it is
+    dimensions, a singular affine; for label maps when a voxel is not a whole number; and for images also when it is
     constant, has NaN inside the head, covers too little for a brain, or is a label map itself; ResourceError when it is
     larger than the free memory allows.
     """

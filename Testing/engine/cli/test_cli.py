@@ -106,7 +106,7 @@ def test_a_batch_skips_goes_on_and_sums_up(run: Run, tmp_path: Path) -> None:
     cases = json.loads((out / "summary.json").read_text())["cases"]
     assert [case["status"] for case in cases] == ["reused", "reused", "done", "failed"]
     assert cases[3]["exit_code"] == InputError.exit_code and "broken" in cases[3]["error"]
-    assert "1 of 4 heads failed" in err and "Traceback" not in err
+    assert "1 of 4 cases failed" in err and "Traceback" not in err
 
 
 def test_a_log_of_80_columns_names_every_head(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

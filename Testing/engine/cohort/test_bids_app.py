@@ -153,11 +153,11 @@ def test_wrong_calls(run: Run, tree: Path, tmp_path: Path) -> None:
     for arguments, code, said in (
         ((tree, out, "participant", "--participant-label", "07"), 3, "participant 07 does not exist in"),
         ((tree, out, "participant", "--session-label", "b"), 3, "session b does not exist"),
-        ((tree, out, "subject"), 3, "'subject' is no level of analysis"),
-        ((tree, out, "participant", "02"), 3, "'02' is one argument too many"),
+        ((tree, out, "subject"), 3, "'subject' is not a level of analysis"),
+        ((tree, out, "participant", "02"), 3, "'02' is an unexpected argument"),
         ((tree, out, "group"), 3, "run the participant level first"),
         ((tree / "nowhere", out, "participant"), 3, "nowhere does not exist"),
-        ((tree / "sub-01" / "anat", out, "participant"), 3, "is no BIDS data set"),
+        ((tree / "sub-01" / "anat", out, "participant"), 3, "is not a BIDS data set"),
         ((tree, tree, "participant"), 4, "would be written into the data set"),
     ):
         left, _, err = run(*arguments)

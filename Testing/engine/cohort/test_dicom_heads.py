@@ -49,7 +49,7 @@ def test_series_are_matched_by_tags_and_listed(head: Path) -> None:
     assert {key: path.parent.name for key, path in case.usable_images().items()} == {"flair": "6", "t1": "5"}
     assert case.name == "head" and case.series["t1"] == "DICOM series 5 (Sag T1 MPRAGE)"
     assert case.notes == (
-        "1 DICOM series 1 (localizer), 3 slices: has 3 slices, which is no volume",
+        "1 DICOM series 1 (localizer), 3 slices: has 3 slices, too few for a volume",
         "2 DICOM series 2 (Ax T2 TSE), 16 slices, 6 × 5 × 7 mm: not used (T2)",
         "3 DICOM series 4 (T1 3D), 16 slices, 6 × 5 × 9 mm: not used (T1)",
         "4 DICOM series 5 (Sag T1 MPRAGE), 16 slices, 6 × 5 × 7 mm: T1",
@@ -68,7 +68,7 @@ def test_a_series_is_chosen_by_number_text_or_uid(head: Path, which: str) -> Non
 @pytest.mark.parametrize(
     ("which", "sentence"),
     [
-        ("1", "DICOM series 1 (localizer) has 3 slices, which is no volume."),
+        ("1", "DICOM series 1 (localizer) has 3 slices, too few for a volume."),
         ("T1 ", "names no DICOM volume; there are 2 Ax T2 TSE, 3 T1 3D"),
         ("ax ", "names several DICOM volumes"),
         ("99", "names no DICOM volume"),

@@ -1,4 +1,4 @@
-"""Several heads at once: in processes, and as an array of jobs of a cluster."""
+"""Several cases in parallel: in processes, and as an array of jobs of a cluster."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_process_that_dies_costs_its_head_alone(tmp_path: Path) -> None:
     assert statuses(out) == ["done", "failed", "failed", "done"]
     cases = json.loads((out / "summary.json").read_text())["cases"]
     assert "is damaged" in cases[1]["error"] and "ended by signal SIGKILL" in cases[2]["error"]
-    assert "2 heads at once" in err and "Traceback" not in err
+    assert "2 cases in parallel" in err and "Traceback" not in err
     table, err = (process := start(tmp_path / "in", "-o", out, "--jobs", 2)).communicate(timeout=300)
     assert process.returncode == 1 and statuses(out) == ["reused", "failed", "done", "reused"]
     said = " ".join(table.split())
@@ -87,7 +87,7 @@ def test_processes_are_as_many_as_the_memory_holds(monkeypatch: pytest.MonkeyPat
     assert workers.plan(4, 3, 2) == workers.Plan(2, 3)
     monkeypatch.setattr(workers, "available_memory", lambda: 2.5 * workers.HEAD_BYTES)
     short = workers.plan(4, None, 100)
-    assert (short.jobs, short.threads) == (2, 4) and "2 instead of 4 heads" in short.note
+    assert (short.jobs, short.threads) == (2, 4) and "2 instead of 4 cases" in short.note
     monkeypatch.setattr(workers, "available_memory", lambda: 0.0)
     assert workers.plan(4, None, 100).jobs == 1
 
@@ -148,7 +148,7 @@ def test_a_cluster_gives_the_same_outcomes_and_a_lost_job_keeps_what_it_finished
     ended = batch.in_order(slurm_batch.run_on_cluster(cases, run, settings, 2, tmp_path / "logs"), cases)
     assert [outcome.case.name for outcome in ended] == [case.name for case in cases]
     assert [outcome.status for outcome in ended] == ["done", "reused", "done", "failed", "done"]
-    assert "timed-out" in str(ended[3].error) and "Start the same command again" in str(ended[3].error)
+    assert "timed-out" in str(ended[3].error) and "Run the same command again" in str(ended[3].error)
     assert not (tmp_path / "out" / cases[3].name).exists()
 
 
@@ -165,7 +165,7 @@ def test_ctrl_c_cancels_the_jobs_that_wait(fake: ModuleType, cluster: ModuleType
     cluster.helpers.as_completed = interrupted  # type: ignore[attr-defined]
     from asa.errors import Cancelled
 
-    with pytest.raises(Cancelled, match="jobs of the cluster too"):
+    with pytest.raises(Cancelled, match="including the jobs on the cluster"):
         list(slurm_batch.run_on_cluster(cases, run, slurm_batch.read_settings("default"), 2, tmp_path / "logs"))
     assert [job.cancelled for job in seen] == [False, True]
 
@@ -184,11 +184,11 @@ def test_the_state_of_a_lost_job_is_said_and_not_the_end_of_its_output(fake: Mod
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("walltime=3", "'walltime=3' is no setting of --slurm"),
-        ("cpus", "'cpus' is no setting"),
-        ("cpus=many", "'many' is no number"),
+        ("walltime=3", "'walltime=3' is not a setting of --slurm"),
+        ("cpus", "'cpus' is not a setting"),
+        ("cpus=many", "'many' is not a number"),
         ("hours=-1", "hours of --slurm cannot be -1"),
-        ("", "'' is no setting"),
+        ("", "'' is not a setting"),
     ],
 )
 def test_wrong_settings_of_a_cluster(text: str, said: str) -> None:

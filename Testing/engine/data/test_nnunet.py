@@ -44,11 +44,11 @@ def test_cases_are_found_with_their_channels_by_name(tmp_path, description):
     ("description", "said"),
     [
         (None, "dataset.json cannot be read: it is missing"),
-        ("{", "dataset.json cannot be read: it is no valid JSON"),
+        ("{", "dataset.json cannot be read: it is not valid JSON"),
         ([], "contains no JSON object"),
         ({"labels": {}}, "names no channels"),
         ({**VERSION2, "channel_names": {"0": "FLAIR", "2": "T1"}}, "numbers its channels 0, 2; they must be 0 to 1"),
-        ({**VERSION2, "channel_names": {"0": "CT"}}, "no known modality: CT"),
+        ({**VERSION2, "channel_names": {"0": "CT"}}, "not a known modality: CT"),
         ({**VERSION2, "channel_names": {"0": "T1", "1": "T1w"}}, "two channels of one modality"),
         ({"channel_names": {"0": "FLAIR"}}, "names no labels"),
         ({**VERSION2, "labels": {"WMH": 1.5}}, r"not integers: WMH: 1\.5"),

@@ -83,7 +83,7 @@ def test_the_processor_computes_instead(
     failing(monkeypatch, error)
     np.testing.assert_allclose(predictor.posterior(IMAGE), expected, atol=1e-5)
     assert predictor.device.type == "cpu"
-    assert said in predictor.note and "the processor computed instead" in predictor.note
+    assert said in predictor.note and "the CPU was used instead" in predictor.note
     asked_for = Predictor(model, torch.device("cpu"))
     asked_for.device = device
     with pytest.raises((RuntimeError, ResourceError)):
@@ -108,7 +108,7 @@ def test_operations_of_mps_are_compared_with_the_processor(
 
     monkeypatch.setattr(Predictor, "run", wrong)
     predictor = Predictor(model, MPS, may_leave_gpu=True)
-    assert predictor.device.type == "cpu" and "computes other values" in predictor.note
+    assert predictor.device.type == "cpu" and "computes different values" in predictor.note
     with pytest.raises(ResourceError, match="use --device cpu"):
         Predictor(model, MPS)
 

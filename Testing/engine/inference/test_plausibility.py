@@ -75,7 +75,7 @@ def test_a_missing_part_is_named_by_its_side() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda p: moved(p, ALL, 2, 3), "of the place of the deep white matter is labelled as white matter"),
+        (lambda p: moved(p, ALL, 2, 3), "of the template's deep white matter is labelled as white matter"),
         (lambda p: moved(p, ALL, 3, 2), "as much grey matter as white matter"),
         (lambda p: moved(p, (slice(50, 110), slice(60, 130), slice(50, 110)), 1), "The ventricles fill"),
         (lambda p: np.roll(p, 40, axis=1), "agrees poorly with the template's"),

@@ -169,7 +169,7 @@ def test_wrong_calls(run: Callable[..., tuple[int, str, str]], visits: tuple[Pat
         ((visits[0], *out), "Give two visits, the earlier first; 1 given."),
         ((*visits, "--t1", *visits, *out), "Give either two visits"),
         ((*visits, "--task", "teeth", *out), "There is no task 'teeth'"),
-        ((visits[0].parent, visits[1], *out), "holds 2 heads; give the folder of one session"),
+        ((visits[0].parent, visits[1], *out), "holds 2 cases; give the folder of one session"),
         ((visits[0], tmp_path / "gone.nii.gz", *out), "gone.nii.gz does not exist"),
     ):
         code, _, err = run(*arguments)

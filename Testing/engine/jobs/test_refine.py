@@ -132,7 +132,7 @@ def test_hand_edits_stay(result: Path, image: Path, marks: Write, tmp_path: Path
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda folder: (folder / "report.json").unlink(), "is no result of a segmentation"),
+        (lambda folder: (folder / "report.json").unlink(), "is not a segmentation result"),
         (lambda folder: (folder / "report.json").write_text("{}"), "is damaged"),
         (lambda folder: (folder / "posterior_GM.nii.gz").unlink(), "lacks posterior_GM.nii.gz"),
         (
@@ -224,7 +224,7 @@ def test_a_segmentation_alone_is_corrected(marks: Write, tmp_path: Path, monkeyp
     done = refine(request, tmp_path / "out", segmentation_file=False)
     after = read_volume(done.folder / "segmentation.nii.gz", labels=True).array
     assert after[MISSED] == 2
-    assert any("by intensities alone" in warning for warning in done.warnings)
+    assert any("intensities only" in warning for warning in done.warnings)
     assert not list(done.folder.glob("posterior*")) and done.report["model"]["name"] is None
 
 

@@ -77,8 +77,8 @@ def test_segmenting_leaves_a_record_and_bad_requests_leave_the_engine(
     engine: Engine, request_file: Path, tmp_path: Path
 ) -> None:
     for wrong, words in (
-        ("nonsense", "no request"),
-        ({"request": "dance", "file": "a"}, "knows no request 'dance'; it knows segment, refine"),
+        ("nonsense", "not a request"),
+        ({"request": "dance", "file": "a"}, "Unknown request 'dance'; the engine knows segment, refine"),
         ({"request": "segment", "file": str(tmp_path / "missing.json")}, "cannot be read"),
         ({"request": "refine", "file": str(tmp_path / "missing.json")}, "cannot be read"),
         ({"request": "refine", "file": str(request_file)}, "'opened' is missing"),

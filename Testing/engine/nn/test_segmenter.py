@@ -145,6 +145,19 @@ def test_fused_network_gives_the_same_answer():
     assert not any(isinstance(m, torch.nn.BatchNorm3d) for m in network.modules())
 
 
+@pytest.mark.parametrize("slab", [8, 24, 64])
+def test_a_fused_network_computes_its_finest_level_in_slabs_of_the_same_values(slab, monkeypatch):
+    torch.manual_seed(0)
+    network = Segmenter(SMALL["starter-like"])
+    image = torch.randn(2, 1, 64, 32, 32)
+    network(image)  # running statistics that are not the defaults
+    network.eval().fuse()
+    monkeypatch.setattr("asa.nn.segmenter.SLAB", slab)
+    with torch.inference_mode():
+        whole = network.finest(network.features(image)[0])
+        assert torch.allclose(network(image), whole, atol=1e-6)
+
+
 def test_config_survives_json():
     import json
 

@@ -288,10 +288,10 @@ def test_what_does_not_fit_is_refused(head: Head) -> None:
     holes[20, 20, 20] = np.nan
     assert start.posterior is not None
     for wrong, words in (
-        (replace(start, posterior=start.posterior[:, 1:]), "posterior and the segmentation lie on different grids"),
-        (replace(start, images=[Volume(start.images[0].array, grid)]), "not of one scan"),
+        (replace(start, posterior=start.posterior[:, 1:]), "posterior and the segmentation are on different grids"),
+        (replace(start, images=[Volume(start.images[0].array, grid)]), "they do not match"),
         (replace(start, images=[start.images[0].with_array(holes)]), "NaN or infinite"),
-        (replace(start, images=[start.images[0].with_array(np.zeros(SHAPE, np.float32))]), "next to nothing"),
+        (replace(start, images=[start.images[0].with_array(np.zeros(SHAPE, np.float32))]), "almost constant"),
         (replace(start, labels=start.labels.with_array(np.full(SHAPE, 9, np.uint8))), "holds the value 9"),
         (replace(start, images=list(start.images) * 3), "1 to 4 images"),
     ):

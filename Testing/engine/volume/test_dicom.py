@@ -201,7 +201,7 @@ FAULTS: list[tuple[Callable[[list[Path]], Any], str]] = [
     (computed_tomography, "a file is of the modality 'CT', not MR"),
     (unplaced, "is not placed in space"),
     (colours, "is not a grey-level image"),
-    (localizer, "has 3 slices, which is no volume"),
+    (localizer, "has 3 slices, too few for a volume"),
     (two_series, "several DICOM volumes: DICOM series 3 (Sag T1 MPRAGE), DICOM series 4 (T2 of [removed])"),
     (no_spacing, "has no valid position, orientation or pixel spacing"),
     (not_orthogonal, "has no valid orientation"),

@@ -92,7 +92,7 @@ def keep_layout(settings: FinetuneSettings, folder: Path) -> FinetuneSettings:
 
 
 def fitted(settings: FinetuneSettings, store: CaseStore, folder: Path, world: World) -> tuple[FinetuneSettings, str]:
-    """Return the settings whose step fits into the GPU's memory, and a sentence where they are not those asked for.
+    """Return the settings whose step fits into the GPU's memory, and a message if they differ from the requested ones.
 
     A resumed run keeps its crop.
     """

@@ -109,7 +109,7 @@ def layer_scale(name: str, depth: int, decay: float) -> float:
 
 
 def network_spec(settings: FinetuneSettings, store: CaseStore) -> NetworkSpec:
-    """Return the network that the settings ask for, for the cases of a store."""
+    """Return the network of the settings, for the cases of a store."""
     task = TASKS[store.dataset.task]
     outputs = len(task.regions) if settings.output == "regions" else 1 + max(label.value for label in task.labels)
     whole = (store.shape[0] // PATCH, store.shape[1] // PATCH, store.shape[2] // PATCH)

@@ -58,7 +58,7 @@ class Tuned:
 
     @staticmethod
     def open(run: Path, device: torch.device) -> Tuned:
-        """Return the network of a run with its best weights (else the last), averaged ones where there are any.
+        """Return the network of a run with its best weights (otherwise the last), averaged ones if there are any.
 
         Raises:
             ModelError: no checkpoint, or a damaged one.

@@ -65,7 +65,7 @@ def leave() -> None:
 
 
 def end_process(code: int) -> NoReturn:
-    """End a process of a group at once, once all is written, without taking Python down first.
+    """End a process of a group immediately, after everything is written, without shutting Python down first.
 
     Threads of gloo can hold tensors for longer than the group lives; freeing them while Python goes down aborts the
     process, whose work is done (PyTorch's pull request 179291; 2 of 50 runs of two processes here).

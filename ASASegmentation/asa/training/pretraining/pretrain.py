@@ -114,7 +114,7 @@ def typical_head(source: StoredScans, patch: int) -> Tensor:
 def start_from(network: MaskedAutoencoder | MaskedUNet, source: Path) -> int:
     """Take over the weights of another pre-training run whose shapes fit; returns how many.
 
-    A decoder that learned whole heads does not predict differences to the mean one: its last layer starts at 0 then.
+    A decoder that learned whole heads does not predict differences from the mean: its last layer then starts at 0.
 
     Raises:
         ModelError: no such run, or it is damaged.

@@ -48,7 +48,7 @@ class Pretrained:
 
     @staticmethod
     def open(path: Path) -> Pretrained:
-        """Read a run folder (its best checkpoint, or else the last), one checkpoint, or an exported model folder.
+        """Read a run folder (its best checkpoint, otherwise the last), one checkpoint, or an exported model folder.
 
         Raises:
             ModelError: missing, damaged, not of a pre-training run, or with weights that are not finite.
@@ -95,7 +95,7 @@ class Pretrained:
         """Architecture and weights of the encoder, whatever the objective was: what fine-tuning starts from.
 
         Raises:
-            ModelError: it is no ASA encoder but that of a residual-encoder U-Net.
+            ModelError: it is not an ASA encoder but that of a residual-encoder U-Net.
         """
         if self.method == "resenc":
             raise ModelError(f"{self.source} is the encoder of a residual-encoder U-Net; set network: resenc.")
@@ -106,7 +106,7 @@ class Pretrained:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the best checkpoint of a run folder, or else its last; a file is taken as it is.
+    """Return the best checkpoint of a run folder, otherwise its last; a file is returned as it is.
 
     Raises:
         ModelError: there is none.

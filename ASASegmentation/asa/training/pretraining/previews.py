@@ -34,7 +34,7 @@ class Reconstructed(NamedTuple):
     Attributes:
         image: what went in.
         importance: VHOG importance of each patch, on its voxels.
-        hidden: 1 where patches were hidden, else 0.
+        hidden: 1 where patches were hidden, otherwise 0.
         reconstruction: the input where it was visible, the network's answer where it was not.
         error: |reconstruction - input|.
     """

@@ -25,7 +25,7 @@ class StoredScans:
     Args:
         store: prepared scans.
         numbers: which of them.
-        frame: voxels (T, H, W) the network knows; a larger scan is cut to its centre.
+        frame: voxels (T, H, W) that the network covers; a larger scan is cropped to its centre.
         patch: edge of a patch in voxels; crops start at patches, so that each has a place in the frame grid.
         crop: voxels of a crop, or None for all of the frame that the store covers.
         flip: mirror left and right half of the time.
@@ -93,7 +93,7 @@ class StoredScans:
 
 
 class WithSyntheticHeads:
-    """Source that replaces a share of the samples of another one by heads that never existed.
+    """Source that replaces a share of the samples of another source by synthetic heads.
 
     Args:
         scans: real scans, cut into crops.

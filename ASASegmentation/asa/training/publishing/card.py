@@ -28,7 +28,7 @@ def publish(run: Path, name: str, folder: Path | None = None, notes: str = "") -
     """Make a model folder of a run whose network segments, and return it.
 
     Args:
-        run: run folder; its best checkpoint is taken, or else its last.
+        run: run folder; its best checkpoint is used, otherwise its last.
         name: of the model.
         folder: model folder; in the user's models, where it is found without configuration, if not given.
         notes: additional notes for the card: data, licence, known failures.

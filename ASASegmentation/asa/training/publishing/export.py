@@ -88,7 +88,7 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def halve(tensor: Tensor) -> Tensor:
-    """A tensor in half precision; as it is where it is no float or has values beyond 65504, which would be infinite.
+    """A tensor in half precision; unchanged if it is not a float or has values beyond 65504, which would be infinite.
 
     Variances of batch normalisation can be that large; an infinite one silences its channel without any error.
     """

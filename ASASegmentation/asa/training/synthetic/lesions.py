@@ -124,7 +124,7 @@ def train_lesions(settings: LesionSettings, folder: Path, world: World) -> str:
 def synthetic_sources(
     settings: LesionSettings, folder: Path, world: World
 ) -> tuple[DiseasedHeads | None, DiseasedHeads | None]:
-    """Return what draws synthetic samples to train on, and from the heads held out; None without heads.
+    """Return the samplers of synthetic training samples and of the held-out heads; None without heads.
 
     Raises:
         InputError: the label maps cannot be used.

@@ -66,12 +66,12 @@ class Stack:
 
     @cached_property
     def problem(self) -> str:
-        """Why it is no volume, as a clause; "" if it is one."""
+        """Why it is not a volume, as a clause; "" if it is one."""
         names = {frame.file.parent for frame in self.frames}
         if len(names) > 1:
             return "is spread over several folders; put its files into one"
         if len(self.frames) < _LEAST_SLICES:
-            return f"has {len(self.frames)} slice{'s' * (len(self.frames) != 1)}, which is no volume"
+            return f"has {len(self.frames)} slice{'s' * (len(self.frames) != 1)}, too few for a volume"
         return self._geometry_problem()
 
     def _geometry_problem(self) -> str:
@@ -181,7 +181,7 @@ def contents_of(folder: Path, *, deep: bool = True) -> Contents:
 
     Args:
         folder: the folder.
-        deep: whether the folders in it are searched, too.
+        deep: whether its subfolders are searched too.
 
     Raises:
         DependencyError: there are DICOM files, and pydicom is not installed.
