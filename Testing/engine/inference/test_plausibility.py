@@ -120,7 +120,7 @@ def test_a_head_that_wraps_around_is_seen(axis: int) -> None:
     inside = np.flatnonzero((scan.array > 100).sum(axis=tuple(n for n in range(3) if n != axis)) > 300)
     rolled = scan.with_array(np.roll(scan.array, -int(inside[0]) - 20, axis))
     assert wrapped_axes(rolled) == [axis]
-    (reason,) = wrap_reasons("T1", rolled)
+    (reason,) = wrap_reasons("t1", rolled)
     assert ("from back to front" if axis == 1 else "from left to right") in reason and "wrap-around" in reason
 
 
