@@ -18,6 +18,7 @@ from asa.geometry import FRAME, Alignment, resample, template_brain, template_ov
 from asa.inference.series import Series
 from asa.tasks import Task
 from asa.volume import Grid, Volume
+from asa.volume.checks import THICK_SLICE_MM
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -164,13 +165,14 @@ def wrapped_axes(scan: Volume) -> list[int]:
     """Axes (0 T, 1 H, 2 W) along which the head continues at the opposite face of the field of view.
 
     The image of a field of view that is too short is periodic: the slices at its two ends are neighbours, and look
-    as alike as neighbours do. Ears or cheeks that both touch the ends do not.
+    as alike as neighbours do. Ears or cheeks that both touch the ends do not. Thick slices are excited one by one, so
+    that nothing can wrap from one to another, and even neighbours differ.
     """
     array = scan.array
     dark = 0.1 * float(np.percentile(array[::3, ::3, ::3], 99))
     found = []
     for axis, count in enumerate(array.shape):
-        if count < 8:
+        if count < 8 or scan.grid.spacing[axis] > THICK_SLICE_MM:
             continue
         ends = [np.asarray(array.take(place, axis), np.float32) for place in (0, 1, -2, -1)]
         first, second, before, last = ends
