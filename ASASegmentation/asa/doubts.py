@@ -209,7 +209,8 @@ def uncertain_outline(title: str, certainty: float, limit: float) -> str:
 
 def perhaps_missed(title: str, volume_ml: float) -> str:
     """Nothing of a region was found, but its probabilities add up to a volume."""
-    return f"The network found no {inside(title)}, but is uncertain: {volume_ml:.0f} mL may have been missed."
+    missed = f"{volume_ml:.0f}" if volume_ml >= 1 else f"{volume_ml:.1f}"
+    return f"The network found no {inside(title)}, but is uncertain: {missed} mL may have been missed."
 
 
 def unreliable_without(key: str, titles: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from asa.tasks import Task
 Map = npt.NDArray[np.float32]
 # A region of which less is expected says little about the result: one voxel more or less decides its Dice.
 LEAST_ML = 1.0
+# Lesions are many and small: 1 mL of them is a finding, and the outlines of small ones are the least reliable.
+LEAST_LESIONS_ML = 0.1
 # Far from a region, small probabilities everywhere would add up to litres.
 LEAST_PROBABILITY = 0.1
 
@@ -49,10 +51,11 @@ def region_reasons(
         known: names of the regions that the given images can show.
         doubtful_below: expected Dice below which an outline is doubtful.
     """
+    least_ml = LEAST_ML if task.nested else LEAST_LESIONS_ML
     for probability, final, region in zip(posterior, labelled, task.regions, strict=True):
         shown, found = believed(probability), final > 0.5
         expected_ml = voxel_ml * float(shown.sum(dtype=np.float64))
-        if region.name not in known or max(expected_ml, voxel_ml * np.count_nonzero(found)) < LEAST_ML:
+        if region.name not in known or max(expected_ml, voxel_ml * np.count_nonzero(found)) < least_ml:
             continue
         if not found.any():
             yield doubts.perhaps_missed(region.title, expected_ml)

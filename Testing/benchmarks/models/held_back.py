@@ -24,7 +24,7 @@ from Testing.benchmarks.tables import markdown
 from asa.data.case_store import CaseStore
 from asa.devices import native_bf16
 from asa.geometry import FRAME
-from asa.inference.confidence import LEAST_ML, believed, expected_dice
+from asa.inference.confidence import LEAST_LESIONS_ML, LEAST_ML, believed, expected_dice
 from asa.metrics import dice
 from asa.metrics.calibration import fit_temperature
 from asa.nn import Segmenter
@@ -46,14 +46,22 @@ def posterior(network: Segmenter, image: np.ndarray, *, mirrored: bool = False) 
     return found[..., ::-1] if mirrored else found
 
 
-def doubts(cases: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], temperature: float) -> str:
-    """How well the Dice that probabilities expect tells bad outlines from good ones, as a table over its thresholds."""
+def doubts(
+    cases: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], temperature: float, least_ml: float = LEAST_ML
+) -> str:
+    """How well the Dice that probabilities expect tells bad outlines from good ones, as a table over its thresholds.
+
+    Args:
+        cases: probabilities and masks (R, T, H, W) of each case.
+        temperature: of the probabilities, for the caption.
+        least_ml: volume of a region below which it is not judged.
+    """
     estimates = []
     for calibrated, truths in cases:
         for probability, truth in zip(calibrated, truths, strict=True):
             shown = believed(probability)
             found = shown > 0.5
-            if max(shown.sum(), found.sum()) * FRAME.voxel_volume_ml >= LEAST_ML:
+            if max(shown.sum(), found.sum()) * FRAME.voxel_volume_ml >= least_ml:
                 estimates.append((expected_dice(shown, found), dice(found, truth)))
     expected, true = np.array(estimates).T
     low, high = true < 0.7, true > 0.85
@@ -119,10 +127,10 @@ def main() -> None:
     print("temperature, all modalities:", round(fit_temperature(pairs), 3))
     temperature = fit_temperature([(p, t) for _, p, t in samples])
     print("temperature, every subset:", round(temperature, 3))
+    least_ml = LEAST_ML if task.nested else LEAST_LESIONS_ML
     for value in (1.0, temperature):
-        print(
-            doubts([(temper(half.astype(np.float32), value, by_region=True), truths) for half, truths in kept], value)
-        )
+        calibrated = [(temper(half.astype(np.float32), value, by_region=True), truths) for half, truths in kept]
+        print(doubts(calibrated, value, least_ml))
 
 
 if __name__ == "__main__":

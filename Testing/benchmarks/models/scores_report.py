@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
-from Testing.benchmarks.lesions.report import name
 from Testing.benchmarks.tables import Cell, markdown, provenance
 
 from asa.metrics import summarise
@@ -15,6 +14,12 @@ from asa.tasks import TASKS
 Record = dict[str, Any]
 # A region smaller than this has no mean Dice: a voxel more or less decides it. Empty references are counted apart.
 LEAST_ML = {"ET": 1.0}
+TITLES = {"t1": "T1", "t1gd": "T1Gd", "t2": "T2", "flair": "FLAIR"}
+
+
+def name(modalities: Sequence[str]) -> str:
+    """The title of a set of modalities."""
+    return " + ".join(TITLES[modality] for modality in modalities)
 
 
 def line(record: Record) -> str:
@@ -109,12 +114,13 @@ def case_by_case(records: Sequence[Record], task: str) -> str:
 
 def table(records: Sequence[Record], task: str, part: str) -> str:
     """The whole page."""
-    small = " and ".join(f"{region} of less than {least:g} mL" for region, least in LEAST_ML.items())
+    named = [region.name for region in TASKS[task].regions]
+    small = "".join(f" (and {name} of less than {least:g} mL)" for name, least in LEAST_ML.items() if name in named)
     parts = [
         f"# Task `{task}`: the {part} part of its split",
         (
-            "Whole segmentations, scored on the grid of the reference labels. Regions that a reference lacks (and "
-            f"{small}) are excluded from the means and stand below; a refused case counts as 0. Interval: percentile "
+            "Whole segmentations, scored on the grid of the reference labels. Regions that a reference lacks"
+            f"{small} are excluded from the means and stand below; a refused case counts as 0. Interval: percentile "
             f"bootstrap over the cases. `python -m Testing.benchmarks.models.scores`; "
             f"{provenance('torch')}."
         ),

@@ -7,7 +7,7 @@ import pytest
 
 from asa.inference.confidence import expected_dice, region_reasons
 from asa.metrics import dice
-from asa.tasks import TUMOUR
+from asa.tasks import TASKS, TUMOUR
 
 SHAPE = (40, 40, 40)
 ALL = ("WT", "TC", "ET")
@@ -54,3 +54,12 @@ def test_what_may_have_been_missed_is_said() -> None:
 def test_specks_say_nothing() -> None:
     answer = np.stack([cube(30, 0.99), cube(20, 0.99), cube(8, 0.51)])
     assert not list(region_reasons(answer, answer, TUMOUR, 0.001, ALL, 0.7))
+
+
+def test_few_small_lesions_are_judged_too() -> None:
+    answer = cube(8, 0.6)[None]  # 0.5 mL
+    (reason,) = region_reasons(answer, answer, TASKS["wmh"], 0.001, ("WMH",), 0.85)
+    assert "outline of the white-matter lesions" in reason
+    faint = cube(8, 0.4)[None]
+    (missed,) = region_reasons(faint, faint * 0, TASKS["wmh"], 0.001, ("WMH",), 0.85)
+    assert missed.endswith("0.2 mL may have been missed.")
