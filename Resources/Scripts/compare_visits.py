@@ -1,4 +1,4 @@
-"""Compares two visits of one person without a window, in 3D Slicer or with any Python that has asa installed.
+"""Compare two visits of one patient without a window, in 3D Slicer or with any Python that has asa installed.
 
     Slicer --no-main-window --python-script compare_visits.py -- --t1 VISIT1 VISIT2 --output FOLDER
     python compare_visits.py --task wmh --flair VISIT1 VISIT2 --t1 VISIT1 VISIT2 --output FOLDER

@@ -49,7 +49,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--marks", type=Path, required=True, metavar="FILE", help="marks as JSON")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the corrected result")
     parser.add_argument("--task", choices=list(TASKS), help="of a segmentation that is not a result folder")
-    parser.add_argument("--edited", type=Path, metavar="FILE", help="the segmentation as edited by hand since")
+    parser.add_argument("--edited", type=Path, metavar="FILE", help="the segmentation with your manual edits")
     for key, title in TITLES.items():
         parser.add_argument(f"--{key}", type=Path, metavar="FILE", help=title)
     return parser.parse_args(given)

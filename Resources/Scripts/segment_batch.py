@@ -8,7 +8,7 @@ in which the series that the model needs are identified by their tags. Each head
 results of the same images, model and settings are kept. RESULTS/summary.json lists the outcome of each head,
 volumes.tsv the volumes of all.
 
-Exit code: 0 if all heads were segmented, 1 if some failed, that of the error if none could be started, 130 after Ctrl-C
+Exit code: 0 if all cases were segmented, 1 if some failed, that of the error if none could be started, 130 after Ctrl-C
 or SIGTERM.
 """
 
@@ -63,7 +63,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--reorient",
         choices=REORIENTATIONS,
         default="off",
-        help="auto: accept the orientation found in the image where the header contradicts it; off: call it doubtful",
+        help="auto: accept the orientation found in the image if the header contradicts it; off: mark it as doubtful",
     )
     parser.add_argument("--strict", action="store_true", help="refuse images that would give a doubtful result")
     parser.add_argument(
@@ -82,7 +82,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="[KEY=]WHICH",
-        help="DICOM series to use, where the tags do not decide: its number, its UID, or part of its description",
+        help="DICOM series to use if the tags are not conclusive: its number, its UID, or part of its description",
     )
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument(
@@ -101,7 +101,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         importlib.import_module("asa.inference")  # here, so that it is reported once and not per head
     except ImportError as error:
-        advice = "In Slicer, segment one head in the module ASA Brain Segmentation: it installs the missing packages."
+        advice = "In Slicer, segment one scan in the module ASA Brain Segmentation: it installs the missing packages."
         print(f"Error: The package {error.name} is not installed. {advice}", file=sys.stderr)
         return ResourceError.exit_code
     try:

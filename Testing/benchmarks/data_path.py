@@ -142,8 +142,8 @@ def main() -> None:
     ]
     text = "# Augmented 128³ crops of four modalities on one core\n\n"
     text += markdown(["data path", *(f"{kind} (ms)" for kind in KINDS), "crops/s", "ours is faster by"], rows, 1)
-    text += f"\nMeans of {arguments.crops} crops of each kind, in turns; crops/s: weighed with the recipe's "
-    text += f"probabilities. Asked for: 3 times. {provenance('torch', 'monai')}.\n"
+    text += f"\nMeans of {arguments.crops} crops of each kind, in turns; crops/s: weighted with the recipe's "
+    text += f"probabilities. Target: 3 times. {provenance('torch', 'monai')}.\n"
     (RESULTS / "data_path.md").write_text(text, encoding="utf-8")
     print(text)
 

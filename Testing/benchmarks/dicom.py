@@ -1,4 +1,4 @@
-"""What it costs that a head is DICOM instead of NIfTI: `python -m Testing.benchmarks.dicom`.
+"""Cost of reading DICOM instead of NIfTI: `python -m Testing.benchmarks.dicom`.
 
 Reads the series dicom/T1w_sagittal of the real data (384×274 voxels a slice), and the same voxels from a NIfTI, and
 writes `results/dicom.md`. Counted is processor time, so that other programs count little. Each run is a process of its
@@ -67,7 +67,7 @@ def main() -> None:
     total = [sum(float(row[column]) for row in rows) for column in (1, 2, 3)]
     within = "yes" if total[2] <= LIMIT_S else "NO"
     text = (
-        "# What it costs that a head is DICOM\n\n"
+        "# Cost of reading DICOM instead of NIfTI\n\n"
         f"Seconds of processor time, medians of {_REPEATS} processes each, alternating; the import of pydicom counts "
         f"for DICOM. {len([*series.iterdir()])} slices of 384 × 274 voxels against the same as .nii.gz; "
         f"`python -m Testing.benchmarks.dicom`; {provenance('pydicom', 'SimpleITK', 'numpy')}.\n\n"

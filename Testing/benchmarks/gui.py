@@ -71,10 +71,10 @@ def main() -> None:
     longest = {**kept, **measure([only] if only else TESTS)}
     rows = [[what, took, "yes" if took <= LIMIT_MS else "NO"] for what, took in longest.items()]
     text = (
-        "# Longest time that the GUI thread is busy\n\n"
-        "Processor time of the GUI thread, longest round of Qt's loop, over the stand-in of Slicer's widgets (never in "
-        "a real Slicer). Where it is said how often views were drawn, they follow the scene and are part of the time, "
-        "but for drawing itself, which is done in software here. "
+        "# Longest blocking of the GUI thread\n\n"
+        "Processor time of the GUI thread, longest round of Qt's loop, with the stand-in for Slicer's widgets (never "
+        "in a real Slicer). In rows that state how often views were drawn, views follow the scene and count, except "
+        "for the rendering itself, which is done in software here. "
         f"`python -m Testing.benchmarks.gui` at {_commit()}, on {processors()} threads of a processor; "
         f"{provenance('PySide6-Essentials', 'slicer-core')}.\n\n"
         + markdown(["what", "ms at most", f"within {LIMIT_MS} ms"], rows)

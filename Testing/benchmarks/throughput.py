@@ -1,8 +1,8 @@
-"""Heads per hour: one process of all threads, and several processes of fewer threads each.
+"""Scans per hour: one process with all threads, and several processes with fewer threads each.
 
     python -m Testing.benchmarks.throughput --heads 4 --jobs 1 2 --work FOLDER
 
-Every line segments the same heads anew with ``asa segment``, so that starting Python and loading the model count;
+Every row segments the same scans again with ``asa segment``, so that starting Python and loading the model count;
 the lines take turns. The page says how busy the machine was; a comparison holds for an otherwise idle one.
 """
 
@@ -47,12 +47,12 @@ def page(rows: list[tuple[int, int, list[float]]], heads: int, peak: float, load
     best = max(rates.values())
     cores = processors()
     lines = [
-        "# Heads per hour",
+        "# Scans per hour",
         "",
         f"`python -m Testing.benchmarks.throughput`; commit {commit.stdout.strip()}, {platform.machine()},",
-        f"{cores} processors, load average before it {load:.1f}. {heads} stripped T1s of 1 mm, task `tissue`, CPU.",
+        f"{cores} processors, load average before it {load:.1f}. {heads} skull-stripped T1s of 1 mm, `tissue`, CPU.",
         "",
-        "| processes | threads each | seconds, fastest | heads per hour | compared with the first |",
+        "| processes | threads each | seconds, fastest | scans per hour | compared with the first |",
         "|---|---|---|---|---|",
     ]
     first = next(iter(rates.values()))
@@ -62,9 +62,9 @@ def page(rows: list[tuple[int, int, list[float]]], heads: int, peak: float, load
     hours = COHORT / best * cores
     lines += [
         "",
-        f"The largest process had {peak:.1f} GiB at its peak.",
+        f"Peak memory of the largest process: {peak:.1f} GiB at its peak.",
         "",
-        f"{COHORT:,} heads at the best rate: {hours:,.0f} processor hours; an array of 100 jobs of 4 processors",
+        f"{COHORT:,} scans at the best rate: {hours:,.0f} processor hours; an array of 100 jobs of 4 processors",
         f"would take {hours / 400:,.1f} hours. This is arithmetic, not a measurement: it leaves out queues, slow disks",
         "and scans that are larger than these.",
         "",

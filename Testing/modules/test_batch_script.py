@@ -88,7 +88,7 @@ def test_what_slicer_leaves_of_its_command_line_is_passed_over(script: ModuleTyp
 def test_a_missing_package_is_a_sentence(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setitem(sys.modules, "asa.inference", None)
     assert script.main(["--input", "a.nii", "--output", "out"]) == script.ResourceError.exit_code
-    assert "segment one head" in capsys.readouterr().err
+    assert "segment one scan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["no engine", "a bug", "wrong options"])

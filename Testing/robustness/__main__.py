@@ -29,10 +29,11 @@ MIRROR_BAR = 0.98
 MIRROR = "mirrored"
 
 NOTES = f"""
-Dice over the whole volume of brain-stripped heads with manual labels (`ibsr`, `malf`; CSF: ventricles), as they
+Dice over the whole volume of skull-stripped scans with manual labels (`ibsr`, `malf`; CSF: ventricles), as they
 are and degraded. Heads are rotated by resampling (cubic; the reference nearest), not by another affine. For 2×2×4 mm
-the reference is brought to the coarse grid, each voxel taking the class that fills most of it. Bias field 0.8 to 1.2,
-Rician noise of 5 % of white matter. Target: the mean over all classes and heads decreases by at most {ALLOWED_FALL}.
+the reference is brought to the coarse grid, each voxel taking the class that occupies most of it. Bias field 0.8 to
+1.2, Rician noise of 5 % of white matter. Target: the mean over all classes and heads decreases by at most
+{ALLOWED_FALL}.
 """
 
 
@@ -102,10 +103,10 @@ def write(measured: dict[Head, tuple[dict[str, list[float]], list[float]]], fold
         NOTES,
         f"\n{markdown(fall_header, falls)}",
         f"\nMean Dice without degradation: {means}.\n",
-        "\n## Mirror test\n\nDice between the result on the mirrored head and the mirrored result on the head.\n\n",
+        "\n## Mirror test\n\nDice between the result for the mirrored scan and the mirrored result for the scan.\n\n",
         markdown(["data", "head", *CLASSES, "mean"], mirrors, digits=4),
         f"\nMean {agreement:.4f}, bar {MIRROR_BAR}.\n",
-        f"\n## Head by head\n\n{markdown(header, rows)}",
+        f"\n## Results per scan\n\n{markdown(header, rows)}",
         f"\nMade with {provenance('torch', 'numpy', 'scipy')}.\n",
     ]
     path = folder / f"{stem}.md"

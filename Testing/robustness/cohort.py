@@ -1,9 +1,9 @@
-"""A cohort from beginning to end: a BIDS data set of real heads, interrupted, continued and validated.
+"""A cohort from beginning to end: a BIDS data set of real scans, interrupted, continued and validated.
 
     python -m Testing.robustness.cohort --work FOLDER [--output FOLDER]
 
 Run at the root of the checkout, with asa[slurm] and bids-validator-deno installed, on Linux; `asa bids` segments the
-heads in one thread. What needs no real head runs with thresholds in place of the network: a job array of which a job is
+scans in one thread. Parts that need no real scan use thresholds in place of the network: a job array of which a job is
 killed (submitit's stand-in for a cluster), and a disk that is full in the middle of a batch (a small tmpfs, for which
 the program must be root; without it that row is left out). Writes cohort.md with --output.
 """
@@ -192,7 +192,7 @@ def array(work: Path) -> Iterator[Row]:
         os.kill(number, signal.SIGKILL)
     code, said, _ = ended(process)
     print(said)
-    yield ["array of two jobs, the second killed during its second head", f"exit code {code}, {statuses(out)}"]
+    yield ["array of two jobs, the second killed during its second scan", f"exit code {code}, {statuses(out)}"]
     code, said, _ = ended(start(*words, **environment))
     print(said)
     yield ["the same command again", f"exit code {code}, {statuses(out)}, {len(leftovers(out))} files half-written"]
@@ -224,12 +224,12 @@ def full_disk(work: Path) -> Iterator[Row]:
             print(said)
             complete = len(list((disk / "out").glob("*/report.json")))
             left = len(leftovers(disk / "out"))
-            failed = f"{said.count('failed: ')} failed with a sentence, {said.count('Traceback')} tracebacks"
-            what = f"batch of 8 heads onto a full disk, {jobs} at once"
+            failed = f"{said.count('failed: ')} failed with a message, {said.count('Traceback')} tracebacks"
+            what = f"batch of 8 scans onto a full disk, {jobs} in parallel"
             yield [what, f"exit code {code}, {complete} finished, {failed}, {left} files half-written"]
             filler.unlink()
             code, said, _ = ended(start(*words, engine=engine, **environment))
-            yield ["the same command with room", f"exit code {code}, {statuses(disk / 'out')}"]
+            yield ["the same command with free space", f"exit code {code}, {statuses(disk / 'out')}"]
 
 
 def main() -> None:
@@ -262,7 +262,7 @@ def main() -> None:
     if arguments.output:
         made = f"Made by `python -m Testing.robustness.cohort` with {provenance('torch', 'numpy', 'submitit')}."
         notes = (__doc__ or "").split("\n\n")[2]
-        text = f"# A cohort\n\n{table}\n{notes}\n\n{made}\n"
+        text = f"# Robustness of a cohort run\n\n{table}\n{notes}\n\n{made}\n"
         (arguments.output / "cohort.md").write_text(text, encoding="utf-8")
 
 

@@ -42,9 +42,9 @@ ABRUPT = ("killed",)
 NOTES = """
 One fault in each run, at a random call that opens, reads, writes, renames or removes one of the run's files (or at a
 random time, for signals). Afterwards: no "Unexpected error", exit code 0 only for a complete result, every file under
-its final name whole, inputs unchanged, nothing hidden or temporary left (except by a process that was killed); then
-the same command is run again, and must give the files of a run that was never disturbed, and leave nothing else.
-The network of `asa segment` is replaced by thresholds, so that a run takes a fraction of a second.
+its final name complete, inputs unchanged, nothing hidden or temporary left (except by a process that was killed); then
+the same command is run again, and must produce the files of an undisturbed run, and nothing else.
+The network of `asa segment` is replaced by thresholds, so a run takes a fraction of a second.
 """
 
 
@@ -329,7 +329,7 @@ def write(found: dict[tuple[str, str], list[list[str]]], folder: Path, seconds: 
     text = [
         "# Injected faults\n",
         NOTES,
-        f"\n{sum(map(bool, total))} of {len(total)} faults broke a rule. Per program, how many of how many:\n\n",
+        f"\n{sum(map(bool, total))} of {len(total)} faults violated a rule. By program, violations of trials:\n\n",
         markdown(["fault", *names], rows),
         f"\n{markdown(['rule broken', 'times'], [list(one) for one in what.items()])}" if what else "",
         f"\n{seconds / 60:.0f} minutes. Made with {provenance('numpy', 'torch')}.\n",

@@ -103,10 +103,10 @@ def main() -> int:
     half = memory[len(memory) // 2 :]
     rows = [
         [
-            f"batch of {arguments.heads} heads, every tenth damaged",
+            f"batch of {arguments.heads} scans, every tenth damaged",
             f"{statuses['done']} done, {statuses['failed']} failed",
         ],
-        ["memory after the first head and the last", f"{memory[0]:.0f} MB, {memory[-1]:.0f} MB"],
+        ["memory after the first scan and the last", f"{memory[0]:.0f} MB, {memory[-1]:.0f} MB"],
         ["lowest and highest memory in the second half", f"{min(half):.0f} MB, {max(half):.0f} MB"],
         ["two runs that begin together on one folder", f"exit codes {codes[0]} and {codes[1]}"],
         [f"log of a month of training, {events:,} steps", f"read in {seconds:.1f} s with {grown:.0f} MB more memory"],

@@ -1,4 +1,4 @@
-"""Does the verdict on a result say how good it is? Heads with manual labels, and their damaged twins.
+"""Does the verdict predict the quality of a result? Scans with manual labels, and degraded copies of them.
 
     python -m Testing.robustness.trust [--number N]
 
@@ -37,11 +37,11 @@ SEED = 7
 
 NOTES = f"""
 Mean Dice of ventricles, grey and white matter against the manual labels of the whole brain, and the verdict of `trust`
-in report.json (or a refusal, which counts as a doubt). Target: at least 90 % of the results below {BAD} and at most
-10 % of those above {GOOD} are doubtful. None of these heads chose a constant of a check; that noise set off the check
-for motion was seen on two of them, and its limit was then found anew on training heads. Where a part of the brain is
-cut off or folded over, the result must be doubtful however good the labels of the rest are, because its volumes are
-wrong; such twins are counted apart, too.
+in report.json (or a refusal, which counts as doubtful). Target: at least 90 % of the results below {BAD} and at most
+10 % of those above {GOOD} are doubtful. No constant of a check was chosen on these scans, except that noise was seen
+to trigger the check for motion on two of them, after which its limit was chosen again on training scans. If part of
+the brain is cut off or wrapped around, the result must be doubtful however good the labels of the rest are, because
+its volumes are wrong; such copies are also counted separately.
 """
 
 
@@ -167,7 +167,7 @@ def write(rows: list[list[str]], folder: Path) -> None:
         (f"below {BAD:.2f}", rows, 0.0, BAD),
         (f"{BAD:.2f} to {GOOD:.2f}", rows, BAD, GOOD),
         (f"above {GOOD:.2f}", rows, GOOD, 2.0),
-        (f"above {GOOD:.2f}, the whole brain in its place", whole, GOOD, 2.0),
+        (f"above {GOOD:.2f}, complete brain in place", whole, GOOD, 2.0),
     )
     table = []
     for title, among, low, high in bands:
@@ -176,7 +176,7 @@ def write(rows: list[list[str]], folder: Path) -> None:
         table.append([title, len(inside), doubted, f"{doubted / len(inside):.0%}" if inside else "–"])
     table.append(["refused", sum(not row[3] for row in rows), "", ""])
     text = [
-        "# What a verdict says\n",
+        "# How well the verdict predicts the quality of a result\n",
         NOTES,
         f"\n{markdown(['mean Dice', 'results', 'doubtful', 'share'], table)}",
         f"\n## Every result\n\n{markdown(HEADER, rows)}",

@@ -1,4 +1,4 @@
-"""Plays the tutorial on corrections by clicks through the effect, measures each click, and takes its pictures.
+"""Play the tutorial on corrections with clicks in the effect, measure each click, and take its screenshots.
 
     python Testing/standin/photograph_correction.py CASES.csv CASE RESULT [FOLDER]
 

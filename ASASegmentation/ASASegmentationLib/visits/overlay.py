@@ -105,7 +105,7 @@ def verdicts() -> dict[str, str]:
 
 
 def states() -> dict[str, str]:
-    """Return the engine's word for what became of a lesion -> in words."""
+    """Return the engine's name of each lesion change -> the term shown to the user."""
     return {
         "new": _("New"),
         "enlarging": _("Enlarging"),

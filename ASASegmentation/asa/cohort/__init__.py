@@ -1,1 +1,1 @@
-"""Many heads: the cases of a folder, a BIDS data set or DICOM files, in several processes or on a cluster."""
+"""Batches: the cases of a folder, a BIDS data set or DICOM files, in several processes or on a cluster."""

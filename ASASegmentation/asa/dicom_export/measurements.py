@@ -42,7 +42,7 @@ def write_measurements(
 ) -> None:
     """Write a measurement report.
 
-    The patient and study of the images are repeated, as the standard demands: the file identifies the patient. The
+    The patient and study of the images are repeated, as the standard requires: the file identifies the patient. The
     report is marked as not verified.
 
     Args:
@@ -60,7 +60,7 @@ def write_measurements(
     try:
         with quiet_dicom():
             _report(sources, segmentation, volumes, title).save_as(path)
-    except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
+    except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks required attributes
         raise NotWritten("the images lack attributes that the standard requires") from error
 
 

@@ -78,7 +78,7 @@ def write_segmentation(
 ) -> Any:
     """Write segments as binary segments.
 
-    The patient and study of the images are repeated, as the standard demands: the file identifies the patient.
+    The patient and study of the images are repeated, as the standard requires: the file identifies the patient.
 
     Args:
         path: the file.
@@ -123,7 +123,7 @@ def write_segmentation(
                 series_description=title[:_LONGEST],
                 content_label="SEGMENTATION",
             )
-    except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks what the standard demands
+    except (AttributeError, TypeError, ValueError) as error:  # of a header that lacks required attributes
         raise NotWritten("the images lack attributes that the standard requires") from error
     with quiet_dicom():
         result.save_as(path)

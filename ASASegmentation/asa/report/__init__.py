@@ -1,7 +1,7 @@
 """Outputs of a segmentation: volumes, overview image, segmentation file and report.
 
 Every file is written atomically; none carries a path, a file name or header text of the input, so that none can
-carry a patient's name. The exception are DICOM files, which are written on request: their standard demands it.
+carry a patient's name. The exception are DICOM files, which are written on request: their standard requires it.
 """
 
 from __future__ import annotations

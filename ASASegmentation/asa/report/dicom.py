@@ -29,7 +29,7 @@ def write_dicom(
 ) -> list[str]:
     """Write the segments and the volumes as DICOM objects that refer to the images of the scan.
 
-    They repeat the patient and study of the images, as the standard demands.
+    They repeat the patient and study of the images, as the standard requires.
 
     Args:
         scan: path of the DICOM scan, on whose grid ``labels`` are.

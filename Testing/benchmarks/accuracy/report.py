@@ -22,16 +22,17 @@ TITLES = {
 # What the starter model has to reach, and what it aims at: (CSF, GM, WM).
 BARS = {"malf": ((0.82, 0.88, 0.90), (0.92, 0.92, 0.94)), "ibsr": ((None, 0.86, 0.87), (None, 0.89, 0.90))}
 RESCAN = ("1003", "1023")
-TWICE = "1003 and 1023 are the same person but count as two heads, so the p values are somewhat too small.\n\n"
+TWICE = "1003 and 1023 are the same subject but count as two scans, so the p-values are somewhat too small.\n\n"
 
 NOTES = """
-Dice and 95 % Hausdorff distance (mm, image spacing) over the whole volume, of brain-stripped T1 heads with manual
+Dice and 95 % Hausdorff distance (mm, image spacing) over the whole volume, for skull-stripped T1 scans with manual
 labels: `ibsr` is IBSR-18 (1.5 mm slices), `malf` the MICCAI 2012 multi-atlas challenge (1 mm; two of its scans are
 one person). None of them was used for training. **CSF** in both references is mostly the ventricles; sulcal CSF is
 inside GM or unlabelled. Ours is compared with the region *ventricles*; a three-class intensity classifier has
 one CSF class, so its CSF column is of limited value. *Where marked* looks only at voxels that the reference labels.
-Peers: settings in `Testing/benchmarks/peers.py`. Atropos sees intensities cut at the 1st and 99.9th percentiles of the
-brain, because k-means otherwise assigns a class to a few bright vessels in one head (two after N4) and fails there.
+Peers: settings in `Testing/benchmarks/peers.py`. Atropos gets intensities clipped at the 1st and 99.9th percentiles
+of the brain, because k-means otherwise assigns a class to a few bright vessels in one scan (two after N4) and fails
+there.
 """
 
 
@@ -124,7 +125,7 @@ def rescan_table(records: Sequence[Record]) -> str:
         first, second = (float(by_name[head]["classes"][name]["reference_ml"]) for head in RESCAN)
         rows.append([f"{name}, manual", first, second, _percent_apart(first, second)])
     table = markdown(["region", f"{RESCAN[0]} (mL)", f"{RESCAN[1]} (mL)", "difference (%)"], rows, digits=2)
-    return f"## One person scanned twice\n\nCSF comprises ventricles and sulci. Target: 3 %.\n\n{table}"
+    return f"## Test–retest: one subject scanned twice\n\nCSF comprises ventricles and sulci. Target: 3 %.\n\n{table}"
 
 
 def _percent_apart(first: float, second: float) -> float:
@@ -140,9 +141,9 @@ def write(scores: Mapping[str, Sequence[Record]], folder: Path, stem: str = "acc
     if OURS in scores:
         parts += ["\n## Compared with the targets\n\n", bar_table(scores[OURS])]
         if len(scores) > 1:
-            parts += ["\n## Differences over all heads\n\n", TWICE, comparison_table(scores)]
+            parts += ["\n## Differences over all scans\n\n", TWICE, comparison_table(scores)]
         parts += ["\n", rescan_table(scores[OURS])]
-    parts += ["\n## Head by head\n\n", markdown(header, titled)]
+    parts += ["\n## Results per scan\n\n", markdown(header, titled)]
     parts += [f"\nMade with {', '.join(sorted(versions))}; {provenance('torch', 'numpy', 'scipy')}.\n"]
     path = folder / f"{stem}.md"
     path.write_text("".join(parts), encoding="utf-8")

@@ -54,14 +54,14 @@ def page(records: Sequence[Record], command: str) -> str:
 
 `{command}`
 
-A simulated user clicks into the deepest point of the largest error, up to {clicks} times. Marks "own": each system gets
-its own clicks by this rule; "same": the peers get the clicks that ours got. Images and start are the same. The peers'
-clicks are balls of 2 mm, and of a start they take what is 3 mm inside or outside of it as seeds. Grow from seeds sees
-one image (FLAIR; for the core T1Gd), the others all. The random walker works on voxels of 2 mm.
+A simulated user clicks at the deepest point of the largest error, up to {clicks} times. Marks "own": each system gets
+its own clicks by this rule; "same": the other tools get the clicks that ASA got. Images and start are the same. The
+other tools' clicks are balls of 2 mm; voxels at least 3 mm inside or outside the start are also seeds. Grow from
+seeds uses one image (FLAIR; for the core T1Gd), the others use all. The random walker works on voxels of 2 mm.
 
-The smallest gain is that of the case that gained least from all clicks. Clicks to a Dice count a case that never gets
-there as one click more than were made. Times are processor time of a whole click, and elapsed time in brackets (the
-machine had other work). Peak memory is that of the whole process, images and the benchmark included.
+The smallest gain is that of the case that gained least from all clicks. In "clicks to a Dice", a case that never
+reaches it counts as one click more than were made. Times are processor time of a whole click, and elapsed time in
+parentheses (the machine was shared). Peak memory is that of the whole process, including images and the benchmark.
 """
     lines = [text]
     groups = sorted({(r["task"], r["segment"], r["start"], r["marks"]) for r in records})

@@ -120,12 +120,12 @@ def table(records: Sequence[Record], task: str, part: str) -> str:
         f"# Task `{task}`: the {part} part of its split",
         (
             "Whole segmentations, scored on the grid of the reference labels. Regions that a reference lacks"
-            f"{small} are excluded from the means and stand below; a refused case counts as 0. Interval: percentile "
+            f"{small} are excluded from the means and listed below; a rejected case counts as 0. Interval: percentile "
             f"bootstrap over the cases. `python -m Testing.benchmarks.models.scores`; "
             f"{provenance('torch')}."
         ),
         compared(records, task),
-        "## Case by case",
+        "## Results per case",
         case_by_case(records, task),
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"

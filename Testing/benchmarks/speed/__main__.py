@@ -119,7 +119,7 @@ def hausdorff_table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     median = statistics.median(row["ratio"] for row in rows)
-    return markdown(header, cells, digits=2) + f"\nMedian ratio {median:.1f}; asked for: 2.\n"
+    return markdown(header, cells, digits=2) + f"\nMedian ratio {median:.1f}; target: 2.\n"
 
 
 def main() -> None:

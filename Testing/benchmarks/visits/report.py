@@ -53,22 +53,22 @@ def write(work: Path, versions: Mapping[str, str]) -> None:
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
     )
     lines = [
-        "# Two visits",
+        "# Longitudinal comparison",
         "",
         "`python -m Testing.benchmarks.visits noise tissue`, `... noise wmh`, `... rescan`, `... lesions`,",
         f"`... report`; commit {commit.stdout.strip()}, {platform.machine()}, Python {platform.python_version()}, CPU.",
         "",
-        "## Differences without a change",
+        "## Noise: differences without a change",
         "",
-        "Each head compared with a copy of itself that was turned by up to 10°, shifted by up to 10 mm, resampled to",
-        "other voxels (0.9 to 1.2 mm), shaded by up to 20 %, given another contrast (gamma 0.9 to 1.1) and 1 to 3 %",
-        "Rician noise. The noise is the root mean square of the change in percent of the mean of both volumes. It",
-        f"ships with the engine; a change of more than {LIMIT} times the noise is called an increase or a decrease.",
+        "Each scan is compared with a copy of itself that was rotated by up to 10°, shifted by up to 10 mm, resampled",
+        "to other voxels (0.9 to 1.2 mm), and given a bias field of up to 20 %, another contrast (gamma 0.9 to 1.1)",
+        "and 1 to 3 % Rician noise. The noise is the root mean square of the change in % of the mean of both volumes.",
+        f"It ships with the engine; a change of more than {LIMIT} times the noise is called an increase or a decrease.",
         "",
     ]
     for name, one in measured.items():
         titles = {row["name"]: row["title"] for row in records(work, f"noise_{name}_")[0]["changes"]}
-        lines += [f"Model `{name}` {one['version']}, {one['heads']} heads:", "", "| volume | noise (%) |", "|---|---|"]
+        lines += [f"Model `{name}` {one['version']}, {one['heads']} scans:", "", "| volume | noise (%) |", "|---|---|"]
         lines += [f"| {titles[key]} | {value:.2f} |" for key, value in one["noise_percent"].items()]
         lines.append("")
     lines += _states(work) + _rescan(work, measured) + _lesions(work)
@@ -83,7 +83,7 @@ def _states(work: Path) -> list[str]:
     counts = {state: every.count(state) for state in ("new", "enlarging", "stable", "shrinking", "gone")}
     shown = ", ".join(f"{count} {state}" for state, count in counts.items())
     return [
-        f"Lesions in these copies, of which none has changed: {shown}. The rules for lesions were set beforehand.",
+        f"Lesions in these copies, of which none has changed: {shown}. The rules for lesions were fixed beforehand.",
         "",
     ]
 
@@ -94,9 +94,9 @@ def _rescan(work: Path, measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return []
     known = measured.get("tissue", {}).get("noise_percent", {})
     lines = [
-        "## One person scanned twice",
+        "## Test–retest: one subject scanned twice",
         "",
-        "Scans 1003 and 1023 of MICCAI 2012 (OASIS), on which nothing was chosen. Agreement of the two scans:",
+        "Scans 1003 and 1023 of MICCAI 2012 (OASIS), on which nothing was tuned. Agreement of the two scans:",
         f"{found[0]['registration']['agreement']:.2f}.",
         "",
         "| volume | first (mL) | second (mL) | change (%) | noise (%) | within 1.96 times the noise |",
@@ -118,13 +118,13 @@ def _scale(work: Path) -> list[str]:
     if rescan is None or not copies or not manual:
         return []
     text = f"""
-Part of it is geometry. More than 6 mm inside the brain, where the border of the mask plays no part, the second scan
-is larger by {rescan["superior"]:+.2f} % from below to above, {rescan["anterior"]:+.2f} % from back to front and
-{rescan["right"]:+.2f} % from left to right: {rescan["volume"]:+.2f} % in volume (`... scale`; in {len(copies)} copies,
-whose scale is the same, {min(copies):+.2f} to {max(copies):+.2f} %). The manual labels differ likewise: grey and white
-matter together by {manual[0]["GM and WM"]:+.2f} %, white matter by {manual[0]["WM"]:+.2f} %. Such a scale is not taken
-out, because without the skull it cannot be told from a change of the brain. Copies have none, so that the noise does
-not contain it.
+Part of the difference is geometric. More than 6 mm inside the brain, where the border of the mask has no influence,
+the second scan is larger by {rescan["superior"]:+.2f} % inferior–superior, {rescan["anterior"]:+.2f} %
+posterior–anterior and {rescan["right"]:+.2f} % left–right: {rescan["volume"]:+.2f} % in volume (`... scale`; in
+{len(copies)} copies, whose scale is the same, {min(copies):+.2f} to {max(copies):+.2f} %). The manual labels differ
+likewise: grey and white matter together by {manual[0]["GM and WM"]:+.2f} %, white matter by {manual[0]["WM"]:+.2f} %.
+Such a scaling is not taken out, because without the skull it cannot be distinguished from a change of the brain. The
+copies have none, so the noise does not include it.
 """
     return [*text.strip().splitlines(), ""]
 
@@ -139,8 +139,8 @@ def _lesions(work: Path) -> list[str]:
         "Patient P14 of MSLesSeg at three visits, FLAIR and T1, against the differences of the consensus masks",
         "(a lesion that neither overlaps nor touches one of the other visit, from 3 mm³). F1 counts lesions.",
         "",
-        "Labelled: lesions of the reference of which the model labels a voxel at the visit that shows them; the rules",
-        "of the comparison can detect no other.",
+        "Labelled: reference lesions of which the model labels at least one voxel at the visit that shows them; the",
+        "rules of the comparison cannot detect any others.",
         "",
         "| visits | change | reference | labelled | found | right | detected | precision | recall | F1 |",
         "|---|---|---|---|---|---|---|---|---|---|",
