@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import ResourceError
-from asa.program import available_memory, processors
+from asa.memory import available_memory
+from asa.program import processors
 
 if TYPE_CHECKING:
     import torch

@@ -158,27 +158,6 @@ def processors() -> int:
     return count
 
 
-def main_memory(line: str) -> int:
-    """Bytes that Linux says in a line of ``/proc/meminfo``: ``MemAvailable``, ``MemTotal``; 0 on other systems."""
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as stream:
-            return next(1024 * int(said.split()[1]) for said in stream if said.startswith(line))
-    except (OSError, StopIteration):
-        return 0
-
-
-def available_memory() -> float:
-    """Return the bytes of memory that this process may still use; infinite where the system does not say."""
-    free = float(main_memory("MemAvailable")) or float("inf")
-    folder = CONTROL_GROUP
-    try:
-        limit, used = (int((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        said = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-        return min(free, float(limit - used + int(said.get("inactive_file", 0))))  # files read before make room
-    except (OSError, ValueError):  # no control group, or "max"
-        return free
-
-
 class Reporter:
     """Writes events as JSON lines; keeps standard output for them alone."""
 

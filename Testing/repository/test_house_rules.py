@@ -36,7 +36,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     )
     | {"model_description", "request", "image_names", "events", "interrupts", "modalities", "dicom_export", "silence"}
-    | {"liveness", "temporary"},
+    | {"liveness", "temporary", "memory"},
     frozenset({"nn", "preprocessing", "refinement"}),
     frozenset({"pretext"}),
     frozenset({"data", "synth"}),

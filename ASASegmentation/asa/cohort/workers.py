@@ -17,11 +17,12 @@ from typing import Generic, TypeVar
 
 from asa.errors import AsaError, Cancelled, ResourceError
 from asa.interrupts import cleanup, interruptible
-from asa.program import available_memory, explain, processors
+from asa.memory import available_memory
+from asa.program import explain, processors
 
-# Of a process that segments on the CPU, with its libraries. Measured at its peak: 2.1 GiB for a head of 1 mm
-# (Testing/benchmarks/results/speed.md); the rest is for larger scans.
-HEAD_BYTES = 3 << 30
+# Of a process that segments on the CPU, with its libraries. Measured at its peak: 1.45 GiB for a head of 1 mm, and
+# for four images of a tumour, and 0.3 GiB of the process that writes the segments; the rest is for larger scans.
+HEAD_BYTES = 2 << 30
 _ENDING_S = 20.0  # for what a process must clean up once it is asked to end
 
 Case = TypeVar("Case")

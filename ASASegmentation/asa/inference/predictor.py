@@ -136,7 +136,7 @@ class Predictor:
 
     def _once(self, x: Tensor, progress: Callable[[float], None]) -> Tensor:
         try:
-            if self.known(x) and fits(x, self.network, self.device):
+            if self.known(x) and fits(x, self.network, self.device, bf16=self.bf16):
                 out = self.run(x, (0, 0, 0))
                 progress(1.0)
                 return out
@@ -194,8 +194,11 @@ class Predictor:
         return blend_windows(scan, window, starts, run, progress)[None]
 
 
-def fits(x: Tensor, network: Segmenter, device: torch.device) -> bool:
-    """Return whether one pass over ``x`` is likely to fit into free memory (measured: about 6 full-resolution maps)."""
+def fits(x: Tensor, network: Segmenter, device: torch.device, *, bf16: bool) -> bool:
+    """Return whether one pass over ``x`` is likely to fit into free memory.
+
+    Measured: about 6 maps at full resolution, or 4 where the finest level is computed in slabs or at 1/2.
+    """
     voxels = x.shape[-3] * x.shape[-2] * x.shape[-1]
-    needed = 6 * voxels * network.config.widths[0] * 4
-    return needed < free_memory(device)
+    maps = 4 if network.slabs or network.subpixel else 6
+    return maps * voxels * network.config.widths[0] * (2 if bf16 else 4) < free_memory(device)

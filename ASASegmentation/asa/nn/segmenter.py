@@ -96,7 +96,7 @@ class Segmenter(nn.Module):
     Input (B, C, T, H, W) in the brain frame, axes multiples of 32; output logits (B, classes, T, H, W).
     """
 
-    fused = False
+    slabs = False  # whether the finest level is computed slab by slab
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Segmenter(nn.Module):
 
     def forward(self, image: Tensor, origin: Origin = (0, 0, 0)) -> Tensor:
         """Return logits (B, classes, T, H, W) at full resolution."""
-        if self.fused and self.config.pyramid and not self.subpixel:
+        if self.slabs:
             coarse, skip = self.coarse_features(image, origin)
             half = coarse[0]
             del coarse
@@ -213,7 +213,7 @@ class Segmenter(nn.Module):
                 module.fuse()
             elif isinstance(module, nn.LeakyReLU):
                 module.inplace = True  # nothing else uses what it is given: a map less in memory
-        self.fused = self.config.norm == "batch"
+        self.slabs = self.config.norm == "batch" and self.config.pyramid and not self.subpixel
         return self
 
 

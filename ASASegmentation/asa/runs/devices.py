@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from asa.program import main_memory
+from asa.memory import main_memory
 from asa.runs.queue import holders
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.errors import InputError, ResourceError
-from asa.program import available_memory
+from asa.memory import available_memory
 from asa.volume.background import background_value
 from asa.volume.grid import Affine, Grid
 from asa.volume.image import Volume
