@@ -1,6 +1,6 @@
 """Plausibility of a result: is what was found a whole brain, of a usual size, where the registration puts it?
 
-Limits lie well outside what was measured on six heads of the training data; none was chosen on a head that measures.
+Limits lie well outside the range measured on six scans of the training data; none was chosen on an evaluation scan.
 """
 
 from __future__ import annotations

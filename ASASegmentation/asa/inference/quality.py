@@ -1,6 +1,6 @@
 """Plausibility checks: reject inputs without a brain and flag doubtful results.
 
-Limits lie between what was measured on the development heads (54 series of 30 people) and on what is no head.
+Limits lie between what was measured on development scans (54 series of 30 subjects) and on images of other things.
 """
 
 from __future__ import annotations
