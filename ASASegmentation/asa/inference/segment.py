@@ -29,6 +29,7 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
 )
+from asa.inference.masses import mass_reasons
 from asa.inference.placement import brain_on, reached
 from asa.inference.plausibility import Anatomy, anatomy_reasons, brain_reasons
 from asa.inference.quality import (
@@ -172,6 +173,8 @@ def segment(
             known = [one.name for one, can_be_seen in zip(task.regions, seen, strict=True) if can_be_seen]
             voxel_ml = FRAME.voxel_volume_ml * series.alignment.volume_scale
             doubts += region_reasons(answer, posterior, task, voxel_ml, known, model.description.doubtful_below)
+            if not task.nested:
+                doubts += mass_reasons(posterior.max(axis=0) > 0.5, voxel_ml)
         if labels_brain:
             doubts += anatomy_reasons(Anatomy.of(posterior, task, series.alignment))
     with clock.stage("labelling") as part:
