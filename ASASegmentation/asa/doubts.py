@@ -213,6 +213,14 @@ def perhaps_missed(title: str, volume_ml: float) -> str:
     return f"The network found no {inside(title)}, but is uncertain: {missed} mL may have been missed."
 
 
+def one_sided_lesions(share: float, total_ml: float) -> str:
+    """``share``: part of all white-matter lesions that lies in one hemisphere."""
+    return (
+        f"The lesions lie almost entirely in one hemisphere ({share:.0%} of {total_ml:.0f} mL), which is unusual for "
+        "white-matter lesions: a tumour, an infarct or oedema may have been outlined instead."
+    )
+
+
 def unreliable_without(key: str, titles: Sequence[str]) -> str:
     """Regions that the model cannot know without an image of a modality."""
     regions = listed([f"the {inside(title)}" for title in titles])
