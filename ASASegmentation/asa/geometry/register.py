@@ -36,8 +36,6 @@ MIN_SCALE, MAX_SCALE, MAX_ROTATION = 0.7, 1.5, 75.0
 # Correlation ratio with the atlas: below the first the fit is not believed, below the second it is doubted.
 MIN_QUALITY, DOUBTED_QUALITY = 0.2, 0.4
 MIN_SEEN = 0.95
-# Of a stripped scan, at least this part is exactly zero.
-EMPTY_AROUND_BRAIN = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +108,6 @@ def _align(scan: Volume, foreground: Foreground, coarse: Fit, middle: Fit) -> Al
     if (seen := fine.seen(matrix)) < MIN_SEEN:
         warnings.append(doubts.cut_off(1 - seen))
     return Alignment(matrix, "affine", quality, tuple(warnings))
-
-
-def is_stripped(volume: Volume) -> bool:
-    """Return whether a scan shows a brain without the head around it: small, and in nothing but zeros."""
-    empty = float(np.mean(volume.array == 0)) > EMPTY_AROUND_BRAIN
-    return empty and Foreground.of(working_copy(volume), None).stripped
 
 
 def working_copy(volume: Volume) -> Volume:

@@ -57,7 +57,7 @@ def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignme
     here = (alignment or align_to_frame(scans[anchor])) if align else UNALIGNED
     if align:
         refuse_no_brain(anchor, scans[anchor], here)
-    anchored = Series(scans[anchor], here, stripped=is_stripped(scans[anchor]))
+    anchored = Series(scans[anchor], here, stripped=is_stripped(scans[anchor], here))
     if len(scans) == 1:
         return Placement({anchor: anchored}, anchor, here.warnings)
     fixed = upright(scans[anchor])
@@ -90,7 +90,7 @@ def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignme
         if found < DOUBTED:
             warnings.append(doubts.poorly_registered(key, anchor, found))
         place = replace(here, matrix=matrix @ here.matrix, warnings=())
-        series = Series(scan, place, found, registered, is_stripped(scan))
+        series = Series(scan, place, found, registered, is_stripped(scan, place))
         seen = reached(series, template_brain()).sum() / template_brain().sum()
         if seen < COVERED:
             warnings.append(doubts.cut_off(1 - seen, key))
