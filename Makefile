@@ -1,12 +1,12 @@
-# make sample   set up, segment the sample head and print where the results are
+# make sample   set up, segment the sample scan and print where the results are
 # make test     set up, check style and types, run the tests
 # make docs     set up, build the documentation into site/, with warnings as errors
 # make bench    set up, measure speed and memory on this machine and write Testing/benchmarks/results/speed.md
 #
-# They need only make and Python 3.10 or later, and keep to a virtual environment of their own, .venv.
-# Variables: PYTHON (which Python makes the environment), VENV (where), JOBS (test processes),
-#            PEERS (Python of the environment of the compared programs; empty: ours alone),
-#            TORCH_INDEX (where pip also looks for PyTorch; empty: PyPI alone, which on Linux is the CUDA build).
+# They need only make and Python 3.10 or later, and install everything into the virtual environment .venv.
+# Variables: PYTHON (the Python that creates the environment), VENV (its folder), JOBS (test processes),
+#            PEERS (Python of the environment of the compared programs; empty: only ASA),
+#            TORCH_INDEX (additional package index for PyTorch; empty: only PyPI, which on Linux has the CUDA build).
 
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c

@@ -96,7 +96,7 @@ class CorrectSection:
 
 
 def _editor_node() -> slicer.vtkMRMLNode:
-    """Return the parameters of this editor, made anew in a new scene."""
+    """Return the parameters of this editor; recreated in a new scene."""
     node: slicer.vtkMRMLNode | None = slicer.mrmlScene.GetSingletonNode(_NODE_TAG, "vtkMRMLSegmentEditorNode")
     if node is None:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")

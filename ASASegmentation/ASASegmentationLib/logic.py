@@ -132,7 +132,7 @@ class SegmentationLogic(JobLogic[Result, Outcome]):
         self.advance()
 
     def undo(self) -> None:
-        """Begin to remove the last result from the scene; a small one is gone at once."""
+        """Begin to remove the last result from the scene; a small one is removed immediately."""
         if self._undo is not None:
             self._undoing, self._undo = _reaching_end(self._undo()), None
             self._continue_undo(self._undoing)

@@ -258,7 +258,7 @@ class Panel:
         return {key: volume.GetID() for key, volume in self._parameters.volumes().items()}
 
     def _segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """Return the segmentation shown in the results section: the last result or selected one, or else the newest."""
+        """Return the segmentation of the results section: the last result or the selected one, otherwise the newest."""
         shown = self._parameters.result or self._parameters.segmentation
         return shown or next(reversed(scene.segmentations(slicer.mrmlScene)), None)
 

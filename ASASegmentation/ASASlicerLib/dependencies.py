@@ -157,7 +157,7 @@ def gpu_present() -> bool:
 
 @lru_cache(maxsize=1)
 def gpu_unused() -> str:
-    """Return a message if PyTorch is a CPU build on a machine with a GPU, else ""."""
+    """Return a message if PyTorch is a CPU build on a machine with a GPU, otherwise ""."""
     spec = importlib.util.find_spec(TORCH)
     if spec is None or spec.origin is None or not gpu_present():
         return ""

@@ -136,7 +136,7 @@ class RunningProcess:
                 os.set_blocking(pipe, False)
 
     def send(self, line: str) -> None:
-        """Write a line to its standard input; short ones do not block, because the engine reads at once.
+        """Write a line to its standard input; short lines do not block, because the engine reads immediately.
 
         Raises:
             OSError: it has ended.

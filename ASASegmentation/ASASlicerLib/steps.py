@@ -22,7 +22,7 @@ def advance(steps: Steps[_T]) -> _T | None:
     """Advance the work for about 20 ms or until it has to wait.
 
     Returns:
-        The result once the work is done, else None.
+        The result once the work is done, otherwise None.
     """
     until = time.perf_counter() + _AT_A_TIME_S
     try:

@@ -58,7 +58,7 @@ class Snapshot:
 
         Raises:
             OSError: the file cannot be written.
-            ChangedError: the voxels changed meanwhile.
+            ChangedError: the voxels changed in the meantime.
         """
         path = folder / f"{self.name}.nii"
         yield from write_nifti(path, self._voxels, self.ijk_to_ras)

@@ -197,7 +197,7 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
             self.correction.accept()
 
     def drop(self) -> None:
-        """Drop the stroke that is drawn, else the last mark of the preview, else leave the effect."""
+        """Discard the current stroke, otherwise the last mark of the preview; if there is none, leave the effect."""
         if self.strokes.drawing:
             self.strokes.abandon()
         elif self.correction is not None and not self.correction.drop():
@@ -270,7 +270,7 @@ class SegmentEditorASARefineEffect(AbstractScriptedSegmentEditorEffect):
         view.sliceView().scheduleRender()
 
     def _silence_shortcuts(self) -> None:
-        """Switch off those shortcuts of the editor whose keys mean something else here."""
+        """Disable the editor's shortcuts whose keys have another meaning here."""
         window = slicer.util.mainWindow()
         found = window.findChildren(qt.QShortcut) if window is not None else ()
         self._silenced = [one for one in found if one.key.toString() in _OTHERS_KEYS and one.enabled]

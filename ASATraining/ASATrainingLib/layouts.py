@@ -33,7 +33,7 @@ def register(scene: slicer.vtkMRMLScene) -> None:
 
 
 def show_plots(scene: slicer.vtkMRMLScene, charts: list[slicer.vtkMRMLPlotChartNode]) -> Steps[bool]:
-    """Show as many charts as there are plot views, one after the other: drawing all at once blocks the window."""
+    """Show as many charts as there are plot views, one after the other: drawing all together blocks the window."""
     wanted = list(zip(PLOT_VIEWS, charts, strict=False))
     for name, chart in wanted:
         view = _view(scene, "vtkMRMLPlotViewNode", name)

@@ -118,7 +118,7 @@ class Panel:
             slicer.mrmlScene.RemoveObserver(event)
 
     def enter(self) -> None:
-        """Tell the tabs which of them is in front: some have a view layout of their own."""
+        """Notify the tabs which of them is in front: some have their own view layout."""
         shown = list(self.tabs.values())[self.ui.tabWidget.currentIndex]
         if shown is not self._shown_tab:
             self.leave()

@@ -100,7 +100,7 @@ def _image(mask: np.ndarray, low: tuple[int, int, int], subject: Subject) -> sli
 
 
 class Preview:
-    """Shows what marks would change, in a hidden segmentation of its own: green what is added, red what is removed."""
+    """Preview of the marks in a separate hidden segmentation: green is added, red is removed."""
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self._scene = scene

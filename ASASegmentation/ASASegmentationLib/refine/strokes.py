@@ -19,7 +19,7 @@ _SHORTEST_BOX_MM = 1.0
 
 
 class Command(enum.Enum):
-    """What a key asks for."""
+    """The action of a key."""
 
     NONE = 0
     TOOL = 1

@@ -29,7 +29,7 @@ def new_segmentation(
 ) -> Steps[slicer.vtkMRMLSegmentationNode]:
     """Create a segmentation node on the grid, under the transform and in the study of its scan.
 
-    The node is added to the scene once it is complete. `volume` is None if the scan was removed meanwhile.
+    The node is added to the scene once it is complete. `volume` is None if the scan has since been removed.
     """
     node: slicer.vtkMRMLSegmentationNode = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
     node.UnRegister(None)

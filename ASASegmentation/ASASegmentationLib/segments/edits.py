@@ -55,7 +55,7 @@ class Voxels:
 
 
 def voxels(segment: slicer.vtkSegment) -> Steps[Voxels]:
-    """Return the voxels of a segment that has a binary label map; begins again if they change meanwhile."""
+    """Return the voxels of a segment that has a binary label map; starts again if they change in the meantime."""
     while True:
         found = yield from _unless_changed(segment)
         if found is not None:
@@ -63,7 +63,7 @@ def voxels(segment: slicer.vtkSegment) -> Steps[Voxels]:
 
 
 def _unless_changed(segment: slicer.vtkSegment) -> Steps[Voxels | None]:
-    """Return the voxels of a segment; None if they changed meanwhile. No view of VTK's memory is kept between steps."""
+    """Return the voxels of a segment; None if they have changed since. VTK memory is not kept between steps."""
     image = segment.GetRepresentation(BINARY_LABELMAP)
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)

@@ -37,12 +37,12 @@ class Shown:
 def add(
     mrml: slicer.vtkMRMLScene, comparison: Comparison, volume: slicer.vtkMRMLVolumeNode | None, name: str
 ) -> Steps[Shown]:
-    """Add a comparison next to the later scan, and hide the segmentations that lie on it.
+    """Add a comparison next to the later scan, and hide the other segmentations of this scan.
 
     Args:
         mrml: the scene.
         comparison: what was found.
-        volume: the later scan; None if it was removed meanwhile.
+        volume: the later scan; None if it has since been removed.
         name: of the later scan.
     """
     titles = (_("{scan} earlier visit"), _("{scan} later visit"))

@@ -17,9 +17,10 @@ from asa.geometry.frame import (
     to_frame,
 )
 from asa.geometry.orientation import described
-from asa.geometry.register import Alignment, align_to_frame, is_stripped, size_deviation
+from asa.geometry.register import Alignment, align_to_frame, size_deviation
 from asa.geometry.resample import resample
 from asa.geometry.rigid import agreement, brain_region, register_rigid, upright
+from asa.geometry.stripped import is_stripped
 
 __all__ = [
     "FRAME",

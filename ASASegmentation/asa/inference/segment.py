@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.devices import keep_freed_memory, set_threads
+from asa.doubts import unreliable_without
 from asa.errors import InputError
 from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
@@ -28,6 +29,7 @@ from asa.inference.labelling import (
     label_regions,
     move_class,
 )
+from asa.inference.masses import mass_reasons
 from asa.inference.placement import brain_on, reached
 from asa.inference.plausibility import Anatomy, anatomy_reasons, brain_reasons
 from asa.inference.quality import (
@@ -55,7 +57,7 @@ from asa.preprocessing.normalise import (
     zscore_stripped,
 )
 from asa.request import SegmentRequest
-from asa.tasks import TASKS, TITLES, Task
+from asa.tasks import TASKS, Task
 from asa.volume import Grid, standardise
 from asa.volume.checks import acquisition_warnings
 
@@ -171,6 +173,8 @@ def segment(
             known = [one.name for one, can_be_seen in zip(task.regions, seen, strict=True) if can_be_seen]
             voxel_ml = FRAME.voxel_volume_ml * series.alignment.volume_scale
             doubts += region_reasons(answer, posterior, task, voxel_ml, known, model.description.doubtful_below)
+            if not task.nested:
+                doubts += mass_reasons(posterior.max(axis=0) > 0.5, voxel_ml)
         if labels_brain:
             doubts += anatomy_reasons(Anatomy.of(posterior, task, series.alignment))
     with clock.stage("labelling") as part:
@@ -281,11 +285,10 @@ def unknown_regions(model: ModelFolder, task: Task, used: tuple[str, ...]) -> It
 
     ``unknown_without`` in model.json maps a modality to names of regions.
     """
-    titles = {region.name: region.title.lower() for region in task.regions}
+    titles = {region.name: region.title for region in task.regions}
     for key, regions in model.description.unknown_without.items():
         if key not in used:
-            names = " and ".join(titles[name] for name in regions)
-            yield f"Without a {TITLES[key]} image the model cannot segment the {names}; do not interpret its volume."
+            yield unreliable_without(key, [titles[name] for name in regions])
 
 
 def postprocess(

@@ -94,7 +94,7 @@ def _change(name: str, title: str, first: float, second: float, noise: Mapping[s
 def noise_of(model: str, version: str) -> Mapping[str, float]:
     """Return the measured noise of a model: name -> standard deviation of a change in percent; {} where unknown.
 
-    Measured by ``Testing/benchmarks/visits`` on heads and their altered copies. A rescan of a person also differs by
+    Measured by ``Testing/benchmarks/visits`` on heads and their altered copies. A rescan of a subject also differs by
     what copies do not have (blood flow, another scanner), so that the noise is a lower bound.
     """
     known = _measured().get(model)

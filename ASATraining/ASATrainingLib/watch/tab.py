@@ -104,7 +104,7 @@ class WatchTab:
         self._show_progress()
 
     def show_board_button(self) -> None:
-        """Update the TensorBoard button; the package may have been installed meanwhile."""
+        """Update the TensorBoard button; the package may have been installed since."""
         button, there = self.ui.tensorboardButton, TensorBoard.installed()
         button.setEnabled(there and self._run is not None and not self._run.problem)
         button.setToolTip(self._board_tip if there else _("The Python package tensorboard is not installed."))

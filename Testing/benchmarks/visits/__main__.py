@@ -3,6 +3,7 @@
     python -m Testing.benchmarks.visits noise tissue --count 12   # heads and their altered copies; writes noise.json
     python -m Testing.benchmarks.visits rescan                    # one person scanned twice; nothing is chosen on it
     python -m Testing.benchmarks.visits scale                     # by how much a head is larger at one visit
+    python -m Testing.benchmarks.visits changes --patients DIR    # two patients with masks of what changed
     python -m Testing.benchmarks.visits lesions                   # three visits of one patient against their consensus
 
 Records go to ``--work`` as they are measured, so that an interrupted run is continued; ``report`` writes the page.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from Testing.benchmarks.heads import data_root
 from Testing.benchmarks.visits import report
+from Testing.benchmarks.visits.changes import PATIENTS, score_changes, visit_images
 from Testing.benchmarks.visits.copies import altered
 from Testing.benchmarks.visits.scale import label_changes, scale_percent
 from Testing.benchmarks.visits.scoring import score_visits
@@ -59,7 +61,7 @@ def measure_noise(task: str, work: Path, count: int, threads: int) -> None:
         report_, seconds = compared(images, copies, task, work / "results" / f"{task}_{name}", threads)
         states = [lesion["state"] for lesion in report_["lesions"]]
         kept = {key: report_[key] for key in ("changes", "registration", "trust", "model")}
-        write_json(record, {"head": name, **kept, "lesions": states, "seconds": seconds})
+        keep(record, {"head": name, **kept, "lesions": states, "seconds": seconds})
         print(f"{name}: {seconds:.0f} s", flush=True)
 
 
@@ -68,15 +70,15 @@ def measure_rescan(work: Path, threads: int) -> None:
     first, second = ({"t1": data_root() / path} for path in RESCANNED)
     found, seconds = compared(first, second, "tissue", work / "results" / "rescan", threads)
     kept = {key: found[key] for key in ("changes", "registration", "trust", "model")}
-    write_json(work / "rescan.json", {**kept, "seconds": seconds})
+    keep(work / "rescan.json", {**kept, "seconds": seconds})
 
 
 def measure_scale(work: Path) -> None:
     """Measure the scale between the visits of the rescan and of the copies that have been compared."""
     for folder in (work / "results" / "rescan", *sorted((work / "results").glob("tissue_*"))):
-        write_json(work / f"scale_{folder.name}.json", {"name": folder.name, **scale_percent(folder)})
+        keep(work / f"scale_{folder.name}.json", {"name": folder.name, **scale_percent(folder)})
     labels = [data_root() / path.replace("_SS", "_classified") for path in RESCANNED]
-    write_json(work / "manual_rescan.json", label_changes(labels[0], labels[1]))
+    keep(work / "manual_rescan.json", label_changes(labels[0], labels[1]))
 
 
 def measure_lesions(work: Path, threads: int) -> None:
@@ -87,11 +89,28 @@ def measure_lesions(work: Path, threads: int) -> None:
             {key: folder / visit / f"P14_{visit}_{key}.nii.gz" for key in ("flair", "t1")} for visit in (first, second)
         ]
         out = work / "results" / f"P14_{first}_{second}"
-        _, seconds = compared(images[0], images[1], "wmh", out, threads)
+        found, seconds = compared(images[0], images[1], "wmh", out, threads)
         masks = [folder / visit / f"P14_{visit}_lesions.nii.gz" for visit in (first, second)]
         scores = score_visits(out, masks)
-        write_json(work / f"lesions_{first}_{second}.json", {"visits": [first, second], **scores, "seconds": seconds})
+        record = {"visits": [first, second], "model": found["model"], **scores, "seconds": seconds}
+        keep(work / f"lesions_{first}_{second}.json", record)
         print(f"{first} -> {second}: {scores}", flush=True)
+
+
+def measure_changes(patients: Path, work: Path, threads: int) -> None:
+    """Compare the visits of the patients with masks of change, and their lesions with these masks."""
+    for name in PATIENTS:
+        out = work / "results" / name
+        found, seconds = compared(*visit_images(patients / name), "wmh", out, threads)
+        scores = score_changes(out, patients / name)
+        kept = {key: found[key] for key in ("registration", "trust", "model")}
+        keep(work / f"changes_{name}.json", {"name": name, **kept, **scores, "seconds": seconds})
+        print(f"{name}: {scores}", flush=True)
+
+
+def keep(path: Path, record: dict) -> None:
+    """Write a record with the commit that it was measured at."""
+    write_json(path, {**record, "commit": report.commit()})
 
 
 def compared(
@@ -105,9 +124,10 @@ def compared(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "rescan", "scale", "lesions", "report"))
+    parser.add_argument("what", choices=("noise", "rescan", "scale", "changes", "lesions", "report"))
     parser.add_argument("task", nargs="?", choices=("tissue", "wmh"), default="tissue")
     parser.add_argument("--work", type=Path, default=Path("visits_work"), help="folder for records and results")
+    parser.add_argument("--patients", type=Path, help="folder of the patients of open_ms_data with two visits")
     parser.add_argument("--count", type=int, default=12, help="heads")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
@@ -118,6 +138,10 @@ def main() -> None:
         measure_rescan(chosen.work, chosen.threads)
     elif chosen.what == "scale":
         measure_scale(chosen.work)
+    elif chosen.what == "changes":
+        if chosen.patients is None:
+            parser.error("--patients: name the folder that holds " + " and ".join(PATIENTS))
+        measure_changes(chosen.patients, chosen.work, chosen.threads)
     elif chosen.what == "lesions":
         measure_lesions(chosen.work, chosen.threads)
     else:

@@ -38,32 +38,48 @@ def score_visits(folder: Path, masks: Sequence[Path]) -> dict[str, Any]:
         mask = read_volume(path, labels=True)
         soft = resample(mask.with_array((mask.array > 0).astype(np.float32)), numbers.grid, 1, matrix)
         moved.append(soft.array > 0.5)
-    with (folder / LESIONS).open(encoding="utf-8", newline="") as stream:
-        states = {int(row["number"]): row["state"] for row in csv.DictReader(stream)}
+    states = read_states(folder)
     scores: dict[str, Any] = {}
     for state, there, before in (("new", 1, 0), ("gone", 0, 1)):
-        wanted = appeared(moved[there], moved[before], numbers.grid.voxel_volume_ml * 1000)
+        reference = appeared(moved[there], moved[before], numbers.grid.voxel_volume_ml * 1000)
         found = [number for number, one in states.items() if one == state]
-        reference = wanted > 0
-        hits = sum(bool(reference[numbers.array == number].any()) for number in found)
-        shown = np.isin(numbers.array, found)
-        count = int(wanted.max())
-        seen = sum(bool(shown[wanted == number].any()) for number in range(1, count + 1))
         labels = read_volume(folder / f"visit{there + 1}_labels.nii.gz", labels=True).array > 0
-        labelled = sum(bool(labels[wanted == number].any()) for number in range(1, count + 1))
-        precision, recall = hits / len(found) if found else None, seen / count if count else None
-        total = len(found) + count
-        scores[state] = {
-            "reference": count,
-            "labelled": labelled,
-            "found": len(found),
-            "right": hits,
-            "detected": seen,
-            "precision": precision,
-            "recall": recall,
-            "f1": (hits + seen) / total if total else None,
-        }
+        scores[state] = counted(reference, int(reference.max()), numbers.array, found, labels)
     return scores
+
+
+def read_states(folder: Path) -> dict[int, str]:
+    """Return the number of each lesion of a comparison with its state."""
+    with (folder / LESIONS).open(encoding="utf-8", newline="") as stream:
+        return {int(row["number"]): row["state"] for row in csv.DictReader(stream)}
+
+
+def counted(
+    reference: np.ndarray, count: int, numbers: np.ndarray, found: Sequence[int], labels: np.ndarray
+) -> dict[str, Any]:
+    """Count the lesions found that touch one of the reference, and those of the reference that are found.
+
+    Args:
+        reference: lesions (T, H, W) numbered from 1 to ``count``.
+        count: how many they are.
+        numbers: lesions of the comparison by number.
+        found: numbers of those that count as detections.
+        labels: where the model labels a lesion at the visit that shows it.
+    """
+    hits = sum(bool((reference[numbers == number] > 0).any()) for number in found)
+    shown = np.isin(numbers, found)
+    seen = sum(bool(shown[reference == number].any()) for number in range(1, count + 1))
+    total = len(found) + count
+    return {
+        "reference": count,
+        "labelled": sum(bool(labels[reference == number].any()) for number in range(1, count + 1)),
+        "found": len(found),
+        "right": hits,
+        "detected": seen,
+        "precision": hits / len(found) if found else None,
+        "recall": seen / count if count else None,
+        "f1": (hits + seen) / total if total else None,
+    }
 
 
 def appeared(mask: np.ndarray, before: np.ndarray, voxel_mm3: float) -> np.ndarray:
