@@ -223,7 +223,7 @@ def whole_step(threads: int) -> str:
     for count in (1, 4):
         network, source = objective(EDGE), OneHead(EDGE)
 
-        def alone(network: Reconstruction = network, source: OneHead = source, count: int = count) -> None:
+        def bare_pass(network: Reconstruction = network, source: OneHead = source, count: int = count) -> None:
             for _ in range(count):
                 network(source.sample)["loss"].backward()
             network.zero_grad(set_to_none=True)
@@ -235,7 +235,7 @@ def whole_step(threads: int) -> str:
                 network, source, settings, Schedule(), run_folder, World(0, 1, torch.device("cpu")), describe={}
             )
             whole = seconds(lambda trainer=trainer: trainer.optimise(trainer.objective, trainer.micro_batches(0)), 2)
-        pure = seconds(alone, 2)
+        pure = seconds(bare_pass, 2)
         rows.append([count, whole, pure, whole / pure])
     return markdown(["scans of 128^3 in a step", "step s", "forward and backward s", "ratio"], rows)
 
