@@ -355,7 +355,7 @@ def test_a_scene_that_is_read_again_can_be_corrected(edit: Callable[..., Editing
 
 def test_without_probabilities_it_says_so(edit: Callable[..., Editing]) -> None:
     editing = edit(with_record=False)
-    assert "intensities alone" in editing.status
+    assert "intensities only" in editing.status
     editing.drag(MISSED)
     editing.key("space")
     assert editing.arrays()["WT"][MISSED]
