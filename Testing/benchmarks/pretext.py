@@ -2,6 +2,7 @@
 
     vhog      importance of one 128^3 volume compared with loops over voxels, and as a share of a training step
     data      seconds to read, normalise and crop a scan compared with the step that consumes it
+    step      the trainer's whole step beside forward and backward alone
     tokens    step time and peak memory of preset `paper` at 128^3, 160^3 and 192^3: linear in tokens
     peer      the same step compared with MONAI's masked auto-encoder ViT of this width and depth, with full attention
 
@@ -19,22 +20,27 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from Testing.benchmarks.speed.measure import run
-from Testing.benchmarks.tables import markdown, provenance
+from Testing.benchmarks.tables import markdown, origin, provenance
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from asa.data.scan_store import ScanRecord, ScanStore, write_index, write_scan
 from asa.devices import free_memory, keep_freed_memory
 from asa.nn import autoencoder_preset
+from asa.nn.objective import Batch
 from asa.pretext import Reconstruction, ReconstructionOptions, importance, make_objective
+from asa.runs.folder import Run
+from asa.training.parallel.distributed import World
 from asa.training.pretraining.sampling import StoredScans
+from asa.training.settings import Optimisation, Schedule
+from asa.training.trainer import Trainer
 
 PATCH, BINS, EDGE = 8, 9, 128
 LOOP_EDGE = 16
@@ -197,6 +203,43 @@ def data(_threads: int) -> str:
     )
 
 
+class OneHead:
+    """Samples that are always the same head, so that reading them takes no time."""
+
+    def __init__(self, edge: int) -> None:
+        self.sample: Batch = {"image": head(edge), "origins": [(0, 0, 0)], "seeds": [0], "names": ["head"]}
+
+    def __len__(self) -> int:
+        return 1
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Return a micro-batch of one."""
+        return self.sample
+
+
+def whole_step(threads: int) -> str:
+    torch.set_num_threads(threads)
+    rows: list[list[str | float | int]] = []
+    for count in (1, 4):
+        network, source = objective(EDGE), OneHead(EDGE)
+
+        def bare_pass(network: Reconstruction = network, source: OneHead = source, count: int = count) -> None:
+            for _ in range(count):
+                network(source.sample)["loss"].backward()
+            network.zero_grad(set_to_none=True)
+
+        settings = Optimisation(steps=100, batch=count, micro_batch=1, precision="fp32")
+        with tempfile.TemporaryDirectory() as folder:
+            run_folder = Run.create(Path(folder) / "run", "benchmark", {}, {})
+            trainer = Trainer(
+                network, source, settings, Schedule(), run_folder, World(0, 1, torch.device("cpu")), describe={}
+            )
+            whole = seconds(lambda trainer=trainer: trainer.optimise(trainer.objective, trainer.micro_batches(0)), 2)
+        pure = seconds(bare_pass, 2)
+        rows.append([count, whole, pure, whole / pure])
+    return markdown(["scans of 128^3 in a step", "step s", "forward and backward s", "ratio"], rows)
+
+
 def tokens(threads: int) -> str:
     rows: list[list[str | float | int]] = []
     for edge in SIZES:
@@ -222,7 +265,7 @@ def peer(threads: int) -> str:
     return markdown(["volume", "system", "step s", "peak GiB"], rows)
 
 
-PARTS = {"vhog": vhog, "data": data, "tokens": tokens, "peer": peer}
+PARTS = {"vhog": vhog, "data": data, "step": whole_step, "tokens": tokens, "peer": peer}
 
 
 def main() -> None:
@@ -240,7 +283,7 @@ def main() -> None:
     parts = [options.only] if options.only else list(PARTS)
     sections = kept_sections(options.output) if options.output else {}
     for name in parts:
-        sections[name] = PARTS[name](options.threads)
+        sections[name] = f"{PARTS[name](options.threads)}\n{origin()}.\n"
         print(f"## {name}\n\n{sections[name]}")
     if options.output:
         text = f"# Cost of pre-training\n\n{provenance('torch', 'monai')}, {options.threads} thread(s)\n"

@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "volume",
             "geometry",
             "tasks",
+            "doubts",
             "metrics",
             "devices",
             "program",

@@ -10,6 +10,7 @@ again. Writes faults.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import os
@@ -24,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from Testing.benchmarks.tables import markdown, provenance
@@ -146,13 +147,14 @@ def run(program: Program, folder: Path, arm: Callable[[], None], say: Path | Non
         arm: called in the process before the program begins.
         say: a file for the number of calls that were counted.
     """
+    said, say_it = os.pipe()  # a limit on the size of files does not hold for it
+    os.set_blocking(said, False)
     pid = os.fork()
     if not pid:
         code = 99
         try:
-            log = os.open(log_of(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
+            os.dup2(say_it, 1)
+            os.dup2(say_it, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -163,19 +165,32 @@ def run(program: Program, folder: Path, arm: Callable[[], None], say: Path | Non
                 say.write_text(str(shim().fault_calls()))
         finally:
             os._exit(code)
+    os.close(say_it)
+    with log_of(folder).open("wb") as log:
+        code = waited(pid, said, log)
+    os.close(said)
+    return code
+
+
+def waited(pid: int, said: int, log: BinaryIO) -> int:
+    """Wait for a process, as :func:`run` returns it, and write to ``log`` what comes through the pipe ``said``."""
     until = time.monotonic() + HANGS_AFTER_S
-    while time.monotonic() < until:
+    while True:
         found, status = os.waitpid(pid, os.WNOHANG)
+        with contextlib.suppress(BlockingIOError):
+            while some := os.read(said, 65536):
+                log.write(some)
         if found:
             return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return 999
         time.sleep(0.002)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return 999
 
 
 def log_of(folder: Path) -> Path:
-    """Where a run's messages go: outside the folder, in which calls are disturbed."""
+    """Where the messages of a run are kept: outside the folder, in which calls are disturbed."""
     return folder.parent / f"log of {folder.name}"
 
 

@@ -32,6 +32,7 @@ from asa.data.scan_store import (
 from asa.data.scans import Scan, find_scans
 from asa.data.sources import changed_sources, describe_sources
 from asa.data.stripping import MaskFile, Stripper
+from asa.doubts import brain_shape
 from asa.errors import Cancelled, InputError, ResourceError
 from asa.geometry import FRAME, Alignment, align_to_frame, template_overlap, to_frame
 from asa.interrupts import finish, install
@@ -108,7 +109,7 @@ class Preparation:
 def doubts(overlap: float) -> Iterator[str]:
     """Yield a warning about a brain mask with this small overlap with the template's."""
     if overlap < DOUBTED_OVERLAP:
-        yield f"The stripped brain agrees poorly with the template's (Dice {overlap:.2f})."
+        yield brain_shape(overlap)
 
 
 def prepare(

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from asa import doubts
 from asa.geometry.atlas import atlas_level
 from asa.geometry.fit import CENTRE, FULL, RIGID, SCALES, STRAIN_MEAN, Fit, ScanLevel, strain
 from asa.geometry.orientation import Turn, about, find_turn, turned
@@ -100,19 +101,13 @@ def _align(scan: Volume, foreground: Foreground, coarse: Fit, middle: Fit) -> Al
     quality = fine.explained(matrix)
     if not _plausible(matrix) or quality < MIN_QUALITY:
         matrix = estimate(scan, foreground)
-        return Alignment(matrix, "estimate", fine.explained(matrix), (ESTIMATED,))
+        return Alignment(matrix, "estimate", fine.explained(matrix), (doubts.estimated_position(),))
     warnings = []
     if quality < DOUBTED_QUALITY:
-        warnings.append(f"The alignment with the template is uncertain (quality {quality:.2f}); check the result.")
+        warnings.append(doubts.uncertain_alignment(quality))
     if (seen := fine.seen(matrix)) < MIN_SEEN:
-        warnings.append(f"About {1 - seen:.0%} of the brain and its rim lies outside the field of view.")
+        warnings.append(doubts.cut_off(1 - seen))
     return Alignment(matrix, "affine", quality, tuple(warnings))
-
-
-ESTIMATED = (
-    "The head could not be registered to the template; its position was only estimated from its mid-sagittal plane "
-    "and its outline, so check the result."
-)
 
 
 def working_copy(volume: Volume) -> Volume:

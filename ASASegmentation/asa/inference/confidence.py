@@ -11,6 +11,7 @@ from math import floor
 import numpy as np
 import numpy.typing as npt
 
+from asa import doubts
 from asa.tasks import Task
 
 Map = npt.NDArray[np.float32]
@@ -56,13 +57,8 @@ def region_reasons(
         expected_ml = voxel_ml * float(shown.sum(dtype=np.float64))
         if region.name not in known or max(expected_ml, voxel_ml * np.count_nonzero(found)) < least_ml:
             continue
-        title = region.title[0].lower() + region.title[1:]
         if not found.any():
-            missed = f"{expected_ml:.0f}" if expected_ml >= 1 else f"{expected_ml:.1f}"
-            yield f"The network is uncertain whether there is any {title}: {missed} mL may have been missed."
+            yield doubts.perhaps_missed(region.title, expected_ml)
         elif (dice := expected_dice(shown, found)) < doubtful_below:
             certainty = floor(100 * dice) / 100  # so that what is said is below the limit too
-            yield (
-                f"The network is uncertain of the outline of the {title} (certainty {certainty:.2f}; below "
-                f"{doubtful_below:.2f} such outlines are often wrong)."
-            )
+            yield doubts.uncertain_outline(region.title, certainty, doubtful_below)

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from asa.doubts import image
 from asa.geometry import Alignment
 from asa.inference.placement import place_series
 from asa.inference.plausibility import hole_findings
 from asa.inference.quality import input_reasons
 from asa.inference.series import Placement
 from asa.preprocessing.normalise import Mask
-from asa.tasks import TITLES
 from asa.volume import Volume, read_scan
 
 
@@ -50,7 +50,7 @@ def place_head(scans: Mapping[str, Volume], *, align: bool, alignment: Alignment
     placement = place_series(scans, align=align, alignment=alignment)
     holes, small_holes = hole_findings(placement.series)
     doubts = (*placement.warnings, *input_reasons(placement), *holes)
-    notes = [f"The {TITLES.get(key, key)} image {note}." for key, scan in scans.items() for note in scan.notes]
+    notes = [f"The {image(key)} {note}." for key, scan in scans.items() for note in scan.notes]
     return Head(scans, placement, doubts, (*notes, *small_holes))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa import doubts
 from asa.errors import InputError
 from asa.geometry import (
     FRAME,
@@ -79,22 +80,20 @@ def place_series(scans: Mapping[str, Volume], *, align: bool, alignment: Alignme
                 again = agreement(fixed, moving, core, other)
                 if again > found:
                     matrix, found = other, again
-        title, other_title = (TITLES.get(name, name) for name in (key, anchor))
         if found < HOPELESS:
+            title, other_title = (TITLES.get(name, name) for name in (key, anchor))
             raise InputError(
                 f"The {title} and {other_title} images do not show the same head: they cannot be registered with one "
                 f"another (agreement {found:.2f}, required {HOPELESS}); use series of the same patient."
             )
         warnings = []
         if found < DOUBTED:
-            warnings.append(
-                f"The {title} image could not be registered well to the {other_title} image (agreement {found:.2f})."
-            )
+            warnings.append(doubts.poorly_registered(key, anchor, found))
         place = replace(here, matrix=matrix @ here.matrix, warnings=())
         series = Series(scan, place, found, registered, is_stripped(scan, place))
         seen = reached(series, template_brain()).sum() / template_brain().sum()
         if seen < COVERED:
-            warnings.append(f"About {1 - seen:.0%} of the brain lies outside the field of view of the {title} image.")
+            warnings.append(doubts.cut_off(1 - seen, key))
         return series, warnings
 
     with ThreadPoolExecutor(2) as pool:  # one series does not depend on another

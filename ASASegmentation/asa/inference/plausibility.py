@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa import doubts
 from asa.geometry import FRAME, Alignment, resample, template_brain, template_overlap, template_white_matter
 from asa.inference.series import Series
 from asa.tasks import Task
 from asa.volume import Grid, Volume
+from asa.volume.checks import THICK_SLICE_MM
 
 Map = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -44,8 +46,6 @@ DARK, RIM_MM, HOLE_NOTED_ML, HOLE_DOUBTED_ML = 0.08, 8.0, 5.0, 20.0
 # Opposite faces of the field of view: share of tissue on both, and how alike they are compared with neighbouring
 # slices, where the head wraps around.
 ON_BOTH_FACES, AS_ALIKE = 0.05, 0.8
-_SIDES = ("left", "right")
-AXES = ("from left to right", "from back to front", "from bottom to top")
 
 
 @dataclass(frozen=True)
@@ -116,38 +116,20 @@ def anatomy_reasons(found: Anatomy) -> Iterator[str]:
     """Yield doubts about the size, the symmetry and the position of a brain that was found; none if it is empty."""
     if found.brain_ml == 0:
         return
-    for (low, high), extent, axis in zip(EXTENT_MM, found.extent_mm, AXES, strict=True):
+    for axis, ((low, high), extent) in enumerate(zip(EXTENT_MM, found.extent_mm, strict=True)):
         if not low <= extent <= high:
-            yield (
-                f"The brain measures {extent:.0f} mm {axis}, outside the range of adults ({low:.0f} to {high:.0f} mm); "
-                "check the voxel size and the field of view."
-            )
+            yield doubts.brain_extent(axis, extent, low, high)
     if not BRAIN_ML[0] <= found.brain_ml <= BRAIN_ML[1]:
-        yield (
-            f"The brain has {found.brain_ml:.0f} mL, outside the range of adults ({BRAIN_ML[0]:.0f} to "
-            f"{BRAIN_ML[1]:.0f} mL); check the voxel size, the field of view and the outline of the brain."
-        )
+        yield doubts.brain_volume(found.brain_ml, *BRAIN_ML)
     yield from _shape_reasons(found.overlap)
     if found.white_matter < WHITE_MATTER:
-        yield (
-            f"Only {found.white_matter:.0%} of the template's deep white matter is labelled as white matter; check "
-            "the alignment with the template and the labels."
-        )
+        yield doubts.white_matter_missing(found.white_matter)
     if not GREY_PER_WHITE[0] <= found.grey_per_white <= GREY_PER_WHITE[1]:
-        yield (
-            f"There is {found.grey_per_white:.1f} times as much grey matter as white matter (usual: "
-            f"{GREY_PER_WHITE[0]:.1f} to {GREY_PER_WHITE[1]:.1f}); check the border between them."
-        )
+        yield doubts.grey_over_white(found.grey_per_white, *GREY_PER_WHITE)
     if found.ventricles > VENTRICLES:
-        yield (
-            f"The ventricles fill {found.ventricles:.0%} of the brain, more than {VENTRICLES:.0%}; check whether they "
-            "are enlarged or labelled wrongly."
-        )
+        yield doubts.large_ventricles(found.ventricles, VENTRICLES)
     if abs(found.uneven) > UNEVEN:
-        yield (
-            f"The {_SIDES[int(found.uneven > 0)]} half of the brain is {abs(found.uneven):.0%} smaller than the other; "
-            "check whether a part is missing in the image or was not recognised."
-        )
+        yield doubts.uneven_halves(found.uneven)
 
 
 def brain_reasons(brain: Mask) -> Iterator[str]:
@@ -157,7 +139,7 @@ def brain_reasons(brain: Mask) -> Iterator[str]:
 
 def _shape_reasons(overlap: float) -> Iterator[str]:
     if overlap < BRAIN_SHAPE:
-        yield f"The brain mask agrees poorly with the template's (Dice {overlap:.2f})."
+        yield doubts.brain_shape(overlap)
 
 
 def hole_ml(scan: Volume, alignment: Alignment) -> float:
@@ -183,13 +165,14 @@ def wrapped_axes(scan: Volume) -> list[int]:
     """Axes (0 T, 1 H, 2 W) along which the head continues at the opposite face of the field of view.
 
     The image of a field of view that is too short is periodic: the slices at its two ends are neighbours, and look
-    as alike as neighbours do. Ears or cheeks that both touch the ends do not.
+    as alike as neighbours do. Ears or cheeks that both touch the ends do not. Thick slices are excited one by one, so
+    that nothing can wrap from one to another, and even neighbours differ.
     """
     array = scan.array
     dark = 0.1 * float(np.percentile(array[::3, ::3, ::3], 99))
     found = []
     for axis, count in enumerate(array.shape):
-        if count < 8:
+        if count < 8 or scan.grid.spacing[axis] > THICK_SLICE_MM:
             continue
         ends = [np.asarray(array.take(place, axis), np.float32) for place in (0, 1, -2, -1)]
         first, second, before, last = ends
@@ -215,19 +198,13 @@ def hole_findings(series: Mapping[str, Series]) -> tuple[list[str], list[str]]:
     if "t1" not in series:
         return [], []
     volume_ml = hole_ml(series["t1"].scan, series["t1"].alignment)
-    found = (
-        f"A part of the brain of {volume_ml:.0f} mL gives no signal in the T1 image, as near metal or in a cavity; "
-        "labels in it and around it are unreliable."
-    )
+    found = doubts.hole(volume_ml)
     if volume_ml < HOLE_NOTED_ML:
         return [], []
     return ([found], []) if volume_ml >= HOLE_DOUBTED_ML else ([], [found])
 
 
-def wrap_reasons(title: str, scan: Volume) -> Iterator[str]:
-    """Yield a doubt for each axis along which the head wraps around."""
+def wrap_reasons(key: str, scan: Volume) -> Iterator[str]:
+    """Yield a doubt for each axis along which the head wraps around in the scan of a modality."""
     for axis in wrapped_axes(scan):
-        yield (
-            f"The head continues at the opposite end of the field of view of the {title} image ({AXES[2 - axis]}), "
-            "which suggests wrap-around; check the parts near both ends."
-        )
+        yield doubts.wrap_around(key, 2 - axis)

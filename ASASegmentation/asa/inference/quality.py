@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from asa import doubts
 from asa.errors import InputError
 from asa.geometry import (
     Alignment,
@@ -22,9 +23,8 @@ from asa.geometry import (
     tissue_contrast,
 )
 from asa.geometry.register import DOUBTED_QUALITY
-from asa.inference.plausibility import AXES, wrap_reasons
+from asa.inference.plausibility import wrap_reasons
 from asa.inference.series import Placement
-from asa.tasks import TITLES
 from asa.volume import Volume
 
 Map = npt.NDArray[np.float32]
@@ -81,7 +81,7 @@ def refuse_no_brain(key: str, scan: Volume, alignment: Alignment) -> None:
     least = HARDLY_BRAIN if alignment.quality < DOUBTED_QUALITY else NO_BRAIN
     if alignment.method == "estimate" or contrast.explained < least or uniform:
         raise InputError(
-            f"The {TITLES.get(key, key)} image does not show a recognisable brain (agreement with the atlas "
+            f"The {doubts.image(key)} does not show a recognisable brain (agreement with the atlas "
             f"{contrast.explained:.2f}); check whether it is noise, a phantom or another body part, or has a wrong "
             "orientation or voxel size."
         )
@@ -91,12 +91,7 @@ def turn_reasons(placement: Placement) -> Iterator[str]:
     """Yield a doubt if the anchor's header turns the head as no scanner would."""
     alignment = placement.series[placement.anchor].alignment
     if alignment.is_turned and not alignment.turned_about_long_axis:
-        title = TITLES.get(placement.anchor, placement.anchor)
-        yield (
-            f"The orientation in the header of the {title} image seems to be wrong: by it the head lies with its "
-            f"{described(alignment.turn)}. The result follows the image, but left and right may be swapped; correct "
-            "the header, or accept the orientation found with --reorient auto."
-        )
+        yield doubts.wrong_orientation(placement.anchor, described(alignment.turn))
 
 
 def size_reasons(placement: Placement) -> Iterator[str]:
@@ -108,24 +103,16 @@ def size_reasons(placement: Placement) -> Iterator[str]:
     unusual = np.abs(deviation) > UNUSUAL_SIZE
     if not unusual.any():
         return
-    title, how = TITLES.get(placement.anchor, placement.anchor), "is not of an adult's size"
-    if unusual.sum() == 1 and np.abs(deviation[~unusual]).max() < UNUSUAL_SIZE / 2:
-        axis = int(np.argmax(unusual))
-        how = f"has {np.exp(deviation[axis]):.0%} of an adult's size {AXES[axis]}"
-    yield (
-        f"By the header of the {title} image the head {how}: if the voxel size "
-        "is wrong, so are all volumes; if this is a child, the model was not trained for it."
-    )
+    axis = int(np.argmax(unusual))
+    alone = unusual.sum() == 1 and np.abs(deviation[~unusual]).max() < UNUSUAL_SIZE / 2
+    yield doubts.unusual_size(placement.anchor, axis if alone else None, float(np.exp(deviation[axis])))
 
 
 def pose_notes(placement: Placement) -> Iterator[str]:
     """Yield what is unusual about how the head lies, and yet may be right."""
     alignment = placement.series[placement.anchor].alignment
     if alignment.turned_about_long_axis:
-        yield (
-            f"The head lies with its {described(alignment.turn)}, as in a patient on the side or face down; if the "
-            "patient lay otherwise, the orientation in the header is wrong and left and right may be swapped."
-        )
+        yield doubts.unusual_position(described(alignment.turn))
 
 
 def input_reasons(placement: Placement) -> Iterator[str]:
@@ -134,20 +121,20 @@ def input_reasons(placement: Placement) -> Iterator[str]:
     yield from size
     misplaced = bool(size) or any(turn_reasons(placement))
     for key, series in placement.series.items():
-        contrast, title = tissue_contrast(series.scan, series.alignment), TITLES.get(key, key)
-        yield from wrap_reasons(title, series.scan)
+        contrast = tissue_contrast(series.scan, series.alignment)
+        yield from wrap_reasons(key, series.scan)
         if series.scan.storage.sides_unknown:
-            yield f"The {title} file does not say how the head is oriented in it: left and right may be swapped."
+            yield doubts.unknown_sides(key)
         if contrast.explained < HARDLY_BRAIN:
-            yield f"The {title} image barely shows brain tissue (agreement {contrast.explained:.2f})."
+            yield doubts.little_tissue(key, contrast.explained)
         likely = likely_modality(contrast)
         if likely is not None and likely != key.removesuffix("gd"):
-            yield f"The {title} image has the contrast of a {TITLES[likely]}; check whether the modality is right."
+            yield doubts.other_contrast(key, likely)
         # a head in the wrong place has rough white matter too; then that is not what must be said
         if key == likely == "t1" and not misplaced and not series.alignment.warnings:
             rough = roughness(series.framed.array)
             if rough > ROUGH:
-                yield f"Ripples in the white matter of the T1 image ({rough:.1%}) suggest motion of the head."
+                yield doubts.motion(rough)
 
 
 def roughness(framed: Map) -> float:
@@ -206,13 +193,13 @@ def robust(values: Map) -> Map:
 def exchanged_reasons(channels: Mapping[str, Map], brain: Mask) -> Iterator[str]:
     """Whether the T1 with and the one without contrast agent were exchanged; channels as the network sees them."""
     if {"t1", "t1gd"} <= channels.keys() and enhancement(channels["t1"], channels["t1gd"], brain) < -ENHANCED:
-        yield "Enhancement appears in the T1 but not in the T1 with contrast agent; were they exchanged?"
+        yield doubts.contrast_agent_exchanged()
 
 
 def empty_reasons(inside: Mask) -> Iterator[str]:
     """Yield a doubt if no brain (T, H, W) was found, for tasks whose labels form the brain."""
     if not inside.any():
-        yield "The model found no brain in the image."
+        yield doubts.no_brain()
 
 
 def confidence_reasons(posterior: Map) -> Iterator[str]:
@@ -220,4 +207,4 @@ def confidence_reasons(posterior: Map) -> Iterator[str]:
     chosen = posterior[1:].max(axis=0)
     inside = posterior[0] < 0.5
     if inside.any() and (sure := float(chosen[inside].mean())) < UNSURE:
-        yield f"The network is uncertain: the mean probability of its labels is {sure:.2f}."
+        yield doubts.uncertain_labels(sure)

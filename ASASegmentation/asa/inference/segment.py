@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asa.devices import keep_freed_memory, set_threads
+from asa.doubts import unreliable_without
 from asa.errors import InputError
 from asa.events import STAGES
 from asa.geometry import FRAME, Alignment, to_frame
@@ -56,7 +57,7 @@ from asa.preprocessing.normalise import (
     zscore_stripped,
 )
 from asa.request import SegmentRequest
-from asa.tasks import TASKS, TITLES, Task
+from asa.tasks import TASKS, Task
 from asa.volume import Grid, standardise
 from asa.volume.checks import acquisition_warnings
 
@@ -284,11 +285,10 @@ def unknown_regions(model: ModelFolder, task: Task, used: tuple[str, ...]) -> It
 
     ``unknown_without`` in model.json maps a modality to names of regions.
     """
-    titles = {region.name: region.title.lower() for region in task.regions}
+    titles = {region.name: region.title for region in task.regions}
     for key, regions in model.description.unknown_without.items():
         if key not in used:
-            names = " and ".join(titles[name] for name in regions)
-            yield f"Without a {TITLES[key]} image the model cannot segment the {names}; do not interpret its volume."
+            yield unreliable_without(key, [titles[name] for name in regions])
 
 
 def postprocess(

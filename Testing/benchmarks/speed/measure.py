@@ -21,6 +21,9 @@ THREAD_VARIABLES = (
 # `asa` sets this by itself where it is unset: its matrices are small, and threads that wait cost more than they save.
 OURS = {"OPENBLAS_NUM_THREADS": "1"}
 
+# How `asa` lets glibc reuse large blocks (asa.devices.keep_freed_memory), for the processes that it is compared with.
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -37,6 +40,11 @@ class Usage:
     peak_gib: float
     output: str
     processor_s: float = 0.0
+
+
+def variables(threads: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a process with a number of threads, and with further variables."""
+    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(environment or {})}
 
 
 def run(
@@ -56,10 +64,14 @@ def run(
     Raises:
         subprocess.CalledProcessError: it failed; what it said is on standard error.
     """
-    variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), **(environment or {})}
     start = time.perf_counter()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, env=variables, encoding="utf-8", errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=variables(threads, environment),
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         output = process.stdout.read()

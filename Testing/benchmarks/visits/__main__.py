@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
+    report.commit()  # before the work, during which another may be checked out
     if chosen.what == "noise":
         measure_noise(chosen.task, chosen.work, chosen.count, chosen.threads)
     elif chosen.what == "rescan":

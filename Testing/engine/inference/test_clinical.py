@@ -131,7 +131,7 @@ def test_any_modality_will_do_and_what_is_not_known_is_said(
     assert not shown[0][[0, 1, 3]].any() and shown[0][2].any(), "what is missing is zero"
     assert result.used == ("t2",) and result.reference == "t2"
     assert any(
-        "Without a T1 with contrast agent image the model cannot segment" in warning for warning in result.warnings
+        "Without a T1 image with contrast agent the model cannot segment" in warning for warning in result.warnings
     )
     with pytest.raises(InputError, match="'flair' is not among the images given"):
         run({"t2": images["t2"]}, model, reference="flair")

@@ -48,7 +48,7 @@ def test_what_may_have_been_missed_is_said() -> None:
     answer = np.stack([cube(30, 0.99), cube(20, 0.99), cube(16, 0.4)])
     labelled = answer * (answer > 0.5)
     (reason,) = region_reasons(answer, labelled, TUMOUR, 0.001, ALL, 0.7)
-    assert reason == "The network is uncertain whether there is any enhancing tumour: 2 mL may have been missed."
+    assert reason == "The network found no enhancing tumour, but is uncertain: 2 mL may have been missed."
 
 
 def test_specks_say_nothing() -> None:

@@ -13,7 +13,7 @@ from asa.geometry.atlas import head_atlas
 from asa.inference.plausibility import Anatomy, anatomy_reasons, hole_findings, hole_ml, wrap_reasons, wrapped_axes
 from asa.inference.series import Series
 from asa.tasks import TASKS
-from asa.volume import StorageOrder, Volume
+from asa.volume import Grid, StorageOrder, Volume
 
 USUAL = Alignment(np.diag([0.9, 0.95, 0.88, 1.0]), "affine", 0.9)
 SUPERIOR_HALF = FRAME.shape[0] // 2
@@ -120,8 +120,18 @@ def test_a_head_that_wraps_around_is_seen(axis: int) -> None:
     inside = np.flatnonzero((scan.array > 100).sum(axis=tuple(n for n in range(3) if n != axis)) > 300)
     rolled = scan.with_array(np.roll(scan.array, -int(inside[0]) - 20, axis))
     assert wrapped_axes(rolled) == [axis]
-    (reason,) = wrap_reasons("T1", rolled)
+    (reason,) = wrap_reasons("t1", rolled)
     assert ("from back to front" if axis == 1 else "from left to right") in reason and "wrap-around" in reason
+
+
+def test_thick_slices_do_not_wrap_into_one_another() -> None:
+    scan = head(true_matrix(), "t1", person=1)
+    inside = np.flatnonzero((scan.array > 100).sum(axis=(1, 2)) > 300)
+    rolled = np.roll(scan.array, -int(inside[0]) - 20, 0)
+    assert wrapped_axes(scan.with_array(rolled)) == [0]
+    step = int(np.ceil(6 / scan.grid.spacing[0]))
+    thick = Grid((rolled[::step].shape[0], *scan.grid.shape[1:]), scan.grid.affine @ np.diag([step, 1, 1, 1]))
+    assert wrapped_axes(Volume(rolled[::step], thick)) == []
 
 
 def test_a_field_of_view_that_ears_and_neck_fill_is_no_wrap_around() -> None:
