@@ -60,7 +60,8 @@ class Age:
     since: int
 
     def __str__(self) -> str:
-        changed = f"{self.since} later commits changed the code that it measures, so measure it again before quoting it"
+        commits = "one later commit" if self.since == 1 else f"{self.since} later commits"
+        changed = f"{commits} changed the code that it measures, so measure it again before quoting it"
         now = changed if self.since else "no later commit changed the code that it measures"
         return f"*{self.verb} at commit {self.commit} of {self.date}; {now}.*"
 
