@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from asa.errors import ResourceError
 from asa.program import CONTROL_GROUP
 
 PROCESS = Path("/proc/self")
+LIBRARIES = 500 << 20  # of addresses, hardly of memory, that PyTorch and the stacks of its threads take once loaded
 # Folder below that of control groups, limit, use, and the line for files that were read before, which make room:
 # of version 2, and of version 1.
 _GROUPS = {
@@ -99,7 +101,8 @@ def _left_by_limits() -> Iterator[float]:
         return
     import resource  # not on Windows
 
-    for limit, line in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+    to_come = 0 if "torch" in sys.modules else LIBRARIES
+    for limit, line, reserved in ((resource.RLIMIT_AS, "VmSize", to_come), (resource.RLIMIT_DATA, "VmData", 0)):
         allowed = resource.getrlimit(limit)[0]
         if allowed != resource.RLIM_INFINITY:
-            yield float(allowed - _said(PROCESS / "status", line))
+            yield float(allowed - _said(PROCESS / "status", line) - reserved)

@@ -87,7 +87,9 @@ def differences(series: Path, copies: list[Path]) -> str:
     return (
         "\n## What differs\n\nLargest differences between the series and the same voxels in another format. A NIfTI "
         "header stores places in single precision, in which 160 mm have a step of 1.5e-5 mm; DICOM and NRRD store "
-        "decimal numbers.\n\n" + markdown(head, rows)
+        "decimal numbers. The label maps differ about as much for both, so the number of digits does not decide: the "
+        "network computes in bfloat16 where the processor has it, as here, in which the smallest difference of its "
+        "input can change how a number is rounded (probable; not repeated in float32).\n\n" + markdown(head, rows)
     )
 
 

@@ -356,3 +356,24 @@ def test_features_serve_another_session_on_the_same_images(head: Head, session: 
     again.add(head.mark(MISSED))
     session.add(head.mark(MISSED))
     assert again.features is session.features and (again.labels == session.labels).all()
+
+
+def test_far_from_a_mark_the_posterior_outweighs_similar_intensities() -> None:
+    """A bar looks like the lesion at one end of it, but the network is sure that there is no lesion along the bar."""
+    shape, grid = (24, 40, 120), Grid((24, 40, 120), np.eye(4))
+    rows, columns, places = np.indices(shape)
+    bar = (abs(rows - 12) < 4) & (abs(columns - 20) < 4) & (places > 5)
+    lesion = bar & (places < 20)
+    image = Volume(np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32) + 5 * bar + 10, grid)
+    probability = np.where(lesion, 0.95, 0.02).astype(np.float32)
+    start = Start(
+        images=[image],
+        labels=Volume(lesion.astype(np.uint8), grid),
+        task=TASKS["wmh"],
+        posterior=np.stack([1 - probability, probability]),
+    )
+    session = Refinement(start)
+    session.add(Mark("point", "WMH", "add", (tuple(map(float, grid.to_world((12, 20, 28)))),)))
+    added = (session.labels == 1) & ~lesion
+    assert added[12, 20, 28]
+    assert not added[..., 60:].any()
