@@ -114,7 +114,7 @@ def test_windows_agree_with_one_pass(model, monkeypatch):
     network.bf16 = False
     image = to_array(torch.randn(1, *FRAME.shape))
     whole = network.posterior(image)
-    monkeypatch.setattr(predictor, "fits", lambda *_: False)
+    monkeypatch.setattr(predictor, "fits", lambda *_, **__: False)
     parts: list[float] = []
     windows = network.posterior(image, progress=parts.append)
     assert parts[-1] == 1.0 and len(parts) > 1

@@ -159,7 +159,7 @@ def test_the_page_shows_lesions_and_escapes_what_it_is_given(tmp_path: Path) -> 
     [
         (("everything",), "Unknown output 'everything'; choose from brain, transform,"),
         (("lesions",), "The task 'tissue' has no lesions to list one by one"),
-        (("dicom",), "DICOM output needs DICOM images, and Jane_Doe_19700101.nii.gz is none"),
+        (("dicom",), "DICOM output needs DICOM images, and Jane_Doe_19700101.nii.gz is not one"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is_computed(
