@@ -155,15 +155,13 @@ def log_odds(features: Features, problem: Problem, constants: Constants) -> Map:
     ratio = _density_ratio(features, problem, near, shown, constants)
     odds = np.float32(constants.ratio_share) * ratio
     known = np.count_nonzero(problem.same) > _FEWEST
+    lift = np.float32(1) if problem.flat else np.exp(distance * np.float32(-1 / constants.lift_mm))
     if problem.prior is None:
         odds += np.float32(constants.unknown if known else constants.unknown_empty)
     else:
         bounded = np.clip(problem.prior, 1e-4, 1 - 1e-4)
         limit = constants.prior_limit
-        share: Map | np.float32 = np.float32(constants.prior_share)
-        if not problem.flat:
-            far = 1 - np.exp(distance * np.float32(-1 / constants.lift_mm))
-            share = share + np.float32(constants.prior_far - constants.prior_share) * far
+        share = np.float32(constants.prior_far) - np.float32(constants.prior_far - constants.prior_share) * lift
         odds += share * np.clip(np.log(bounded / (1 - bounded)), -limit, limit)
     if problem.flat:
         odds += _shift(odds[problem.seeds], constants)
@@ -173,7 +171,7 @@ def log_odds(features: Features, problem: Problem, constants: Constants) -> Map:
         missing = min(missing, constants.shift_limit - constants.margin)
         fading = np.exp(distance * np.float32(-1 / constants.reach_mm))
         pull = np.float32(constants.margin) * fading
-        pull += np.float32(missing) * np.exp(distance * np.float32(-1 / constants.lift_mm))
+        pull += np.float32(missing) * lift
         settled = min(constants.settled_limit, constants.settled * max(0, problem.corrections - 1))
         pull -= np.float32(settled) * (1 - fading)
         if problem.against.any():
