@@ -38,6 +38,11 @@ def believed(probability: Map) -> Map:
     return kept
 
 
+def least_volume_ml(task: Task) -> float:
+    """Return the volume from which a region of a task is judged."""
+    return LEAST_LESIONS_ML if task.lesions else LEAST_ML
+
+
 def region_reasons(
     posterior: Map, labelled: Map, task: Task, voxel_ml: float, known: Collection[str], doubtful_below: float
 ) -> Iterator[str]:
@@ -51,7 +56,7 @@ def region_reasons(
         known: names of the regions that the given images can show.
         doubtful_below: expected Dice below which an outline is doubtful.
     """
-    least_ml = LEAST_ML if task.nested else LEAST_LESIONS_ML
+    least_ml = least_volume_ml(task)
     for probability, final, region in zip(posterior, labelled, task.regions, strict=True):
         shown, found = believed(probability), final > 0.5
         expected_ml = voxel_ml * float(shown.sum(dtype=np.float64))

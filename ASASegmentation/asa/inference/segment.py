@@ -173,7 +173,7 @@ def segment(
             known = [one.name for one, can_be_seen in zip(task.regions, seen, strict=True) if can_be_seen]
             voxel_ml = FRAME.voxel_volume_ml * series.alignment.volume_scale
             doubts += region_reasons(answer, posterior, task, voxel_ml, known, model.description.doubtful_below)
-            if not task.nested:
+            if task.lesions:
                 doubts += mass_reasons(posterior.max(axis=0) > 0.5, voxel_ml)
         if labels_brain:
             doubts += anatomy_reasons(Anatomy.of(posterior, task, series.alignment))

@@ -25,7 +25,7 @@ from Testing.benchmarks.tables import markdown
 from asa.data.case_store import CaseStore
 from asa.devices import native_bf16
 from asa.geometry import FRAME
-from asa.inference.confidence import LEAST_LESIONS_ML, LEAST_ML, believed, expected_dice
+from asa.inference.confidence import believed, expected_dice, least_volume_ml
 from asa.metrics import dice
 from asa.metrics.calibration import fit_temperature
 from asa.nn import Segmenter
@@ -47,9 +47,7 @@ def posterior(network: Segmenter, image: np.ndarray, *, mirrored: bool = False) 
     return found[..., ::-1] if mirrored else found
 
 
-def doubts(
-    cases: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], temperature: float, least_ml: float = LEAST_ML
-) -> str:
+def doubts(cases: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], temperature: float, least_ml: float) -> str:
     """How well the Dice that probabilities expect tells bad outlines from good ones, as a table over its thresholds.
 
     Args:
@@ -130,10 +128,9 @@ def main() -> None:
     print("temperature, all modalities:", round(fit_temperature(pairs), 3))
     temperature = fit_temperature([(p, t) for _, p, t in samples])
     print("temperature, every subset:", round(temperature, 3))
-    least_ml = LEAST_ML if task.nested else LEAST_LESIONS_ML
     for value in (1.0, temperature):
         calibrated = [(temper(half.astype(np.float32), value, by_region=True), truths) for half, truths in kept]
-        print(doubts(calibrated, value, least_ml))
+        print(doubts(calibrated, value, least_volume_ml(task)))
 
 
 if __name__ == "__main__":
