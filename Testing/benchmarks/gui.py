@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from Testing.benchmarks.tables import markdown, provenance
+from Testing.benchmarks.tables import commit, markdown, provenance
 
 from asa.program import processors
 
@@ -56,12 +56,6 @@ def measure(tests: Sequence[str]) -> dict[str, int]:
     return longest
 
 
-def _commit() -> str:
-    """The commit that is measured."""
-    words = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True).stdout.strip()
-
-
 def main() -> None:
     """Measure, write and print the table."""
     parser = argparse.ArgumentParser(description="Measure how long the modules keep the GUI thread busy.")
@@ -75,7 +69,7 @@ def main() -> None:
         "Processor time of the GUI thread, longest round of Qt's loop, with the stand-in for Slicer's widgets (never "
         "in a real Slicer). In rows that state how often views were drawn, views follow the scene and count, except "
         "for the rendering itself, which is done in software here. "
-        f"`python -m Testing.benchmarks.gui` at {_commit()}, on {processors()} threads of a processor; "
+        f"`python -m Testing.benchmarks.gui` at {commit()}, on {processors()} threads of a processor; "
         f"{provenance('PySide6-Essentials', 'slicer-core')}.\n\n"
         + markdown(["what", "ms at most", f"within {LIMIT_MS} ms"], rows)
     )

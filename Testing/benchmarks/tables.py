@@ -9,8 +9,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from Testing.benchmarks.heads import REPOSITORY
 
 Cell = str | float | int
 
@@ -39,15 +42,23 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]])
         writer.writerows([shown(cell, 6) for cell in row] for row in rows)
 
 
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """Short name of the commit that is measured, with "-dirty" where files were changed; "" without a history.
+
+    It is what was checked out at the first call: long work outlives a checkout.
+    """
+    words = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+
+
 def origin() -> str:
     """One line: the commit that was measured, the date, and the machine."""
-    git = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip()
     model = platform.processor()
     with contextlib.suppress(OSError, StopIteration), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
         model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     cores = f"{os.cpu_count()} processors {model}".strip()
-    return f"{f'commit {commit}' if commit else 'no commit'}, {datetime.date.today().isoformat()}, {cores}"
+    return f"{f'commit {commit()}' if commit() else 'no commit'}, {datetime.date.today().isoformat()}, {cores}"
 
 
 def provenance(*packages: str) -> str:

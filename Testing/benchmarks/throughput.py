@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from Testing.benchmarks.heads import REPOSITORY, RESULTS, data_root
+from Testing.benchmarks.heads import RESULTS, data_root
+from Testing.benchmarks.tables import commit
 
 from asa.files import write_text
 from asa.program import processors
@@ -40,16 +41,13 @@ def segment(images: list[Path], out: Path, jobs: int, threads: int) -> tuple[flo
 
 def page(rows: list[tuple[int, int, list[float]]], heads: int, peak: float, load: float) -> str:
     """The page, with what a cohort would cost at the best rate."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
-    )
     rates = {(jobs, threads): 3600 * heads / min(seconds) for jobs, threads, seconds in rows}
     best = max(rates.values())
     cores = processors()
     lines = [
         "# Scans per hour",
         "",
-        f"`python -m Testing.benchmarks.throughput`; commit {commit.stdout.strip()}, {platform.machine()},",
+        f"`python -m Testing.benchmarks.throughput`; commit {commit()}, {platform.machine()},",
         f"{cores} processors, load average before it {load:.1f}. {heads} skull-stripped T1s of 1 mm, `tissue`, CPU.",
         "",
         "| processes | threads each | seconds, fastest | scans per hour | compared with the first |",

@@ -14,7 +14,6 @@ import argparse
 import csv
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -27,6 +26,7 @@ from Testing.benchmarks.heads import REPOSITORY, RESULTS
 from Testing.benchmarks.interaction.report import GROUP, Record, page
 from Testing.benchmarks.interaction.systems import SYSTEMS, OursAlone, Task
 from Testing.benchmarks.interaction.user import next_click
+from Testing.benchmarks.tables import commit
 
 from asa.jobs import segment as job
 from asa.metrics import dice
@@ -90,13 +90,6 @@ def play(
     return played
 
 
-def commit() -> str:
-    """Short name of the commit that is checked out."""
-    words = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    said = subprocess.run(words, capture_output=True, encoding="utf-8", check=False).stdout
-    return said.strip() or "unknown"
-
-
 def measure(options: argparse.Namespace, done: Collection[tuple[str, ...]] = ()) -> Iterator[Record]:
     """Play every case, segment, start and system that is not ``done``, see :func:`identity`."""
     with options.cases.open(newline="", encoding="utf-8") as stream:
@@ -142,7 +135,7 @@ def measure(options: argparse.Namespace, done: Collection[tuple[str, ...]] = ())
                         seconds=[round(one, 3) for one in played.seconds],
                         processor_s=[round(one, 3) for one in played.processor_s],
                         peak_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20), 2),
-                        commit=commit(),
+                        commit=commit() or "unknown",
                     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from asa.devices import KEPT_BYTES
+
 # What numerical libraries read to learn how many threads they may use.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -22,7 +24,7 @@ THREAD_VARIABLES = (
 OURS = {"OPENBLAS_NUM_THREADS": "1"}
 
 # How `asa` lets glibc reuse large blocks (asa.devices.keep_freed_memory), for the processes that it is compared with.
-KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES), "MALLOC_TRIM_THRESHOLD_": str(2 * KEPT_BYTES - 1)}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from Testing.benchmarks.heads import data_root
+from Testing.benchmarks.tables import commit
 from Testing.benchmarks.visits import report
 from Testing.benchmarks.visits.changes import PATIENTS, score_changes, visit_images
 from Testing.benchmarks.visits.copies import altered
@@ -110,7 +111,7 @@ def measure_changes(patients: Path, work: Path, threads: int) -> None:
 
 def keep(path: Path, record: dict) -> None:
     """Write a record with the commit that it was measured at."""
-    write_json(path, {**record, "commit": report.commit()})
+    write_json(path, {**record, "commit": commit()})
 
 
 def compared(
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
-    report.commit()  # before the work, during which another may be checked out
+    commit()  # before the work, during which another may be checked out
     if chosen.what == "noise":
         measure_noise(chosen.task, chosen.work, chosen.count, chosen.threads)
     elif chosen.what == "rescan":

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from Testing.benchmarks.heads import REPOSITORY, RESULTS
+from Testing.benchmarks.heads import RESULTS
 
 from asa.files import read_json, write_json, write_text
 from asa.longitudinal import volumes
@@ -54,13 +52,6 @@ def noise(work: Path) -> dict[str, dict[str, Any]]:
             },
         }
     return found
-
-
-@lru_cache(maxsize=1)
-def commit() -> str:
-    """Return the short name of the commit that was checked out when it was first asked for."""
-    words = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False).stdout.strip()
 
 
 def write(work: Path, versions: Mapping[str, str]) -> None:
